@@ -1,0 +1,145 @@
+"""What a public function demands of its arguments: every shape, dtype and device error is raised here, once.
+
+Messages name the operation, the argument, what was given and what was expected.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from .grid import Grid
+
+MultiIndex = tuple[int, ...]
+
+REAL = {"complex64": "float32", "complex128": "float64"}  # the real type of a complex one
+FLOATS = ("float32", "float64")
+HALF = ("float16", "bfloat16")
+
+
+def grid(grid: Any, ndim: int, where: str) -> None:
+    """A Grid of the points' dimension, or None."""
+    if not isinstance(grid, Grid):
+        raise TypeError(f"{where}: grid must be a gf.Grid, got {type(grid).__name__}")
+    if grid.ndim != ndim:
+        raise ValueError(
+            f"{where}: points has {ndim} coordinates per point but the grid has {grid.ndim} axes {grid.shape}"
+        )
+
+
+def points(shape: Sequence[int], where: str) -> int:
+    """Points are (*pts, ndim); returns ndim."""
+    if len(shape) == 0 or shape[-1] == 0:
+        raise ValueError(
+            f"{where}: points must have shape (*pts, ndim) with coordinates along the last axis, got {tuple(shape)}"
+        )
+    return shape[-1]
+
+
+def trailing(shape: Sequence[int], expected: Sequence[int], name: str, what: str, where: str) -> None:
+    """The last axes are those of the grid."""
+    shape, expected = tuple(shape), tuple(expected)
+    if len(shape) < len(expected) or shape[len(shape) - len(expected) :] != expected:
+        raise ValueError(f"{where}: {name} has shape {shape} but must end in {what} {expected}")
+
+
+def leading(shape: Sequence[int], expected: Sequence[int], name: str, what: str, where: str) -> None:
+    """The first axes are those of the points."""
+    shape, expected = tuple(shape), tuple(expected)
+    if shape[: len(expected)] != expected:
+        raise ValueError(f"{where}: {name} has shape {shape} but must begin with {what} {expected}")
+
+
+def not_empty(shape: Sequence[int], name: str, where: str) -> None:
+    """A grid has at least one sample per axis."""
+    if prod(shape) == 0:
+        raise ValueError(f"{where}: {name} has no samples along a grid axis (grid shape {tuple(shape)})")
+
+
+def compute_dtype(values: str, points: str, where: str) -> str:
+    """The float type a call is computed in, from the types of its arrays; both must be of one precision.
+
+    Integers and bools are computed in float64, half precision in float32, integer points in the type of the values.
+    """
+    if not is_number(values):
+        raise TypeError(f"{where}: values has dtype {values}, which is not a type of numbers it can use")
+    if not is_number(points) or points in REAL:
+        raise TypeError(f"{where}: points has dtype {points} but coordinates must be real")
+    real = REAL.get(values, values)
+    if is_integer(real):
+        return "float64"
+    if real in HALF:
+        if points == "float64":
+            raise TypeError(f"{where}: values has dtype {values} but points {points}; cast points to float32 or {values}")
+        return "float32"
+    if not is_integer(points) and points != real:
+        raise TypeError(
+            f"{where}: values has dtype {values} but points {points}; nothing is cast silently, so cast one of them "
+            f"(the result has the type of values)"
+        )
+    return real
+
+
+def is_integer(dtype: str) -> bool:
+    """Integers and bool."""
+    return dtype.startswith(("int", "uint", "bool"))
+
+
+def is_number(dtype: str) -> bool:
+    """The types of numbers that are supported."""
+    return is_integer(dtype) or dtype in FLOATS or dtype in HALF or dtype in REAL
+
+
+def number(x: Any, name: str, where: str) -> float:
+    """A real number as a float."""
+    try:
+        return float(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{where}: {name} must be a real number, got {x!r}") from None
+
+
+def same_device(where: str, **devices: str) -> None:
+    """No array is moved silently."""
+    if len(set(devices.values())) > 1:
+        found = ", ".join(f"{name} is on {device}" for name, device in devices.items())
+        raise ValueError(f"{where}: {found}; all arrays of a call must be on one device")
+
+
+def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ...], bool]:
+    """One multi-index, or a list of them -> (multi-indices, whether it was a list)."""
+    if derivative is None:
+        return ((0,) * ndim,), False
+    try:
+        several = not all(_is_int(o) for o in derivative)
+        alphas = tuple(tuple(operator.index(o) for o in a) for a in (derivative if several else (derivative,)))
+    except TypeError:
+        alphas, several = ((),), False
+    if not alphas or any(len(a) != ndim or any(o < 0 for o in a) for a in alphas):
+        raise ValueError(
+            f"{where}: derivative must be a multi-index of {ndim} orders >= 0, one per axis, or a list of those; "
+            f"got {derivative!r}"
+        )
+    return alphas, several
+
+
+def margins(widths: Any, ndim: int, where: str) -> tuple[tuple[int, int], ...]:
+    """An int, or (before, after) for each of the last axes, none negative."""
+    try:
+        if _is_int(widths):
+            pairs = ((operator.index(widths),) * 2,) * ndim
+        else:
+            pairs = tuple((operator.index(before), operator.index(after)) for before, after in widths)
+    except (TypeError, ValueError):
+        pairs = ((-1, -1),)
+    if not pairs or len(pairs) > ndim or any(w < 0 for pair in pairs for w in pair):
+        raise ValueError(
+            f"{where}: margins must be an int >= 0 or one pair (before, after) for each of the last axes "
+            f"(at most {ndim}), got {widths!r}"
+        )
+    return pairs
+
+
+def _is_int(x: Any) -> bool:
+    return hasattr(x, "__index__") and not isinstance(x, bool)

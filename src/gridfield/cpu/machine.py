@@ -1,0 +1,369 @@
+"""Straight-line vector code from ordinary Python at compile time. The only file that knows LLVM.
+
+A kernel is specialised by a `Spec`: plain frozen data that becomes a Numba *type*. A function decorated with
+`@staged` takes (machine, spec, *arguments) and runs while Numba compiles: its Python loops, dictionaries and
+recursion vanish, and each operation it asks of the machine leaves one instruction. Two machines have the same
+vocabulary: `Emit` writes LLVM; `Plain` computes with NumPy when the JIT is off (NUMBA_DISABLE_JIT=1), so that
+a kernel can be stepped through.
+
+Plain Numba loops were 2-6 times slower here: LLVM's straight-line (SLP) vectoriser is off in Numba, and the sum
+over taps is straight-line code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
+
+I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+
+# a*b + c may fuse and the sign of zero may go. With `reassoc` LLVM turns the tree of multiply-adds into one serial
+# chain; `nnan` breaks NaN coordinates.
+FLAGS = ("contract", "nsz")
+
+
+def _is_vector(t: ir.Type) -> bool:
+    return isinstance(t, ir.VectorType)
+
+
+def _is_int(t: ir.Type) -> bool:
+    return isinstance(t.element if _is_vector(t) else t, ir.IntType)
+
+
+def _shuffle(b: ir.IRBuilder, v: ir.Value, lanes: list[int], other: ir.Value | None = None) -> ir.Value:
+    other = ir.Constant(v.type, ir.Undefined) if other is None else other
+    return b.shuffle_vector(v, other, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
+
+
+def _broadcast(b: ir.IRBuilder, scalar: ir.Value, n: int) -> ir.Value:
+    one = b.insert_element(ir.Constant(ir.VectorType(scalar.type, 1), ir.Undefined), scalar, I64(0))
+    return _shuffle(b, one, [0] * n)
+
+
+class Value:
+    """An LLVM integer, float or vector of them, with + - * and comparisons; scalars broadcast against vectors."""
+
+    __slots__ = ("b", "v")
+
+    def __init__(self, b: ir.IRBuilder, v: ir.Value) -> None:
+        self.b, self.v = b, v
+
+    def _pair(self, other: Any) -> tuple[ir.Value, ir.Value]:
+        v, w = self.v, other.v if isinstance(other, Value) else None
+        if w is None:
+            t = v.type
+            w = ir.Constant(t, [other] * t.count if _is_vector(t) else other)
+        if _is_vector(v.type) and not _is_vector(w.type):
+            w = _broadcast(self.b, w, v.type.count)
+        if _is_vector(w.type) and not _is_vector(v.type):
+            v = _broadcast(self.b, v, w.type.count)
+        return v, w
+
+    def _arithmetic(self, other: Any, op: str) -> Value:
+        v, w = self._pair(other)
+        if _is_int(v.type):
+            return Value(self.b, getattr(self.b, op)(v, w))
+        return Value(self.b, getattr(self.b, "f" + op)(v, w, flags=FLAGS))
+
+    def _compare(self, other: Any, op: str) -> Value:
+        v, w = self._pair(other)
+        compare = self.b.icmp_signed if _is_int(v.type) else self.b.fcmp_ordered
+        return Value(self.b, compare(op, v, w))
+
+    def __add__(self, other: Any) -> Value:
+        return self._arithmetic(other, "add")
+
+    def __mul__(self, other: Any) -> Value:
+        return self._arithmetic(other, "mul")
+
+    def __sub__(self, other: Any) -> Value:
+        return self._arithmetic(other, "sub")
+
+    def __lt__(self, other: Any) -> Value:
+        return self._compare(other, "<")
+
+    def __gt__(self, other: Any) -> Value:
+        return self._compare(other, ">")
+
+    def __or__(self, other: Any) -> Value:
+        return Value(self.b, self.b.or_(*self._pair(other)))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+class Emit:
+    """The machine that writes LLVM instructions. An index is in elements, counted from the array's first."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder) -> None:
+        self.context, self.b = context, builder
+
+    def _value(self, v: ir.Value) -> Value:
+        return Value(self.b, v)
+
+    def _pointer(self, a: Any, i: Any, lanes: int) -> ir.Value:
+        p = self.b.gep(a.data, [i.v if isinstance(i, Value) else I64(i)])
+        return self.b.bitcast(p, ir.VectorType(a.element, lanes).as_pointer()) if lanes else p
+
+    # ---- memory
+    def load(self, a: Any, i: Any, lanes: int = 0, slack: bool = False, live: Value | None = None) -> Value:
+        """One element, or a vector; slack: memory up to the next power of two may be read (and is dropped); live: a
+        number known at run time, only so many lanes are read, the others are 0."""
+        if live is not None:
+            return self._value(self._masked(a, i, lanes, live=live))
+        if lanes & (lanes - 1):
+            if not slack:
+                return self._value(self._masked(a, i, lanes))
+            wide = self.b.load(self._pointer(a, i, 1 << lanes.bit_length()), align=a.itemsize)
+            return self._value(_shuffle(self.b, wide, list(range(lanes))))
+        return self._value(self.b.load(self._pointer(a, i, lanes), align=a.itemsize))
+
+    def store(self, a: Any, i: Any, x: Any, live: Value | None = None) -> None:
+        """Write one element or a vector; live: only so many of its lanes."""
+        v = x.v if isinstance(x, Value) else ir.Constant(a.element, x)
+        lanes = v.type.count if _is_vector(v.type) else 0
+        if lanes & (lanes - 1) or live is not None:
+            self._masked(a, i, lanes, v, live)
+        else:
+            self.b.store(v, self._pointer(a, i, lanes), align=a.itemsize)
+
+    def _masked(self, a: Any, i: Any, lanes: int, v: ir.Value | None = None, live: Value | None = None) -> ir.Value:
+        """Load (or store v) a number of lanes that is no power of two by one masked access: LLVM would emit two."""
+        b, full = self.b, 1 << (lanes - 1).bit_length()
+        t, mask_t = ir.VectorType(a.element, full), ir.VectorType(I1, full)
+        p = self._pointer(a, i, full)
+        mask = ir.Constant(mask_t, [1] * lanes + [0] * (full - lanes))
+        if live is not None:
+            numbers = ir.Constant(ir.VectorType(I32, full), list(range(full)))
+            mask = b.icmp_signed("<", numbers, _broadcast(b, b.trunc(live.v, I32), full))
+        suffix, align = f"v{full}f{8 * a.itemsize}.p0", I32(a.itemsize)
+        if v is not None:
+            f = ir.FunctionType(ir.VoidType(), [t, p.type, I32, mask_t])
+            f = cgutils.get_or_insert_function(b.module, f, "llvm.masked.store." + suffix)
+            return b.call(f, [_shuffle(b, v, list(range(lanes)) + [0] * (full - lanes)), p, align, mask])
+        f = ir.FunctionType(t, [p.type, I32, mask_t, t])
+        f = cgutils.get_or_insert_function(b.module, f, "llvm.masked.load." + suffix)
+        return _shuffle(b, b.call(f, [p, align, mask, ir.Constant(t, [0.0] * full)]), list(range(lanes)))
+
+    def stride(self, a: Any, axis: int) -> Value:
+        """Stride of an axis in elements."""
+        step = cgutils.unpack_tuple(self.b, a.strides)[axis]
+        return self._value(self.b.sdiv(step, I64(a.itemsize), flags=["exact"]))
+
+    def shape(self, a: Any, axis: int) -> Value:
+        """Length of an axis."""
+        return self._value(cgutils.unpack_tuple(self.b, a.shape)[axis])
+
+    # ---- numbers
+    def const(self, a: Any, xs: list[float]) -> Value:
+        """A vector of constants of a's type."""
+        return self._value(ir.Constant(ir.VectorType(a.element, len(xs)), xs))
+
+    def narrow(self, x: Value, a: Any) -> Value:
+        """A 64-bit integer as the integer type of a."""
+        return self._value(self.b.trunc(x.v, a.element)) if a.element.width < 64 else x
+
+    def widen(self, x: Value) -> Value:
+        """An integer as a 64-bit one."""
+        return self._value(self.b.sext(x.v, I64)) if x.v.type.width < 64 else x
+
+    def truncate(self, x: Value, a: Any) -> Value:
+        """A float below 2**31 towards zero, as the integer type of a (32 bits convert a vector at once)."""
+        i = self.b.fptosi(x.v, I32)
+        return self._value(i if a.element.width < 64 else self.b.sext(i, I64))
+
+    def to_float(self, i: Value, like: Value) -> Value:
+        """A small integer as the float type of like."""
+        return self._value(self.b.sitofp(self.b.trunc(i.v, I32) if i.v.type.width > 32 else i.v, like.v.type))
+
+    def floor(self, x: Value) -> Value:
+        """The largest integer not above (Numba's math.floor would promote float32)."""
+        return self._value(self.b.call(self.b.module.declare_intrinsic("llvm.floor", [x.v.type]), [x.v]))
+
+    def select(self, condition: Value, x: Any, y: Any) -> Value:
+        """x where the condition holds, else y; at least one of them a Value."""
+        v, w = x._pair(y) if isinstance(x, Value) else y._pair(x)[::-1]
+        return self._value(self.b.select(condition.v, v, w))
+
+    def not_number(self, x: Value) -> Value:
+        """Whether x is NaN."""
+        return self._value(self.b.fcmp_unordered("uno", x.v, x.v))
+
+    def bit(self, condition: Value, k: int, a: Any) -> Value:
+        """2**k where the condition holds, else 0, as the integer type of a."""
+        t = a.element
+        return self._value(self.b.select(condition.v, ir.Constant(t, 1 << k), ir.Constant(t, 0)))
+
+    # ---- lanes
+    def tile(self, x: Value, n: int) -> Value:
+        """(c0 c1) -> (c0 c1 c0 c1 ...), n copies."""
+        return self._value(_shuffle(self.b, x.v, list(range(x.v.type.count)) * n))
+
+    def sum_lanes(self, x: Value, channels: int) -> Value:
+        """Lanes (tap, channel) summed over the taps, by halves."""
+        b, v = self.b, x.v
+        while (n := v.type.count) > channels:
+            taps = n // channels
+            half = (1 << (taps - 1).bit_length() - 1) * channels  # the largest power of two of taps below all
+            low = _shuffle(b, v, list(range(half)))
+            zero = ir.Constant(v.type, [0.0] * n)
+            high = _shuffle(b, v, list(range(half, n)) + [n] * (2 * half - n), zero)
+            v = b.fadd(low, high, flags=FLAGS)
+        return self._value(v)
+
+    def transpose(self, rows: list[Value]) -> list[Value]:
+        """A square block of L vectors of L lanes, L a power of two, by log2(L) rounds of two-input shuffles."""
+        block, n, step = [r.v for r in rows], len(rows), 1
+        while step < n:
+            even = [c if not c & step else n + (c ^ step) for c in range(n)]
+            odd = [(c | step) if not c & step else n + c for c in range(n)]
+            for k in range(n):
+                if not k & step:
+                    x, y = block[k], block[k | step]
+                    block[k], block[k | step] = _shuffle(self.b, x, even, y), _shuffle(self.b, x, odd, y)
+            step *= 2
+        return [self._value(v) for v in block]
+
+    # ---- control
+    def loop(self, start: Any, stop: Any, body: Callable[..., list[Value] | None], carry: list[Value] = []) -> list[Value]:  # noqa: B006
+        """`for i in range(start, stop): carry = body(i, carry)` at run time; carried values live in registers."""
+        b = self.b
+        start, stop = (x.v if isinstance(x, Value) else I64(x) for x in (start, stop))
+        slots = [cgutils.alloca_once_value(b, c.v) for c in carry]
+        with cgutils.for_range_slice(b, start, stop, I64(1), I64) as (i, _):
+            new = body(self._value(i), [self._value(b.load(s)) for s in slots])
+            for s, c in zip(slots, new or [], strict=True):
+                b.store(c.v, s)
+        return [self._value(b.load(s)) for s in slots]
+
+
+class Plain:
+    """The same vocabulary on NumPy values."""
+
+    @staticmethod
+    def load(a: Any, i: Any, lanes: int = 0, slack: bool = False, live: int | None = None) -> Any:
+        flat = _flat(a)
+        if live is not None:
+            return np.concatenate([flat[i : i + live], np.zeros(lanes - live, a.dtype)])
+        return flat[i : i + lanes].copy() if lanes else flat[i]
+
+    @staticmethod
+    def store(a: Any, i: Any, x: Any, live: int | None = None) -> None:
+        count = np.size(x) if live is None else live
+        _flat(a)[i : i + count] = x if live is None else x[:live]
+
+    @staticmethod
+    def stride(a: Any, axis: int) -> int:
+        return a.strides[axis] // a.itemsize
+
+    @staticmethod
+    def shape(a: Any, axis: int) -> int:
+        return a.shape[axis]
+
+    @staticmethod
+    def const(a: Any, xs: list[float]) -> Any:
+        return np.array(xs, a.dtype)
+
+    narrow = staticmethod(lambda x, a: int(x))
+    widen = staticmethod(int)
+    truncate = staticmethod(lambda x, a: int(x))
+    to_float = staticmethod(lambda i, like: type(like)(i))
+    floor = staticmethod(np.floor)
+    select = staticmethod(lambda condition, x, y: x if condition else y)
+    not_number = staticmethod(lambda x: bool(x != x))
+    bit = staticmethod(lambda condition, k, a: int(condition) << k)
+    tile = staticmethod(np.tile)
+    sum_lanes = staticmethod(lambda x, channels: x.reshape(-1, channels).sum(0))
+    transpose = staticmethod(lambda rows: list(np.stack(rows).T.copy()))
+
+    @staticmethod
+    def loop(start: Any, stop: Any, body: Callable[..., Any], carry: Any = ()) -> Any:
+        for i in range(start, stop):
+            carry = body(i, list(carry)) or []
+        return list(carry)
+
+
+def _flat(a: np.ndarray) -> np.ndarray:
+    """All memory from a's first element on, so that strided views can be addressed by element as in LLVM."""
+    if a.flags.c_contiguous:
+        return a.reshape(-1)
+    span = 1 + sum((n - 1) * s // a.itemsize for n, s in zip(a.shape, a.strides, strict=True))
+    return np.lib.stride_tricks.as_strided(a, (span,), (a.itemsize,))
+
+
+# ---- a Spec as a Numba type: all of it is in the type, nothing is passed at run time ----------------------------------
+class SpecType(types.Type):
+    """The Numba type of one specialisation. Its key holds a hash of the sources that emit code from it, because
+    Numba's disk cache does not notice edits in files other than the cached function's own."""
+
+    def __init__(self, spec: Any, sources: str) -> None:
+        self.spec, self.sources = spec, sources
+        self.digest = hashlib.sha256(repr((spec, sources)).encode()).hexdigest()[:20]
+        super().__init__(name=f"Spec[{self.digest}]")
+
+    @property
+    def key(self) -> Any:
+        """Equality of types."""
+        return self.spec, self.sources
+
+
+register_model(SpecType)(models.OpaqueModel)
+
+
+@unbox(SpecType)
+def _unbox_spec(typ: SpecType, obj: Any, c: Any) -> NativeValue:
+    return NativeValue(c.context.get_dummy_value())
+
+
+def specialising(sources: str) -> Callable[[type], type]:
+    """Class decorator: instances of this frozen dataclass are Numba types."""
+
+    def register(cls: type) -> type:
+        typed = functools.cached_property(lambda spec: SpecType(spec, sources))
+        typed.__set_name__(cls, "_numba_type_")
+        # pickled in every cache file: the fields alone, since a cached attribute would lead back to the type
+        cls.__reduce__ = lambda spec: (cls, tuple(getattr(spec, f.name) for f in dataclasses.fields(spec)))
+        cls._numba_type_ = typed  # type: ignore[attr-defined]
+        typeof_impl.register(cls)(lambda spec, c: spec._numba_type_)
+        return cls
+
+    return register
+
+
+def staged(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f(machine, spec, *args) -> a function of (spec, *args) for use inside jitted code; f runs at compile time."""
+    if config.DISABLE_JIT:
+        return functools.partial(f, Plain)
+
+    def define(typing_context: Any, *tys: Any) -> Any:
+        spec = tys[0].spec
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            def wrap(t: Any, v: Any) -> Any:
+                if not isinstance(t, types.Array):
+                    return Value(builder, context.cast(builder, v, t, types.int64))
+                a = context.make_array(t)(context, builder, v)
+                element = context.get_data_type(t.dtype)
+                size = t.dtype.bitwidth // 8
+                return SimpleNamespace(data=a.data, shape=a.shape, strides=a.strides, itemsize=size, element=element)
+
+            f(Emit(context, builder), spec, *map(wrap, tys[1:], args[1:]))
+            return context.get_dummy_value()
+
+        return types.void(*tys), codegen
+
+    parameters = [inspect.Parameter("typing_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    parameters += list(inspect.signature(f).parameters.values())[1:]
+    define.__name__ = f.__name__
+    define.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return intrinsic(define)

@@ -1,0 +1,291 @@
+"""From a Scheme to kernels: tables and buffers prepared once per scheme, and how a call is cut among threads."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from ..boundary import Extension, extension
+from ..scheme import Scheme, decode
+from . import margins, taps, threads
+from .cache import array, compiled
+
+Array = np.ndarray[Any, Any]
+
+SLACK = 16  # elements that vector loads may read past the last row
+LANES = 32  # (tap, channel) lanes handled at once: more channels go in groups
+COPY_NS, EDGE_NS = 0.8, 1.5  # measured: padding one sample; one tap of a stencil that crosses the ends
+SERIAL = 2**14  # points that are not worth a second copy of the grid
+
+
+class Ends:
+    """How the axes of a grid continue: sizes and extension tables in the form the kernels take."""
+
+    def __init__(self, shape: tuple[int, ...], before: tuple[int, ...], parts: list[Extension], dtype: str) -> None:
+        length = max(len(e.rest) for e in parts)
+        terms = max(e.index.shape[1] for e in parts)
+        self.dtype, self.shape, self.padded = dtype, shape, tuple(len(e.rest) for e in parts)
+        self.dims = np.array([shape, self.padded, before], np.int64)
+        self.index = np.zeros((len(shape), length, terms), np.int64)
+        self.weight = np.zeros((len(shape), length, terms), dtype)
+        self.rest = np.zeros((len(shape), length), dtype)
+        for a, e in enumerate(parts):
+            k, t = e.index.shape
+            self.index[a, :k, :t], self.weight[a, :k, :t], self.rest[a, :k] = e
+        self.plain = self.padded == shape
+
+    def buffer(self, batch: int, channels: int, *, zero: bool = False) -> tuple[Array, Array]:
+        """An empty or zeroed padded grid (batch, *padded, channels) with slack, and its flat memory."""
+        n = batch * prod(self.padded) * channels
+        flat = (np.zeros if zero else np.empty)(n + SLACK, self.dtype)
+        return flat[:n].reshape(batch, *self.padded, channels), flat
+
+    def pad(self, values: Array, cval: float) -> Array:
+        """(batch, channels, *shape) -> (batch, *padded, channels), with slack behind it."""
+        batch, channels = values.shape[:2]
+        grid, flat = self.buffer(batch, channels)
+        self._rows("rows_in", values.reshape(-1), flat, batch, channels)
+        if not self.plain:
+            margin = margins.entry("margins_in", self.dtype)
+            margin(flat, self.dims, batch, channels, self.index, self.weight, self.rest, cval)
+        return grid
+
+    def fold(self, grid: Array, flat: Array) -> Array:
+        """The transpose of pad; spoils grid."""
+        batch, channels = grid.shape[0], grid.shape[-1]
+        if not self.plain:
+            margins.entry("margins_out", self.dtype)(flat, self.dims, batch, channels, self.index, self.weight)
+        out = np.empty((batch, channels, *self.shape), self.dtype)
+        self._rows("rows_out", flat, out.reshape(-1), batch, channels)
+        return out
+
+    def _rows(self, kind: str, src: Array, dst: Array, batch: int, channels: int) -> None:
+        kernel, lines = margins.entry(kind, self.dtype), batch * prod(self.shape[:-1])
+        parts = threads.split(0, lines, COPY_NS * lines * self.shape[-1] * channels, align=1)
+        threads.run([functools.partial(kernel, src, dst, self.dims, channels, i, j) for i, j in parts])
+
+
+class Plan:
+    """A scheme prepared for one dtype."""
+
+    def __init__(self, scheme: Scheme, dtype: str) -> None:
+        self.scheme, self.dtype, axes = scheme, dtype, scheme.axes
+        self.ends = Ends(
+            scheme.grid.shape, tuple(-a.first for a in axes), [a.extension() for a in axes], dtype
+        )
+        eps = float(np.finfo(dtype).eps)
+        frame = []
+        for axis, origin, spacing in zip(axes, scheme.grid.origin, scheme.grid.spacing, strict=True):
+            n = axis.n
+            period = {"mirror": 2.0 * (n - 1), "reflect": 2.0 * n, "wrap": 1.0 * n, "inside": 4 * eps * n, "hold": 1.0}
+            p = period[axis.fold]
+            frame += [origin, 1 / spacing, axis.lowest, axis.highest, p, 1 / p, axis.cells - 1.0]
+        self.frame = np.array([*frame, np.nan, scheme.cval, np.nan, 0.0], dtype)  # the last four: taps.fill
+        self.taps = prod(a.kernel.width for a in axes)
+        crossing = [min(1.0, (a.extent - a.n + a.kernel.width) / a.n) for a in axes]
+        self.crossing = 1 - prod(1 - c for c in crossing)
+        self.edge_ns = EDGE_NS * self.taps * self.ends.index.shape[2] ** len(axes)
+        self.point_ns = 0.1 * self.taps * len(scheme.orders) + 2
+        self.samples = prod(scheme.grid.shape)
+        self.roomy = all(a.n >= a.kernel.width for a in axes)
+        self.specs: dict[tuple[int, bool, bool], taps.Spec] = {}
+
+    def spec(self, channels: int, direct: bool, dot: bool) -> taps.Spec:
+        """The specialisation for so many channels."""
+        if (channels, direct, dot) not in self.specs:
+            axes = self.scheme.axes
+            self.specs[channels, direct, dot] = taps.Spec(
+                tables=tuple(a.kernel.table() for a in axes),
+                folds=tuple(a.fold for a in axes),
+                offsets=tuple(a.kernel.shift - a.cell for a in axes),
+                firsts=tuple(a.first for a in axes),
+                orders=self.scheme.orders,
+                channels=channels,
+                direct=direct,
+                dot=dot,
+            )
+        return self.specs[channels, direct, dot]
+
+    def direct(self, points: int, channels: int, sweeps: int) -> bool:
+        """Whether so few points touch the grid that reading it in place beats `sweeps` copies of it."""
+        extra = points * channels * (self.crossing * self.edge_ns + self.point_ns)
+        return self.roomy and extra < COPY_NS * self.samples * channels * sweeps
+
+    def groups(self, channels: int) -> Iterator[slice]:
+        """Channels in even groups that fit the vector lanes."""
+        most = max(1, LANES // self.scheme.axes[-1].kernel.width)
+        size = -(-channels // -(-channels // most))
+        return (slice(c, min(c + size, channels)) for c in range(0, channels, size))
+
+    def kernel(self, kind: str, grid: Array, channels: int, direct: bool, dot: bool = False) -> tuple[Any, ...]:
+        """The compiled kernel, its spec and the type of its offsets."""
+        index = "int32" if grid[0].size < 2**31 else "int64"
+        spec = self.spec(channels, direct, dot)
+        return taps.entry(kind, spec, self.dtype, index), spec, index
+
+    def call(self, kind: str, grid: Array, points: Array, fields: tuple[Array, ...], direct: bool, start: int, stop: int) -> None:
+        """Run a kernel on points start ... stop of all batch items; fields: values (splat), out (sample), both (dot)."""
+        dot = kind == "dot"
+        kernel, spec, index = self.kernel("sample" if dot else kind, grid, fields[0].shape[-1], direct, dot)
+        base, w = spec.scratch(self.dtype, index)
+        block = np.empty((1, *spec.widths, 1) if direct else (0,) * (spec.ndim + 2), self.dtype)
+        ends, fields = self.ends, fields * 2 if kind == "sample" else fields
+        kernel(spec, grid, points, *fields, self.frame, block, ends.index, ends.weight, base, w, start, stop)
+
+    def over_channels(self, kind: str, values: Array, points: Array, fields: Callable[[slice], tuple[Array, ...]]) -> None:
+        """Run a gathering kernel with the grid read in place or padded, channel group by channel group."""
+        (batch, channels), n = values.shape[:2], points.shape[1]
+        direct = self.direct(batch * n, channels, sweeps=1)
+        for c in (slice(k, k + 1) for k in range(channels)) if direct else self.groups(channels):
+            if direct:
+                grid = values[:, c.start, ..., None]
+            else:
+                part = values if c.stop - c.start == channels else np.ascontiguousarray(values[:, c])
+                grid = self.ends.pad(part, self.scheme.cval)
+            work = functools.partial(self.call, kind, grid, points, fields(c), direct)
+            parts = threads.split(0, batch * n, batch * n * self.point_ns)
+            if len(parts) == 1:
+                work(0, batch * n)
+            else:
+                threads.run([functools.partial(work, i, j) for i, j in parts])
+
+    def sample(self, values: Array, points: Array) -> Array:
+        """See reference.sample."""
+        out = np.empty((len(values), len(self.scheme.orders), points.shape[1], values.shape[1]), self.dtype)
+        if out.size:
+            self.over_channels("sample", values, points, lambda c: (out[..., c],))
+        return out
+
+    def dot(self, values: Array, weights: Array, points: Array) -> Array:
+        """See reference.dot; the scheme is the one with the derivatives along each axis (Scheme.up)."""
+        total = np.zeros(points.shape, self.dtype)
+        parts: list[Array] = []
+
+        def fields(c: slice) -> tuple[Array, Array]:
+            parts.append(np.empty((len(points), 1, *points.shape[1:]), self.dtype))
+            return weights[..., c], parts[-1]
+
+        if total.size and values.size:
+            self.over_channels("dot", values, points, fields)
+            total = parts[0][:, 0]
+            for part in parts[1:]:
+                total += part[:, 0]
+        return total
+
+    def splat(self, values: Array, points: Array) -> Array:
+        """See reference.splat. The order of additions never depends on the number of threads."""
+        batch, _, n, channels = values.shape
+        if values.size == 0:
+            return np.zeros((batch, channels, *self.scheme.grid.shape), self.dtype)
+        if self.direct(batch * n, channels, sweeps=2):
+            out = np.zeros((batch, channels, *self.scheme.grid.shape), self.dtype)
+            for c in range(channels):
+                self.call("splat", out[:, c, ..., None], points, (values[..., c : c + 1],), True, 0, batch * n)
+            return out
+        groups = list(self.groups(channels))
+        parts = []
+        for c in groups:
+            grid, flat = self.ends.buffer(batch, c.stop - c.start, zero=True)
+            self._scatter(grid, flat, points, values[..., c])
+            parts.append(self.ends.fold(grid, flat))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _scatter(self, grid: Array, flat: Array, points: Array, values: Array) -> None:
+        """Add all points to the padded grid."""
+        batch, n = points.shape[:2]
+        work = functools.partial(self.call, "splat")
+        if batch > 1:  # each item has its own grid
+            jobs = [functools.partial(work, grid, points, (values,), False, b * n, (b + 1) * n) for b in range(batch)]
+            threads.run(jobs) if batch * n * self.point_ns > 1e5 else [job() for job in jobs]
+        elif n <= SERIAL:
+            work(grid, points, (values,), False, 0, n)
+        elif (copies := min(64, n // SERIAL, n * self.taps // (8 * grid.size))) > 1:
+            # small grid: equal shares of the points into copies of it, added in order
+            share = -(-n // copies)
+            bank = np.zeros((copies, len(flat)), self.dtype)
+            grids = [row[: grid.size].reshape(grid.shape) for row in bank]
+            threads.run(
+                [
+                    functools.partial(work, g, points, (values,), False, min(k * share, n), min((k + 1) * share, n))
+                    for k, g in enumerate(grids)
+                ]
+            )
+            np.sum(bank, axis=0, out=flat)
+        else:
+            self._scatter_slabs(grid, points, values)
+
+    def _scatter_slabs(self, grid: Array, points: Array, values: Array) -> None:
+        """Large grid: points sorted into slabs along the longest axis; first the even slabs, whose stencils do not meet,
+        then the odd ones."""
+        axis = int(np.argmax(self.ends.padded))
+        thick = max(self.scheme.axes[axis].kernel.width, -(-self.ends.padded[axis] // 64))
+        slabs = -(-self.ends.padded[axis] // thick)
+        n = points.shape[1]
+        kernel, spec, index = self.kernel("cells", grid, values.shape[-1], False)
+        cells = np.empty(n, np.int64)
+
+        def locate(start: int, stop: int) -> None:
+            base, w = spec.scratch(self.dtype, index)
+            kernel(spec, grid, points, self.frame, axis, cells, base, w, start, stop)
+
+        parts = threads.split(0, n, 2.0 * n)
+        threads.run([functools.partial(locate, i, j) for i, j in parts])
+        sorted_points, sorted_values = np.empty_like(points), np.empty(values.shape, self.dtype)
+        starts = np.zeros(slabs + 1, np.int64)
+        sort = _sorter(self.dtype)
+        sort(cells, thick, starts, points[0], values[0], sorted_points[0], sorted_values[0])
+        for parity in (0, 1):
+            threads.run(
+                [
+                    functools.partial(
+                        self.call, "splat", grid, sorted_points, (sorted_values,), False, int(starts[s]), int(starts[s + 1])
+                    )
+                    for s in range(parity, slabs, 2)
+                ]
+            )
+
+
+def _sort(cells, thick, starts, points, values, sorted_points, sorted_values):  # type: ignore[no-untyped-def]
+    """Stable counting sort of points and values by cells // thick; starts[s] is where slab s begins."""
+    for i in range(len(cells)):
+        cells[i] //= thick
+        starts[cells[i] + 1] += 1
+    for s in range(len(starts) - 1):
+        starts[s + 1] += starts[s]
+    place = starts.copy()
+    for i in range(len(cells)):
+        p = place[cells[i]]
+        place[cells[i]] += 1
+        for a in range(points.shape[1]):
+            sorted_points[p, a] = points[i, a]
+        for k in range(values.shape[0]):
+            for c in range(values.shape[2]):
+                sorted_values[k, p, c] = values[k, i, c]
+
+
+@functools.cache
+def _sorter(dtype: str) -> Any:
+    whole = array(np.int64, 1, "C")
+    two, three = array(dtype, 2, "C"), array(dtype, 3, "C")
+    return compiled(_sort, dtype, (whole, types.int64, whole, two, array(dtype, 3), two, three))
+
+
+@functools.lru_cache(maxsize=1024)
+def plan(text: str, dtype: str) -> Plan:
+    """The plan of a scheme and dtype."""
+    return Plan(decode(text), dtype)
+
+
+@functools.lru_cache(maxsize=1024)
+def ends(shape: tuple[int, ...], widths: tuple[tuple[int, int], ...], boundaries: tuple[str, ...], dtype: str) -> Ends:
+    """Ends with the given (before, after) margins per axis."""
+    parts = [
+        extension(boundary, n, np.arange(-before, n + after))
+        for n, (before, after), boundary in zip(shape, widths, boundaries, strict=True)
+    ]
+    return Ends(shape, tuple(before for before, _ in widths), parts, dtype)

@@ -1,0 +1,357 @@
+"""prefilter: the coefficients whose spline passes through the data, by recursive filters along each axis.
+
+Along an axis the data are the coefficients, continued by the boundary, filtered with the kernel's samples s. Per pole z
+of 1/s the inverse is a pair of recursions (Unser, Aldroubi, Eden 1993, "B-spline signal processing: part II", sec. II):
+
+    upwards p[k] = y[k] + z p[k-1],    downwards q[k] = p[k] + z q[k+1],    times prod (1 - z)**2 / sum(s) in all.
+
+What is special about a boundary is where they start: p[-1] and q[n] are linear functionals of the rows y and p, whose
+weights decay like z**k and are tabulated here in closed form. So one kernel serves all boundaries, any number of poles
+and all lengths; and since the transpose of "start from a functional w, then recur" is "recur the other way from
+zero, then add w times the last value to the rows", the transposed solve is the same kernel with another table.
+
+Many lines are filtered at once, one per lane of a wide vector, the carry in registers:
+- strided lines: neighbours in memory are lanes; the recursion up reads the array and writes a buffer, the one down
+  reads the buffer and writes the array, so that memory is touched once each way;
+- lines along the last axis, and other short rows, are turned into that by in-register transposes ("packed").
+Trailing axes are done together, block by block in the second-level cache. Lines too long for a buffer are cut into windows
+that overlap so far that what is wrong at their ends has decayed below rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, log, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+
+from ..boundary import ENLARGED, extension
+from ..kernel import Kernel, bspline
+from . import threads
+from .cache import SOURCES, array, compiled
+from .machine import specialising, staged
+
+Array = np.ndarray[Any, Any]
+
+TILE = 128  # bytes of a row of lanes
+SQUARE = 64  # bytes of a row of a transposed block
+BLOCK = 2**19  # bytes that trailing axes are fused within, and that a packed buffer may take
+TALL = 2**21  # bytes that the buffer of strided lines may take: windows would need a second array
+AXIS_NS = 0.3  # measured: one element, one axis, one pole
+CONTINUED = {"constant": "mirror", **ENLARGED}  # boundaries that only matter outside the data
+
+# a pass over one block, as a row of integers
+FRESH, PACKED, SHARE, TOTAL, N, INNER, WINDOWS, BEGIN, STEP, ROWS, LOW, HIGH, SOLVE, SOLVES = range(14)
+
+
+@specialising(SOURCES)
+@dataclass(frozen=True)
+class Spec:
+    """What the kernel is specialised to: lanes of a row, and of a transposed block."""
+
+    lanes: int
+    square: int
+
+
+class Rows:
+    """Rows of lanes: row k starts at element start + k * step."""
+
+    def __init__(self, m: Any, a: Any, start: Any, step: Any, lanes: int) -> None:
+        self.m, self.a, self.start, self.step, self.lanes = m, a, start, step, lanes
+
+    def load(self, k: Any, live: Any = None) -> Any:
+        """Row k, or its first lanes and zeros."""
+        return self.m.load(self.a, self.start + k * self.step, self.lanes, live=live)
+
+    def store(self, k: Any, x: Any, live: Any = None) -> None:
+        """Write row k, or its first lanes."""
+        self.m.store(self.a, self.start + k * self.step, x, live=live)
+
+
+@staged
+def solve(
+    m: Any, spec: Any, source: Any, target: Any, start: Any, step: Any, work: Any, rows: Any, low: Any, high: Any,
+    stage: Any, poles: Any, numbers: Any, pointer: Any, index: Any, weight: Any,
+) -> None:  # fmt: skip
+    """All stages of one line per lane, source -> work -> target; of the result, rows low ... high are written."""
+    source, target = (Rows(m, a, start, step, spec.lanes) for a in (source, target))
+    work = Rows(m, work, 0, spec.lanes, spec.lanes)
+    zero = m.const(work.a, [0.0] * spec.lanes)
+    last = rows - 1
+
+    def recur(s: Any, a: Rows, b: Rows, row: Any, skip: Any, stop: Any) -> None:
+        """Stage s from rows a to rows b in the order given by row(i); the first `skip` are not written."""
+        z, scale = m.load(numbers, s * 2), m.load(numbers, s * 2 + 1)
+        before, after, end = (m.load(pointer, s * 2 + k) for k in range(3))
+
+        def gather(j: Any, carry: list[Any]) -> list[Any]:
+            return [carry[0] + m.load(weight, j) * a.load(m.load(index, j))]
+
+        def advance(i: Any, carry: list[Any]) -> list[Any]:
+            return [a.load(row(i)) * scale + z * carry[0]]
+
+        def write(i: Any, carry: list[Any]) -> list[Any]:
+            new = advance(i, carry)
+            b.store(row(i), new[0])
+            return new
+
+        carry = m.loop(before, after, gather, [zero])
+        (final,) = m.loop(skip, stop, write, m.loop(0, skip, advance, carry))
+
+        def scatter(j: Any, _: Any) -> None:
+            k = m.load(index, j)
+            b.store(k, b.load(k) + m.load(weight, j) * final)
+
+        m.loop(after, end, scatter)
+
+    def up(s: Any, a: Rows, b: Rows) -> None:
+        recur(s, a, b, lambda i: i, 0, rows)
+
+    def down(s: Any, a: Rows, b: Rows, low: Any, high: Any) -> None:
+        recur(s, a, b, lambda i: last - i, rows - high, rows - low)
+
+    def between(i: Any, _: Any) -> None:
+        down(stage + (i * 2 - 1), work, work, 0, rows)
+        up(stage + i * 2, work, work)
+
+    up(stage, source, work)
+    m.loop(1, poles, between)
+    down(stage + (poles * 2 - 1), work, target, low, high)
+
+
+@staged
+def pack(m: Any, spec: Any, source: Any, lines: Any, columns: Any, squares: Any, block: Any) -> None:
+    """block[c, l] = source[lines[l] + c]; squares = columns // spec.square."""
+
+    def square(c: Any, live: Any = None) -> None:
+        def group(g: Any, _: Any) -> None:
+            lane = g * spec.square
+            part = [m.load(source, m.load(lines, lane + r) + c, spec.square, live=live) for r in range(spec.square)]
+            for r, row in enumerate(m.transpose(part)):
+                m.store(block, (c + r) * spec.lanes + lane, row)
+
+        m.loop(0, spec.lanes // spec.square, group)
+
+    done = squares * spec.square
+    m.loop(0, squares, lambda i, _: square(i * spec.square))
+    m.loop(done, m.select(done < columns, done + 1, done), lambda c, _: square(c, columns - c))
+
+
+@staged
+def unpack(m: Any, spec: Any, block: Any, lines: Any, low: Any, columns: Any, squares: Any, target: Any) -> None:
+    """target[lines[l] + c] = block[c, l] for low <= c < low + columns; squares = columns // spec.square."""
+
+    def square(c: Any, live: Any = None) -> None:
+        def group(g: Any, _: Any) -> None:
+            lane = g * spec.square
+            part = [m.load(block, (c + r) * spec.lanes + lane, spec.square) for r in range(spec.square)]
+            for r, row in enumerate(m.transpose(part)):
+                m.store(target, m.load(lines, lane + r) + c, row, live=live)
+
+        m.loop(0, spec.lanes // spec.square, group)
+
+    done = squares * spec.square
+    m.loop(0, squares, lambda i, _: square(low + i * spec.square))
+    m.loop(done, m.select(done < columns, done + 1, done), lambda c, _: square(low + c, columns - c))
+
+
+@staged
+def narrow_in(m: Any, spec: Any, source: Any, start: Any, step: Any, rows: Any, live: Any, block: Any) -> None:
+    """The first lanes of strided rows -> block, the other lanes zero."""
+    a, b = Rows(m, source, start, step, spec.lanes), Rows(m, block, 0, spec.lanes, spec.lanes)
+    m.loop(0, rows, lambda k, _: b.store(k, a.load(k, live)))
+
+
+@staged
+def narrow_out(
+    m: Any, spec: Any, block: Any, low: Any, high: Any, live: Any, target: Any, start: Any, step: Any
+) -> None:
+    """The first lanes of rows low ... high of block -> strided rows."""
+    a, b = Rows(m, block, 0, spec.lanes, spec.lanes), Rows(m, target, start, step, spec.lanes)
+    m.loop(low, high, lambda k, _: b.store(k, a.load(k), live))
+
+
+def _filter(spec, source, target, block, work, lines, passes, solves, numbers, pointer, index, weight, start, stop):  # type: ignore[no-untyped-def]
+    """Blocks start ... stop of all passes of a sweep."""
+    lanes, square = TILE // source.itemsize, SQUARE // source.itemsize
+    for job in range(start, stop):
+        for k in range(len(passes)):
+            p = passes[k]
+            a = source if p[FRESH] else target
+            n, inner, windows, rows, low, high = p[N], p[INNER], p[WINDOWS], p[ROWS], p[LOW], p[HIGH]
+            first, last = job * p[SHARE], min((job + 1) * p[SHARE], p[TOTAL])
+            if p[PACKED]:
+                columns, low, high = rows * inner, low * inner, high * inner
+                for t in range(first, last, lanes):
+                    for lane in range(lanes):  # a surplus lane repeats the last line
+                        line = min(t + lane, last - 1)
+                        outer = line // windows
+                        lines[lane] = (outer * n + p[BEGIN] + (line - outer * windows) * p[STEP]) * inner
+                    pack(spec, a, lines, columns, columns // square, block)
+                    for s in range(p[SOLVE], p[SOLVES]):
+                        repeat, count, width, stage, poles = solves[s]
+                        for r in range(repeat):
+                            for i in range(width):
+                                place, step = (r * count * width + i) * lanes, width * lanes
+                                solve(
+                                    spec, block, block, place, step, work, count, 0, count,
+                                    stage, poles, numbers, pointer, index, weight,
+                                )  # fmt: skip
+                    unpack(spec, block, lines, low, high - low, (high - low) // square, target)
+                continue
+            tiles = -(-inner // lanes)
+            stage, poles = solves[p[SOLVE], 3], solves[p[SOLVE], 4]
+            for t in range(first, last):
+                line = t // tiles
+                outer = line // windows
+                column = (t - line * tiles) * lanes
+                place = (outer * n + p[BEGIN] + (line - outer * windows) * p[STEP]) * inner + column
+                live = inner - column
+                if live >= lanes:
+                    solve(
+                        spec, a, target, place, inner, work, rows, low, high,
+                        stage, poles, numbers, pointer, index, weight,
+                    )  # fmt: skip
+                else:
+                    narrow_in(spec, a, place, inner, rows, live, block)
+                    solve(
+                        spec, block, block, 0, lanes, work, rows, low, high,
+                        stage, poles, numbers, pointer, index, weight,
+                    )  # fmt: skip
+                    narrow_out(spec, block, low, high, live, target, place, inner)
+
+
+@functools.cache
+def entry(dtype: str) -> tuple[Any, Spec]:
+    """The compiled kernel for a dtype, and its spec."""
+    size = np.dtype(dtype).itemsize
+    spec = Spec(TILE // size, SQUARE // size)
+    real, integers, table, i64 = array(dtype, 1, "C"), array(np.int64, 1, "C"), array(np.int64, 2, "C"), types.int64
+    typ = spec._numba_type_  # type: ignore[attr-defined]
+    arguments = (real, real, real, real, integers, table, table, real, integers, integers, real, i64, i64)
+    return compiled(_filter, f"{typ.digest}_{dtype}", (typ, *arguments)), spec
+
+
+# ---- the tables of one axis --------------------------------------------------------------------------------------------
+class Stage(NamedTuple):
+    """One recursion: the functional of the rows that it starts from, the multiples of its end that are added to them."""
+
+    pole: float
+    scale: float
+    before: Array
+    after: Array
+
+
+def head(boundary: str, n: int, z: float) -> Array:
+    """Weights w of p[-1] = sum_k w[k] y[k] = sum_(j>=1) z**(j-1) y[-j]."""
+    period = {"wrap": n, "reflect": 2 * n}.get(boundary, 2 * n - 2)
+    j = np.arange(1, min(period, ceil(log(1e-18) / log(abs(z)))) + 1)
+    again = 1 / (1 - z**period)
+    ext = extension(boundary, n, -j)
+    w = np.zeros(n)
+    np.add.at(w, ext.index, ext.weight * (again * z ** (j - 1))[:, None])
+    if boundary == "natural":  # y[k - period] = y[k] - 2 (y[n-1] - y[0])
+        w[[0, -1]] += np.array([2, -2]) * again * z**period / (1 - z)
+    return w
+
+
+def tail(boundary: str, n: int, z: float) -> Array:
+    """Weights w of q[n] = sum_k w[k] p[k]: q continues as the boundary says, q[k] = p[k] + z q[k+1]."""
+    if boundary == "wrap":  # q[n] = q[0]
+        return z ** np.arange(n) / (1 - z**n)
+    w = np.zeros(n)
+    if boundary == "mirror":  # q[n] = q[n-2]
+        w[-2:] = np.array([1, z]) / (1 - z * z)
+    elif boundary == "reflect":  # q[n] = q[n-1]
+        w[-1] = 1 / (1 - z)
+    else:  # q[n] = 2 q[n-1] - q[n-2]
+        w[-2:] = np.array([-1, 2 - z]) / (1 - z) ** 2
+    return w
+
+
+def stages(kernel: Kernel, boundary: str, n: int, transposed: bool, left: bool, right: bool) -> list[Stage]:
+    """The recursions of an axis, up and down in turns; left, right: whether the data end there, or the window only."""
+    none = np.zeros(0)
+    plan = []
+    for z in kernel.poles:
+        plan.append((z, head(boundary, n, z) if left else none))
+        plan.append((z, tail(boundary, n, z) if right else none))
+    gain = prod((1 - z) ** 2 for z in kernel.poles) / float(np.sum(kernel.samples))
+    scales = [gain] + [1.0] * (len(plan) - 1)
+    if transposed and boundary not in ("reflect", "wrap"):  # those two are symmetric
+        return [Stage(z, scale, none, z * w) for (z, w), scale in zip(reversed(plan), scales)]
+    return [Stage(z, scale, scale * w, none) for (z, w), scale in zip(plan, scales)]
+
+
+class Window(NamedTuple):
+    """Like windows of a line: count of them from row begin on, step apart; of their rows, low ... high are stored."""
+
+    count: int
+    begin: int
+    step: int
+    rows: int
+    low: int
+    high: int
+    left: bool
+    right: bool
+
+
+def windows(n: int, most: int, margin: int) -> list[Window]:
+    """Cut a line of n rows into windows of at most so many: the first, those between, the last."""
+    most = max(most, 4 * margin)
+    if n <= most:
+        return [Window(1, 0, 0, n, 0, n, True, True)]
+    step = most - 2 * margin
+    between = -(-(n - most) // step) - 1
+    end = step * (between + 1) + margin  # the first row that the last window stores
+    return [
+        Window(1, 0, 0, most, 0, most - margin, True, False),
+        Window(between, step, step, most, margin, margin + step, False, False),
+        Window(1, n - most, 0, most, end - (n - most), most, False, True),
+    ]
+
+
+# ---- the whole ---------------------------------------------------------------------------------------------------------
+@dataclass
+class Sweep:
+    """Passes over the array, together, block by block."""
+
+    axes: tuple[int, ...]
+    passes: Array
+    jobs: int
+    ring: int = 0  # windows of a periodic axis: so many rows at either end come from elsewhere
+
+    @property
+    def windowed(self) -> bool:
+        """Whether lines are cut into windows, which must not be written to where they are read from."""
+        return len(self.passes) > len(self.axes)
+
+
+class Plan:
+    """The sweeps for one shape, dtype, kernel and boundary per axis."""
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: str, kernels: tuple[Kernel, ...], boundaries: tuple[str, ...], transposed: bool
+    ) -> None:
+        self.shape, self.dtype, self.kernels, self.transposed = shape, dtype, (None, *kernels), transposed
+        self.boundaries = ("", *(CONTINUED.get(b, b) for b in boundaries))
+        self.item = np.dtype(dtype).itemsize
+        self.lanes = TILE // self.item
+        self.eps = float(np.finfo(dtype).eps)
+        self.solves: list[tuple[int, ...]] = []
+        self.stages: list[Stage] = []
+        self.sweeps = []
+        active = [a for a in range(len(shape) - 1, 0, -1) if shape[a] > 1 and kernels[a - 1].poles]
+        # last axes first; packed while so few neighbours are in a row that other lines fill more lanes
+        slab: list[int] = []
+        for a in active:
+            inner, lines = prod(shape[a + 1 :]), prod(shape[:a]) * ceil(shape[a] / self.most(a, BLOCK))
+            if inner > 1 and (inner >= self.lanes / 2 or inner >= lines):
+                break
+            slab.append(a)
+    ...

@@ -1,0 +1,73 @@
+"""NumPy: the ops as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..ops import Face, Op
+
+
+class NumPy(Face):
+    """The NumPy face."""
+
+    name = "numpy"
+    reshape, moveaxis, einsum, broadcast_to = map(staticmethod, (np.reshape, np.moveaxis, np.einsum, np.broadcast_to))
+    stack = staticmethod(np.stack)
+
+    def bind(self, op: Op) -> Callable[..., Any]:
+        """Nothing to add."""
+        return op.run
+
+    @staticmethod
+    def dtype(x: Any) -> str:
+        """Name of the element type."""
+        return x.dtype.name
+
+    @staticmethod
+    def device(x: Any) -> str:
+        """Where the data are."""
+        return "cpu"
+
+    @staticmethod
+    def astype(x: Any, dtype: str) -> Any:
+        """Convert, without a copy where there is nothing to do."""
+        return x.astype(dtype, copy=False)
+
+    @staticmethod
+    def array(x: Any, dtype: str | None = None) -> Any:
+        """From anything array-like."""
+        return np.asarray(x, dtype)
+
+    @staticmethod
+    def as_real(x: Any) -> Any:
+        """Complex (...) -> real (..., 2)."""
+        x = np.ascontiguousarray(x)
+        return x.view(x.real.dtype).reshape(*x.shape, 2)
+
+    @staticmethod
+    def as_complex(x: Any) -> Any:
+        """Real (..., 2) -> complex (...)."""
+        x = np.ascontiguousarray(x)
+        return x.view(np.result_type(x.dtype, np.complex64)).reshape(x.shape[:-1])
+
+    @staticmethod
+    def round_to(x: Any, dtype: str) -> Any:
+        """Floats to the nearest integers of a type, saturated; NaN is 0."""
+        info = np.iinfo(dtype)
+        x = np.nan_to_num(np.rint(x), nan=0.0)
+        # the bounds of 64-bit types are no floats: compare, then write the bounds as integers
+        low, high = x <= float(info.min), x >= float(info.max)
+        y = np.where(low | high, 0.0, x).astype(dtype)
+        y[low], y[high] = info.min, info.max
+        return y
+
+    @staticmethod
+    def constant(f: Callable[..., Any], *args: Any) -> Any:
+        """f(*args) for static arguments."""
+        return f(*args)
+
+
+FACE = NumPy()

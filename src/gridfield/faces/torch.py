@@ -1,0 +1,199 @@
+"""PyTorch: every op as an autograd.Function around a custom op, with rules derived from ops.py.
+
+Eager calls go through the Function: a custom op alone raises under `torch.func.grad` and silently gives zero under
+`torch.func.jvp`. Under `torch.compile` the custom op is called directly, so that the graph does not break.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._C import _functorch as functorch
+
+from ..ops import OPS, Face, Op, batched, vjp
+from ..scheme import decode
+
+_NUMPY_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+
+def _run(op: Op, *args: Any) -> torch.Tensor:
+    """The kernel on CPU tensors, without copies; the reference elsewhere."""
+    *tensors, text = args
+    if all(t.device.type == "cpu" for t in tensors):
+        return torch.from_numpy(op.run(*(t.detach().numpy() for t in tensors), text))
+    _warn_once(op.name, tensors[0].device.type)
+    with torch.no_grad():
+        return op.reference(*tensors, decode(text))
+
+
+@functools.cache
+def _warn_once(op: str, device: str) -> None:
+    warnings.warn(
+        f"gridfield has no {op} kernel for {device!r} tensors yet: using the reference implementation in plain torch, "
+        "which is slower and takes more memory",
+        stacklevel=4,
+    )
+
+
+def _custom_op(face: Torch, op: Op) -> Any:
+    """The op known to torch.compile."""
+    names = [f"a{i}" for i in range(op.arrays)]
+    schema = f"({', '.join(f'Tensor {n}' for n in names)}, str text) -> Tensor"
+    custom = torch.library.custom_op(
+        f"gridfield::{op.name}", functools.partial(_run, op), mutates_args=(), schema=schema
+    )
+    custom.register_fake(lambda *args: args[0].new_empty(op.shape(*(a.shape for a in args[:-1]), args[-1])))
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.text = inputs[-1]
+
+    def backward(ctx: Any, ct: torch.Tensor) -> tuple[Any, ...]:
+        return *vjp(face, op, ctx.saved_tensors, ct, ctx.needs_input_grad[:-1], ctx.text), None
+
+    custom.register_autograd(backward, setup_context=setup_context)
+    custom.register_vmap(
+        lambda info, in_dims, *args: (_batched(face, op, in_dims, args), 0)
+    )
+    return custom
+
+
+def _batched(face: Torch, op: Op, in_dims: tuple[Any, ...], args: tuple[Any, ...]) -> torch.Tensor:
+    *tensors, text = args
+    of = [d is not None for d in in_dims[:-1]]
+    front = [t if d is None else t.movedim(d, 0) for t, d in zip(tensors, in_dims, strict=False)]
+    return batched(face, op, front, of, text)
+
+
+def _function(face: Torch, op: Op) -> type[torch.autograd.Function]:
+    """The op with the derivatives and batching of ops.py, for eager torch and torch.func."""
+
+    class Bound(torch.autograd.Function):
+        @staticmethod
+        def forward(*args: Any) -> Any:
+            return _run(op, *args)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            ctx.save_for_backward(*inputs[:-1])
+            ctx.save_for_forward(*inputs[:-1])
+            ctx.text = inputs[-1]
+
+        @staticmethod
+        def backward(ctx: Any, ct: torch.Tensor) -> Any:
+            return *vjp(face, op, ctx.saved_tensors, ct, ctx.needs_input_grad[:-1], ctx.text), None
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Any) -> Any:
+            terms = op.jvp(face, ctx.saved_tensors, tangents[:-1], ctx.text)
+            return functools.reduce(torch.add, terms)
+
+        @staticmethod
+        def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+            return _batched(face, op, in_dims, args), 0
+
+    Bound.__name__ = f"gridfield_{op.name}"
+    return Bound
+
+
+def _forward_levels() -> int:
+    """How many forward-mode transforms of torch.func are being run."""
+    stack = functorch.get_interpreter_stack() or []
+    return sum(level.key() == functorch.TransformType.Jvp for level in stack)
+
+
+def _plain(tensors: tuple[Any, ...]) -> bool:
+    """Whether nothing follows this call: no autograd, forward mode or torch.func."""
+    if functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0:
+        return False
+    return not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+
+
+class Torch(Face):
+    """The torch face."""
+
+    name = "torch"
+
+    def bind(self, op: Op) -> Callable[..., Any]:
+        """The op as a function of tensors and the static text."""
+        custom, function = _custom_op(self, op), _function(self, op)
+
+        def call(*args: Any) -> torch.Tensor:
+            if torch.compiler.is_compiling():
+                return custom(*args)
+            if _plain(args[:-1]):
+                return _run(op, *args)
+            if _forward_levels() > 1:
+                raise NotImplementedError(
+                    f"gf.{op.name}: forward-mode over forward-mode is silently zero in torch's custom functions; "
+                    "use torch.func.hessian or jacfwd(jacrev(f)), reverse mode inside"
+                )
+            return function.apply(*args)
+
+        return call
+
+    @staticmethod
+    def reshape(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        """As NumPy's."""
+        return x.reshape(shape)
+
+    @staticmethod
+    def moveaxis(x: torch.Tensor, source: int, target: int) -> torch.Tensor:
+        """As NumPy's."""
+        return x.movedim(source, target)
+
+    einsum = staticmethod(torch.einsum)
+    broadcast_to = staticmethod(torch.broadcast_to)
+    stack = staticmethod(torch.stack)
+
+    @staticmethod
+    def dtype(x: torch.Tensor) -> str:
+        """Name of the element type."""
+        return str(x.dtype).removeprefix("torch.")
+
+    @staticmethod
+    def device(x: torch.Tensor) -> str:
+        """Where the data are."""
+        return str(x.device)
+
+    @staticmethod
+    def astype(x: torch.Tensor, dtype: str) -> torch.Tensor:
+        """Convert, without a copy where there is nothing to do."""
+        return x.to(getattr(torch, dtype))
+
+    @staticmethod
+    def array(x: Any, dtype: str | None = None) -> torch.Tensor:
+        """From anything array-like."""
+        return torch.as_tensor(x, dtype=None if dtype is None else getattr(torch, dtype))
+
+    @staticmethod
+    def as_real(x: torch.Tensor) -> torch.Tensor:
+        """Complex (...) -> real (..., 2)."""
+        return torch.view_as_real(x.resolve_conj())
+
+    @staticmethod
+    def as_complex(x: torch.Tensor) -> torch.Tensor:
+        """Real (..., 2) -> complex (...)."""
+        return torch.view_as_complex(x.contiguous())
+
+    @staticmethod
+    def round_to(x: torch.Tensor, dtype: str) -> torch.Tensor:
+        """Floats to the nearest integers of a type, saturated; NaN is 0."""
+        target = getattr(torch, dtype)
+        info = torch.iinfo(target)
+        x = torch.nan_to_num(x.round(), nan=0.0)
+        low, high = x <= float(info.min), x >= float(info.max)
+        y = torch.where(low | high, 0.0, x).to(target)
+        return torch.where(low, info.min, torch.where(high, info.max, y))
+
+    @staticmethod
+    def constant(f: Callable[..., Any], *args: Any) -> Any:
+        """f(*args) for static arguments, not traced by torch.compile."""
+        return f(*args)
+
+
+FACE = Torch()

@@ -1,0 +1,771 @@
+"""Grid: the uniform grid that every field, histogram and transform of gridfield lives on."""
+
+import math
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float = NDArray[np.float64]
+OnePerAxis = float | Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Grid:
+    """Uniform samples in N dimensions, each in the middle of its cell.
+
+    Sample ``i`` of an axis sits at ``origin + i * spacing`` and owns the cell of half a spacing
+    on either side. A grid holds no data: it is hashable, compares by value, and can be pickled.
+    `Grid.cells`, `Grid.pixels`, `Grid.covering` and `Grid.from_spacing` are other ways to make one.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        Samples along each axis; an int makes a 1-D grid.
+    bounds : (lo, hi) or one such pair per axis, default (0, 1)
+        Coordinates of the first and the last sample, in any unit. On a periodic axis `hi` is where
+        `lo` comes again, so ``spacing = (hi - lo) / n``; an axis of one sample, which is at `lo`,
+        has ``spacing = hi - lo``.
+    periodic : bool or one per axis, default False
+        Whether the axis closes on itself.
+
+    Attributes
+    ----------
+    shape, origin, spacing, periodic : tuple
+        Samples, first sample, distance between samples and periodicity of each axis.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument does not describe a grid of at least one sample per axis, with lo < hi.
+
+    Examples
+    --------
+    >>> import gridfield as gf
+    >>> grid = gf.Grid((5, 6), ((0, 2), (-1, 1)))
+    >>> grid
+    Grid((5, 6), ((0.0, 2.0), (-1.0, 1.0)), periodic=False)
+    >>> grid.spacing
+    (0.5, 0.4)
+    >>> gf.Grid(4, periodic=True).axes()
+    [array([0.  , 0.25, 0.5 , 0.75])]
+    """
+
+    shape: tuple[int, ...]
+    origin: tuple[float, ...]
+    spacing: tuple[float, ...]
+    periodic: tuple[bool, ...]
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        bounds: ArrayLike | None = None,
+        *,
+        periodic: bool | Sequence[bool] = False,
+    ) -> None:
+        name = "gf.Grid"
+        sizes, flags = _shape_and_periodic(name, shape, periodic)
+        lows, highs = _lows_and_highs(name, bounds, sizes)
+        spacing = map(_fit_samples, lows, highs, _steps(sizes, flags))
+        self._set(name, sizes, lows, tuple(spacing), flags)
+
+    @classmethod
+    def _new(cls, name: str, *fields: Any) -> Self:
+        grid = object.__new__(cls)
+        grid._set(name, *fields)
+        return grid
+
+    def _set(self, name: str, shape: Any, origin: Any, spacing: Any, periodic: Any) -> None:
+        if math.prod(shape) >= 2**63:
+            raise ValueError(f"{name}: shape {shape} has more cells than an int64 can number")
+        for axis, (o, h, n) in enumerate(zip(origin, spacing, shape, strict=True)):
+            # a cell must be several roundings wide: index() corrects its floor by one cell at most
+            reach = max(abs(o - h / 2), abs(o + n * h))
+            if not 4 * math.ulp(reach) <= h < math.inf:
+                raise ValueError(
+                    f"{name}: spacing {h} along axis {axis} must be resolved by float64 at the "
+                    f"grid's coordinates, which reach {reach:.17g}"
+                )
+        for field, value in zip(self.__slots__, (shape, origin, spacing, periodic), strict=True):
+            object.__setattr__(self, field, tuple(value))
+
+    def _each(self) -> Iterator[tuple[float, float, int]]:
+        return zip(self.origin, self.spacing, self.shape, strict=True)
+
+    @classmethod
+    def from_spacing(
+        cls,
+        shape: int | Sequence[int],
+        origin: OnePerAxis = 0.0,
+        spacing: OnePerAxis = 1.0,
+        *,
+        periodic: bool | Sequence[bool] = False,
+    ) -> Self:
+        """Grid with its first sample at `origin` and samples `spacing` apart.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+            Samples along each axis.
+        origin, spacing : float or one per axis, default 0 and 1
+            Coordinate of the first sample, and distance (> 0) between samples.
+        periodic : bool or one per axis, default False
+            Whether the axis closes on itself, after ``n * spacing``.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument has another length than `shape`, or spacing is not positive and finite.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid.from_spacing((3, 4), origin=10, spacing=(0.5, 2)).bounds
+        ((10.0, 11.0), (10.0, 16.0))
+        """
+        name = "gf.Grid.from_spacing"
+        sizes, flags = _shape_and_periodic(name, shape, periodic)
+        first = _per_axis(name, "origin", origin, len(sizes), _COORDINATE)
+        steps = _per_axis(name, "spacing", spacing, len(sizes), _LENGTH)
+        return cls._new(name, sizes, first, steps, flags)
+
+    @classmethod
+    def cells(
+        cls,
+        shape: int | Sequence[int],
+        bounds: ArrayLike | None = None,
+        *,
+        periodic: bool | Sequence[bool] = False,
+    ) -> Self:
+        """Grid whose *cells* fill the bounds, as the bins of a histogram do.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+            Cells along each axis.
+        bounds : (lo, hi) or one such pair per axis, default (0, 1)
+            Outer edges of the first and the last cell. Should no float64 origin and spacing give
+            them back, `edges` is a rounding wider: a point within the bounds is always in a cell.
+        periodic : bool or one per axis, default False
+            Whether the axis closes on itself.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `Grid` does.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> grid = gf.Grid.cells(4, (0, 2))
+        >>> grid.edges(), grid.axes()
+        ([array([0. , 0.5, 1. , 1.5, 2. ])], [array([0.25, 0.75, 1.25, 1.75])])
+        """
+        name = "gf.Grid.cells"
+        sizes, flags = _shape_and_periodic(name, shape, periodic)
+        fits = map(_fit_cells, *_lows_and_highs(name, bounds, sizes), sizes)
+        return cls._new(name, sizes, *zip(*fits, strict=True), flags)
+
+    @classmethod
+    def pixels(cls, shape: int | Sequence[int], *, periodic: bool | Sequence[bool] = False) -> Self:
+        """Grid of spacing 1 from 0: coordinates are array indices.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+            Samples along each axis.
+        periodic : bool or one per axis, default False
+            Whether the axis closes on itself.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `Grid` does.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid.pixels((200, 300)).bounds
+        ((0.0, 199.0), (0.0, 299.0))
+        """
+        name = "gf.Grid.pixels"
+        sizes, flags = _shape_and_periodic(name, shape, periodic)
+        return cls._new(name, sizes, (0.0,) * len(sizes), (1.0,) * len(sizes), flags)
+
+    @classmethod
+    def covering(
+        cls,
+        points: ArrayLike,
+        *,
+        spacing: OnePerAxis | None = None,
+        shape: int | Sequence[int] | None = None,
+        margin: int | Sequence[int] = 0,
+    ) -> Self:
+        """Grid round scattered points, with a cell for every one of them.
+
+        The smallest coordinate along each axis is in the middle of a cell, and so is the largest
+        where `shape` is given. Points on a lattice are therefore in the middle of their cells,
+        half a spacing away from any effect of rounding.
+
+        Parameters
+        ----------
+        points : array_like, shape (*pts, ndim)
+            Coordinates; points with a NaN are left out.
+        spacing : float or one per axis
+            Distance between samples. Give either this or `shape`.
+        shape : int or one per axis
+            Cells along each axis, those of the margin included.
+        margin : int or one per axis, default 0
+            Cells to add at either end of each axis.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        TypeError
+            If not exactly one of `spacing` and `shape` is given.
+        ValueError
+            If there is no point, a coordinate is infinite, or `shape` is given and all points have
+            the same coordinate along an axis.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> import numpy as np
+        >>> points = np.arange(10)[:, None] * 0.1
+        >>> grid = gf.Grid.covering(points, spacing=0.1)
+        >>> grid.index(points)
+        array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+        """
+        name = "gf.Grid.covering"
+        if (spacing is None) == (shape is None):
+            raise TypeError(f"{name}: give either spacing or shape, not both and not neither")
+        extremes = _extremes(name, points)
+        ndim = len(extremes)
+        margins = _per_axis(name, "margin", margin, ndim, _COUNT)
+        if spacing is not None:
+            steps = _per_axis(name, "spacing", spacing, ndim, _LENGTH)
+            fits = map(_cover_with_spacing, extremes, steps, margins)
+        else:
+            sizes = _per_axis(name, "shape", shape, ndim, _SIZE)
+            for axis, ((lo, hi), n, m) in enumerate(zip(extremes, sizes, margins, strict=True)):
+                if lo == hi:
+                    raise ValueError(
+                        f"{name}: all points have the coordinate {lo} along axis {axis}, so shape "
+                        "leaves the spacing open: give spacing"
+                    )
+                if n <= 2 * m:
+                    raise ValueError(
+                        f"{name}: shape {sizes} leaves no cell between margins of {m} along axis "
+                        f"{axis}"
+                    )
+            fits = map(_cover_with_cells, extremes, sizes, margins)
+        return cls._new(name, *zip(*fits, strict=True), (False,) * ndim)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 2 for ``Grid((5, 6))``."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of samples, and of cells: 30 for ``Grid((5, 6))``."""
+        return math.prod(self.shape)
+
+    @property
+    def bounds(self) -> tuple[tuple[float, float], ...]:
+        """Coordinates of the first and the last sample of each axis.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid((5, 4), ((0, 1), (0, 8)), periodic=(False, True)).bounds
+        ((0.0, 1.0), (0.0, 6.0))
+        """
+        return tuple((o, _end(o, h, n - 1)) for o, h, n in self._each())
+
+    def axes(self) -> list[Float]:
+        """Coordinates of the samples along each axis.
+
+        Returns
+        -------
+        list of ndarray, shapes (n,), float64
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid((3, 2), ((0, 1), (5, 9))).axes()
+        [array([0. , 0.5, 1. ]), array([5., 9.])]
+        """
+        return [np.linspace(*ends, n) for ends, n in zip(self.bounds, self.shape, strict=True)]
+
+    def coords(self) -> Float:
+        """Coordinates of every sample: the points at which a field on this grid is known.
+
+        Returns
+        -------
+        ndarray, shape (*shape, ndim), float64
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid((3, 2), ((0, 1), (5, 9))).coords()[1]
+        array([[0.5, 5. ],
+               [0.5, 9. ]])
+        """
+        out = np.empty((*self.shape, self.ndim))
+        for i, axis in enumerate(np.ix_(*self.axes())):
+            out[..., i] = axis
+        return out
+
+    def edges(self) -> list[Float]:
+        """Edges of the cells along each axis.
+
+        Returns
+        -------
+        list of ndarray, shapes (n + 1,), float64
+            Increasing; of ``Grid.cells(n, (lo, hi))`` they are those of ``np.histogram``.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid.pixels(3).edges()
+        [array([-0.5,  0.5,  1.5,  2.5])]
+        """
+        return [np.linspace(*_outer(*axis), axis[-1] + 1) for axis in self._each()]
+
+    def index(self, points: ArrayLike) -> NDArray[np.int64]:
+        """Flat number, in C order, of the cell that each point is in.
+
+        A cell holds its lower edge and not its upper one; the last cell of an axis holds both (the
+        rule of ``np.histogramdd``). On a periodic axis points are wrapped into the grid first.
+
+        Parameters
+        ----------
+        points : array_like, shape (*pts, ndim)
+            Coordinates in the units of the grid.
+
+        Returns
+        -------
+        ndarray, shape (*pts), int64
+            -1 for points outside the grid or with a NaN. ``np.unravel_index(index, grid.shape)``
+            gives the number of the cell along each axis.
+
+        Raises
+        ------
+        ValueError
+            If the last axis of `points` is not `ndim` long.
+        TypeError
+            If `points` are not real numbers.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> grid = gf.Grid.cells((2, 3), (0, 6))
+        >>> grid.index([[0, 0], [0, 2], [3, 0], [6, 6], [7, 0]])
+        array([ 0,  1,  3,  5, -1])
+        """
+        array = _points("gf.Grid.index", points, self)
+        flat = array.reshape(-1, self.ndim)
+        out = np.empty(len(flat), np.int64)
+        outer = [_outer(*axis) for axis in self._each()]
+        for start in range(0, len(flat), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            number, inside = 0, True
+            for x, ends, n, wraps in zip(
+                flat[block].T, outer, self.shape, self.periodic, strict=True
+            ):
+                cell, within = _cell(x, *ends, n, wraps)
+                number = number * n + cell
+                inside = inside & within
+            out[block] = np.where(inside, number, -1)
+        return out.reshape(array.shape[:-1])
+
+    def to_index(self, points: ArrayLike) -> NDArray[np.floating]:
+        """Coordinates counted in samples: 0 at the first sample, n - 1 at the last.
+
+        Parameters
+        ----------
+        points : array_like, shape (*pts, ndim)
+            Coordinates in the units of the grid.
+
+        Returns
+        -------
+        ndarray, shape (*pts, ndim)
+            ``(points - origin) / spacing``, worked out in float64; in the floating type of
+            `points`, float64 for integers. Not wrapped, not clipped, not rounded.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `index` does.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid((5, 3), (10, 20)).to_index([[10, 20], [15, 12.5]])
+        array([[0. , 2. ],
+               [2. , 0.5]])
+        """
+        array = _points("gf.Grid.to_index", points, self)
+        out = (array - np.array(self.origin)) / np.array(self.spacing)
+        return out.astype(_floating(array), copy=False)
+
+    def to_physical(self, index: ArrayLike) -> NDArray[np.floating]:
+        """Coordinates in the units of the grid, from coordinates counted in samples.
+
+        Parameters
+        ----------
+        index : array_like, shape (*pts, ndim)
+            Positions in samples, whole or not.
+
+        Returns
+        -------
+        ndarray, shape (*pts, ndim)
+            ``origin + index * spacing``, worked out in float64; in the floating type of `index`,
+            float64 for integers.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `index` does.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid((5, 3), (10, 20)).to_physical([2, 0.5])
+        array([15. , 12.5])
+        """
+        array = _points("gf.Grid.to_physical", index, self, "index")
+        out = array * np.array(self.spacing) + np.array(self.origin)
+        return out.astype(_floating(array), copy=False)
+
+    def refine(self, factor: int | Sequence[int]) -> Self:
+        """Grid with `factor` times finer spacing, whose samples include those of this one.
+
+        Parameters
+        ----------
+        factor : int or one per axis
+            ``n`` samples become ``(n - 1) * factor + 1``, on a periodic axis ``n * factor``. An
+            axis of one sample stays as it is.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        ValueError, TypeError
+            If factor is not an integer of 1 or more, or not one per axis.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid((3, 1), (0, 2)).refine(2)
+        Grid((5, 1), (0.0, 2.0), periodic=False)
+        """
+        name = "gf.Grid.refine"
+        factors = _per_axis(name, "factor", factor, self.ndim, _SIZE)
+        shape, spacing = [], []
+        for (o, h, n), wraps, f in zip(self._each(), self.periodic, factors, strict=True):
+            steps = n if wraps else n - 1
+            shape.append(n if n == 1 else steps * f + (not wraps))
+            spacing.append(
+                h if n == 1 else _fit_samples(o, _end(o, h, steps), steps * f, guess=h / f)
+            )
+        return self._new(name, tuple(shape), self.origin, spacing, self.periodic)
+
+    def take(self, axes: int | Sequence[int]) -> Self:
+        """Grid of some of the axes, in the order given.
+
+        Parameters
+        ----------
+        axes : int or sequence of int
+            Numbers of the axes; negative ones count from the last.
+
+        Returns
+        -------
+        Grid
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `axes` is empty, names an axis twice, or one that is not there.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.Grid((3, 4, 5)).take((2, 0)).shape
+        (5, 3)
+        """
+        name = "gf.Grid.take"
+        items = _items(axes)
+        chosen = _per_axis(name, "axes", axes, 1 if items is None else len(items), _AXIS)
+        if not chosen or not all(-self.ndim <= axis < self.ndim for axis in chosen):
+            raise ValueError(
+                f"{name}: axes {axes} must name one or more of the axes of shape {self.shape}"
+            )
+        numbers = [axis % self.ndim for axis in chosen]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f"{name}: axes {axes} names an axis twice")
+        fields = self.shape, self.origin, self.spacing, self.periodic
+        return self._new(name, *(tuple(field[i] for i in numbers) for field in fields))
+
+    def __repr__(self) -> str:
+        # the bounds that the constructor takes, so that eval(repr(grid)) is the grid again
+        steps = _steps(self.shape, self.periodic)
+        bounds = tuple(zip(self.origin, map(_end, self.origin, self.spacing, steps), strict=True))
+        pairs = bounds[0] if len(set(bounds)) == 1 else bounds
+        periodic = self.periodic[0] if len(set(self.periodic)) == 1 else self.periodic
+        return f"Grid({self.shape}, {pairs}, periodic={periodic})"
+
+
+# Arithmetic of one axis. An axis stores two floats, from which its far end cannot always be had:
+# in float64, 49 * (1 / 49) is 0.9999999999999999. So of the numbers that are the end by all we
+# know (they give the stored floats back) we take the one with the fewest digits, here 1.0.
+
+
+def _steps(shape: tuple[int, ...], periodic: tuple[bool, ...]) -> list[int]:
+    """How many spacings lie between the bounds that the constructor takes, along each axis."""
+    return [n if wraps else max(n - 1, 1) for n, wraps in zip(shape, periodic, strict=True)]
+
+
+def _shortest(value: float, gives_back: Callable[[float], bool]) -> float:
+    for digits in range(1, 18):
+        candidate = float(f"{value:.{digits}g}")
+        if gives_back(candidate):
+            return candidate
+    return value
+
+
+@lru_cache(maxsize=1024)
+def _end(start: float, spacing: float, steps: int) -> float:
+    """The coordinate `steps` spacings after `start`."""
+    if steps == 0:
+        return start
+    return _shortest(start + steps * spacing, lambda end: (end - start) / steps == spacing)
+
+
+@lru_cache(maxsize=1024)
+def _outer(origin: float, spacing: float, n: int) -> tuple[float, float]:
+    """The lower edge of the first cell and the upper edge of the last."""
+    first = _shortest(origin - spacing / 2, lambda edge: edge + spacing / 2 == origin)
+    return first, _end(first, spacing, n)
+
+
+def _near(value: float, rounding: float) -> list[float]:
+    unit = max(math.ulp(value), rounding)
+    return [value + k * unit for k in (0, 1, -1, 2, -2)]
+
+
+def _fit_samples(lo: float, hi: float, steps: int, guess: float | None = None) -> float:
+    """The spacing with which `_end` gives `hi` back, or comes nearest to it."""
+    best = (hi - lo) / steps if guess is None else guess
+    spacings = _near(best, math.ulp(max(abs(lo), abs(hi))) / steps)
+    return next(
+        (h for h in spacings if _end(lo, h, steps) == hi),
+        min(spacings, key=lambda h: abs(lo + steps * h - hi)),
+    )
+
+
+def _fit_cells(lo: float, hi: float, n: int) -> tuple[float, float]:
+    """Origin and spacing with which `_outer` gives `lo` and `hi` back, or is a rounding wider."""
+    rounding = math.ulp(max(abs(lo), abs(hi)))
+    best, least = (lo, hi), (True, math.inf)
+    for h in _near((hi - lo) / n, rounding / n):
+        for o in _near(lo + h / 2, 0.0):
+            first, last = _outer(o, h, n)
+            misfit = (first > lo or last < hi, abs(first - lo) + abs(last - hi))
+            if misfit < least:
+                best, least = (o, h), misfit
+            if least == (False, 0.0):
+                return best
+    return best
+
+
+Fit = tuple[int, float, float]
+
+
+def _cover_with_spacing(data: tuple[float, float], spacing: float, margin: int) -> Fit:
+    lo, hi = data
+    n = math.floor(min((hi - lo) / spacing, 2.0**63) + 0.5) + 1
+    n += _outer(lo, spacing, n)[1] < hi
+    return n + 2 * margin, lo - margin * spacing, spacing
+
+
+def _cover_with_cells(data: tuple[float, float], cells: int, margin: int) -> Fit:
+    lo, hi = data
+    inner = cells - 2 * margin
+    o, h = (lo, _fit_samples(lo, hi, inner - 1)) if inner > 1 else _fit_cells(lo, hi, 1)
+    return cells, o - margin * h, h
+
+
+_BLOCK = 16384  # points at a time, so that the temporaries of index() stay in cache
+
+
+def _cell(x: NDArray[Any], lo: float, hi: float, n: int, wraps: bool) -> tuple[Any, Any]:
+    """Number of the cell of each coordinate along one axis, and whether there is one."""
+    x = x.astype(np.float64)
+    if wraps:
+        away = ~((x >= lo) & (x < hi))
+        with np.errstate(over="ignore", invalid="ignore"):
+            x[away] = np.minimum(lo + np.mod(x[away] - lo, hi - lo), hi)
+    inside = (x >= lo) & (x <= hi)
+    x[~inside] = lo
+    step = (hi - lo) / n
+    cell = np.minimum((x - lo) / step, n - 1).astype(np.int64)
+    # edge k in the arithmetic of linspace, to the bit; the clip below also closes the last cell
+    cell -= x < cell * step + lo
+    cell += x >= (cell + 1) * step + lo
+    return np.minimum(cell, n - 1, out=cell), inside
+
+
+# Reading of arguments: each error names the operation, the argument, what came and what was due.
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, (bool, np.bool_, str)):
+        raise TypeError
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError
+    return bool(value)
+
+
+Rule = tuple[Callable[[Any], Any], Callable[[Any], bool], str]
+
+_SIZE: Rule = _integer, lambda v: v >= 1, "an integer of 1 or more"
+_COUNT: Rule = _integer, lambda v: v >= 0, "an integer of 0 or more"
+_AXIS: Rule = _integer, lambda v: True, "an integer"
+_COORDINATE: Rule = _real, math.isfinite, "a finite number"
+_LENGTH: Rule = _real, lambda v: 0 < v < math.inf, "a positive, finite number"
+_FLAG: Rule = _flag, lambda v: True, "True or False"
+
+
+def _items(value: Any) -> tuple[Any, ...] | None:
+    """The items of a sequence or array; None for what is not one."""
+    if isinstance(value, str) or not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0:
+        return None
+    return tuple(value)
+
+
+def _per_axis(name: str, what: str, value: Any, ndim: int, rule: Rule) -> tuple[Any, ...]:
+    convert, allowed, wanted = rule
+    items = _items(value)
+    if items is None:
+        items = (value,) * ndim
+    if len(items) != ndim:
+        raise ValueError(
+            f"{name}: {what} has {len(items)} values but the grid has {ndim} axes: give one value "
+            "for all axes or one for each"
+        )
+    out = []
+    for item in items:
+        try:
+            out.append(convert(item))
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(f"{name}: {what} {value!r} must hold {wanted} per axis") from None
+        if not allowed(out[-1]):
+            raise ValueError(f"{name}: {what} {value!r} must hold {wanted} per axis")
+    return tuple(out)
+
+
+def _shape_and_periodic(name: str, shape: Any, periodic: Any) -> tuple[Any, Any]:
+    items = _items(shape)
+    if items == ():
+        raise ValueError(f"{name}: shape () is empty, but a grid has at least one axis")
+    sizes = _per_axis(name, "shape", shape, 1 if items is None else len(items), _SIZE)
+    return sizes, _per_axis(name, "periodic", periodic, len(sizes), _FLAG)
+
+
+def _lows_and_highs(name: str, bounds: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    wanted = f"bounds {bounds!r} must be one pair (lo, hi) of numbers, or one such pair per axis"
+    try:
+        array = np.asarray((0, 1) if bounds is None else bounds)
+    except ValueError:
+        raise ValueError(f"{name}: {wanted}") from None
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: {wanted}")
+    if array.shape == (2,):
+        array = np.broadcast_to(array, (len(shape), 2))
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(f"{name}: {wanted}")
+    if len(array) != len(shape):
+        raise ValueError(
+            f"{name}: bounds has {len(array)} pairs but shape {shape} has {len(shape)} axes"
+        )
+    lows, highs = array.astype(np.float64).T.tolist()
+    for axis, (lo, hi) in enumerate(zip(lows, highs, strict=True)):
+        if not (lo < hi and hi - lo < math.inf):
+            raise ValueError(
+                f"{name}: bounds {lo, hi} along axis {axis} must be lo < hi, finitely far apart"
+            )
+    return lows, highs
+
+
+def _points(name: str, points: Any, grid: Grid | None = None, what: str = "points") -> NDArray[Any]:
+    try:
+        array = np.asarray(points)
+    except ValueError:
+        raise ValueError(f"{name}: {what} must be an array, with rows of equal length") from None
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: {what} has dtype {array.dtype} but must be real numbers")
+    count = array.shape[-1] if array.ndim else 0
+    if count == 0 and grid is None:
+        raise ValueError(f"{name}: {what} has shape {array.shape} but must be (*pts, ndim)")
+    if grid is not None and count != grid.ndim:
+        raise ValueError(
+            f"{name}: {what} has {count} coordinates per point (shape {array.shape}) but the grid "
+            + (
+                f"has {grid.ndim} axes {grid.shape}"
+                if grid.ndim > 1
+                else f"has 1 axis {grid.shape}: for a list of coordinates give {what}[..., None]"
+            )
+        )
+    return array
+
+
+def _floating(array: NDArray[Any]) -> np.dtype[Any]:
+    return array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def _extremes(name: str, points: Any) -> list[tuple[float, float]]:
+    array = _points(name, points)
+    array = array.reshape(-1, array.shape[-1])
+    if array.dtype.kind == "f":
+        bad = np.isnan(array).any(-1)
+        array = array[~bad] if bad.any() else array
+    if len(array) == 0:
+        raise ValueError(f"{name}: points (shape {np.shape(points)}) holds no point without NaN")
+    # column by column: 5 x faster than min(axis=0) over rows this short
+    extremes = [(float(column.min()), float(column.max())) for column in array.T]
+    if not all(math.isfinite(v) for pair in extremes for v in pair):
+        raise ValueError(f"{name}: points must be finite or NaN, but reach from {extremes}")
+    return extremes

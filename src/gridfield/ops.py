@@ -1,0 +1,358 @@
+"""The primitives, each with its derivative, once, for every framework.
+
+The algebra (batch b, derivative orders k, points n, channels c, axes i; S is the scheme, a text, see scheme.py):
+
+    sample(v, x)_bknc = sum_cells k^(alpha_k)(x - cell) v            linear in v
+    splat(y, x)       = the transpose of sample in v                 linear in y
+    dot(v, w, x)_bni  = sum_kc w_bknc  d/dx_i sample(v, x)_bknc      linear in v and in w
+
+and these close under differentiation:
+
+    d sample = sample(dv) + along(dx, v)      along(dx, v)_bknc = sum_i dx_bni sample_up(v)_bkinc
+    d splat  = splat(dy)  + push(dx, y)       push(dx, y)       = splat_up(spread(dx, y))
+    d dot    = dot(dv, w) + dot(v, dw) + dot_up(v, spread(dx, w))   spread(dx, y)_bkinc = dx_bni y_bknc
+
+where `up` is the scheme with one more derivative along each axis. In dx, the transpose of along is
+ct -> dot(v, ct), that of push is ct -> dot(ct, y). An op states its `jvp` and, for each argument in which it
+is linear, its transpose; `vjp` below derives the reverse mode: it runs the jvp on a symbolic tangent and walks back
+over the linear steps that it went through. A framework needs only `run`, `shape`, `jvp`, `vjp` and `batched`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from . import reference
+from .cpu import margins, plan, recurrence
+from .scheme import decode
+
+Shape = tuple[int, ...]
+Tangents = Sequence[Any]  # one per argument; None: that argument does not move
+
+
+@dataclass(frozen=True)
+class Op:
+    """A primitive. `F` is a Face: the ops and composites below bound to one framework."""
+
+    name: str
+    arrays: int  # how many arrays it takes; the static text comes after them
+    run: Callable[..., np.ndarray]  # (*arrays, text) -> array, by the kernels
+    reference: Callable[..., Any]  # the same in plain array code
+    shape: Callable[..., Shape]  # (*shapes, text) -> shape
+    jvp: Callable[..., list[Any]]  # (F, arrays, tangents, text) -> terms of the sum
+    transpose: dict[int, Callable[..., Any]]  # {argument: (F, ct, arrays, text) -> its cotangent}
+    merge: Callable[..., Any] | None = None  # a cheaper way to batch, see `batched`
+
+
+# ---- composites: linear in their first argument ----------------------------------------------------------------------
+def _unstack(F: Any, x: Any, ndim: int) -> Any:
+    """(b, k*i, n, c) -> (b, k, i, n, c)."""
+    b, ki, n, c = x.shape
+    return F.reshape(x, (b, ki // ndim, ndim, n, c))
+
+
+def along(F: Any, dx: Any, values: Any, points: Any, text: str) -> Any:
+    """Directional derivative of sample, direction dx at each point."""
+    s = decode(text)
+    return F.einsum("bni,bkinc->bknc", dx, _unstack(F, F.sample(values, points, s.up), s.ndim))
+
+
+def spread(F: Any, dx: Any, y: Any) -> Any:
+    """dx_bni y_bknc, the orders k and axes i in one axis."""
+    b, k, n, c = y.shape
+    return F.reshape(F.einsum("bni,bknc->bkinc", dx, y), (b, k * dx.shape[-1], n, c))
+
+
+def push(F: Any, dx: Any, y: Any, points: Any, text: str) -> Any:
+    """Derivative of splat when the points move by dx."""
+    return F.splat(F.spread(dx, y), points, decode(text).up)
+
+
+COMPOSITES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # with their transposes
+    "along": (along, lambda F, ct, values, points, text: F.dot(values, ct, points, text)),
+    "push": (push, lambda F, ct, y, points, text: F.dot(ct, y, points, text)),
+    "spread": (
+        spread,
+        lambda F, ct, y: F.einsum("bkinc,bknc->bni", _unstack(F, ct, ct.shape[1] // y.shape[1]), y),
+    ),
+}
+
+
+# ---- the ops -----------------------------------------------------------------------------------------------------------
+def _sample_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
+    (values, points), (dvalues, dpoints) = arrays, tangents
+    terms = [] if dvalues is None else [F.sample(dvalues, points, decode(text).linear)]
+    return terms if dpoints is None else [*terms, F.along(dpoints, values, points, text)]
+
+
+def _splat_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
+    (values, points), (dvalues, dpoints) = arrays, tangents
+    terms = [] if dvalues is None else [F.splat(dvalues, points, text)]
+    return terms if dpoints is None else [*terms, F.push(dpoints, values, points, text)]
+
+
+def _dot_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
+    (values, weights, points), (dvalues, dweights, dpoints) = arrays, tangents
+    terms = [] if dvalues is None else [F.dot(dvalues, weights, points, text)]
+    if dweights is not None:
+        terms.append(F.dot(values, dweights, points, text))
+    if dpoints is not None:
+        terms.append(F.dot(values, F.spread(dpoints, weights), points, decode(text).up))
+    return terms
+
+
+def _linear_jvp(name: str) -> Callable[..., list[Any]]:
+    def jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
+        static = decode(text)
+        return [getattr(F, name)(tangents[0], getattr(static, "linear", text))]
+
+    return jvp
+
+
+def _contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
+    return [np.ascontiguousarray(a) for a in arrays]
+
+
+def _run_sample(values: np.ndarray, points: np.ndarray, text: str) -> np.ndarray:
+    values, points = _contiguous(values, points)
+    return plan.plan(text, values.dtype.name).sample(values, points)
+
+
+def _run_splat(values: np.ndarray, points: np.ndarray, text: str) -> np.ndarray:
+    values, points = _contiguous(values, points)
+    return plan.plan(decode(text).linear, values.dtype.name).splat(values, points)
+
+
+def _run_dot(values: np.ndarray, weights: np.ndarray, points: np.ndarray, text: str) -> np.ndarray:
+    values, weights, points = _contiguous(values, weights, points)
+    return plan.plan(decode(text).up, values.dtype.name).dot(values, weights, points)
+
+
+def _ends(shape: Shape, text: str, dtype: str) -> plan.Ends:
+    m = decode(text)
+    return plan.ends(shape, m.widths, m.boundaries, dtype)
+
+
+def _run_pad(values: np.ndarray, text: str) -> np.ndarray:
+    ends = _ends(values.shape[1:], text, values.dtype.name)
+    return ends.pad(np.ascontiguousarray(values)[:, None], decode(text).cval)[..., 0]
+
+
+def _run_fold(values: np.ndarray, text: str) -> np.ndarray:
+    widths = decode(text).widths
+    shape = tuple(n - before - after for n, (before, after) in zip(values.shape[1:], widths, strict=True))
+    ends = _ends(shape, text, values.dtype.name)
+    grid, flat = ends.buffer(len(values), 1)
+    grid[..., 0] = values
+    return ends.fold(grid, flat)[:, 0]
+
+
+def _run_prefilter(values: np.ndarray, text: str) -> np.ndarray:
+    f = decode(text)
+    return recurrence.prefilter(values, f.kernels, f.boundaries, f.transposed)
+
+
+def _pad_shape(shape: Shape, text: str) -> Shape:
+    return shape[0], *(n + sum(w) for n, w in zip(shape[1:], decode(text).widths, strict=True))
+
+
+def _fold_shape(shape: Shape, text: str) -> Shape:
+    return shape[0], *(n - sum(w) for n, w in zip(shape[1:], decode(text).widths, strict=True))
+
+
+def _sample_merge(F: Any, arrays: Any, batched: Any, text: str) -> Any:
+    """Points with a batch axis sampled from one grid are more points; a batch of values at one set, more channels."""
+    (values, points), (of_values, of_points) = arrays, batched
+    if of_points and not of_values:
+        v, b, n, nd = points.shape
+        x = F.reshape(F.moveaxis(points, 0, 1), (b, v * n, nd))
+        y = F.sample(values, x, text)
+        return F.moveaxis(F.reshape(y, (b, y.shape[1], v, n, y.shape[-1])), 2, 0)
+    if of_values and not of_points:
+        v, b, c = values.shape[:3]
+        y = F.sample(F.reshape(F.moveaxis(values, 0, 1), (b, v * c, *values.shape[3:])), points, text)
+        return F.moveaxis(F.reshape(y, (*y.shape[:3], v, c)), 3, 0)
+    return None
+
+
+def _splat_merge(F: Any, arrays: Any, batched: Any, text: str) -> Any:
+    """A batch of values at one set of points is more channels."""
+    (values, points), (of_values, of_points) = arrays, batched
+    if of_points or not of_values:
+        return None
+    v, b, k, n, c = values.shape
+    grid = F.splat(F.reshape(F.moveaxis(values, 0, 3), (b, k, n, v * c)), points, text)
+    return F.moveaxis(F.reshape(grid, (b, v, c, *grid.shape[2:])), 1, 0)
+
+
+def _dot_merge(F: Any, arrays: Any, batched: Any, text: str) -> Any:
+    """Points and weights with a batch axis on one grid are more points."""
+    (values, weights, points), (of_values, of_weights, of_points) = arrays, batched
+    if of_values or not (of_weights and of_points):
+        return None
+    v, b, n, nd = points.shape
+    k, c = weights.shape[2], weights.shape[4]
+    w = F.reshape(F.moveaxis(weights, 0, 2), (b, k, v * n, c))
+    x = F.reshape(F.moveaxis(points, 0, 1), (b, v * n, nd))
+    return F.moveaxis(F.reshape(F.dot(values, w, x, text), (b, v, n, nd)), 1, 0)
+
+
+OPS = {
+    op.name: op
+    for op in (
+        Op(
+            "sample",
+            2,
+            _run_sample,
+            reference.sample,
+            lambda v, x, text: (v[0], len(decode(text).orders), x[1], v[1]),
+            _sample_jvp,
+            {0: lambda F, ct, arrays, text: F.splat(ct, arrays[1], decode(text).linear)},
+            _sample_merge,
+        ),
+        Op(
+            "splat",
+            2,
+            _run_splat,
+            reference.splat,
+            lambda y, x, text: (y[0], y[3], *decode(text).grid.shape),
+            _splat_jvp,
+            {0: lambda F, ct, arrays, text: F.sample(ct, arrays[1], text)},
+            _splat_merge,
+        ),
+        Op(
+            "dot",
+            3,
+            _run_dot,
+            reference.dot,
+            lambda v, w, x, text: x,
+            _dot_jvp,
+            {
+                0: lambda F, ct, arrays, text: F.push(ct, arrays[1], arrays[2], text),
+                1: lambda F, ct, arrays, text: F.along(ct, arrays[0], arrays[2], text),
+            },
+            _dot_merge,
+        ),
+        Op(
+            "prefilter",
+            1,
+            _run_prefilter,
+            reference.prefilter,
+            lambda v, text: v,
+            _linear_jvp("prefilter"),
+            {0: lambda F, ct, arrays, text: F.prefilter(ct, decode(text).flipped)},
+        ),
+        Op(
+            "pad",
+            1,
+            _run_pad,
+            reference.pad,
+            _pad_shape,
+            _linear_jvp("pad"),
+            {0: lambda F, ct, arrays, text: F.fold(ct, decode(text).linear)},
+        ),
+        Op(
+            "fold",
+            1,
+            _run_fold,
+            reference.fold_back,
+            _fold_shape,
+            _linear_jvp("fold"),
+            {0: lambda F, ct, arrays, text: F.pad(ct, text)},
+        ),
+    )
+}
+
+
+# ---- reverse mode, derived ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Traced:
+    """A tangent whose linear history is remembered: `back` takes a cotangent of this to one of `source`."""
+
+    source: _Traced | None = None
+    back: Callable[[Any], Any] = lambda ct: ct
+
+
+class _Tracing:
+    """A Face whose ops, given a _Traced, only note how to transpose that step."""
+
+    def __init__(self, F: Any) -> None:
+        self._face = F
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        F = self._face
+
+        def step(*args: Any) -> Any:
+            at = next((i for i, a in enumerate(args) if isinstance(a, _Traced)), None)
+            if at is None:
+                return getattr(F, name)(*args)
+            if name in COMPOSITES:
+                rest = args[1:]
+                return _Traced(args[at], lambda ct: COMPOSITES[name][1](F, ct, *rest))
+            *arrays, text = args
+            return _Traced(args[at], lambda ct: OPS[name].transpose[at](F, ct, arrays, text))
+
+        return step
+
+
+def vjp(F: Any, op: Op, arrays: Sequence[Any], ct: Any, wanted: Sequence[bool], text: str) -> tuple[Any, ...]:
+    """Cotangents of the wanted arguments (None for the others): the jvp in each, transposed."""
+    out: list[Any] = []
+    for i, want in enumerate(wanted):
+        if not want:
+            out.append(None)
+            continue
+        tangents = [_Traced() if j == i else None for j in range(len(wanted))]
+        (traced,) = op.jvp(_Tracing(F), arrays, tangents, text)
+        cotangent = ct
+        while traced is not None:
+            cotangent, traced = traced.back(cotangent), traced.source
+        out.append(cotangent)
+    return tuple(out)
+
+
+def batched(F: Any, op: Op, arrays: Sequence[Any], of: Sequence[bool], text: str) -> Any:
+    """The op over one more leading axis on the arrays marked in `of`: by more points or channels where that does,
+    else by joining it to the batch axis, which all arrays have."""
+    if op.merge is not None and (result := op.merge(F, arrays, of, text)) is not None:
+        return result
+    size = next(a.shape[0] for a, has in zip(arrays, of, strict=True) if has)
+    whole = [a if has else F.broadcast_to(a, (size, *a.shape)) for a, has in zip(arrays, of, strict=True)]
+    y = getattr(F, op.name)(*(F.reshape(a, (size * a.shape[1], *a.shape[2:])) for a in whole), text)
+    return F.reshape(y, (size, y.shape[0] // size if size else 0, *y.shape[1:]))
+
+
+class Face:
+    """One framework: its few array functions, and the ops bound to it. faces/ has a subclass for each."""
+
+    sample: Callable[..., Any]
+    splat: Callable[..., Any]
+    dot: Callable[..., Any]
+    prefilter: Callable[..., Any]
+    pad: Callable[..., Any]
+    fold: Callable[..., Any]
+
+    def __init__(self) -> None:
+        for name, op in OPS.items():
+            setattr(self, name, self.bind(op))
+
+    def bind(self, op: Op) -> Callable[..., Any]:
+        """The op as a differentiable function of this framework's arrays."""
+        raise NotImplementedError
+
+    def along(self, *args: Any) -> Any:
+        """See the composite."""
+        return along(self, *args)
+
+    def push(self, *args: Any) -> Any:
+        """See the composite."""
+        return push(self, *args)
+
+    def spread(self, *args: Any) -> Any:
+        """See the composite."""
+        return spread(self, *args)

@@ -1,0 +1,199 @@
+"""The primitives in plain array code: the oracle of the tests, and what runs where there is no kernel.
+
+Every function takes NumPy arrays or torch tensors (of any device) and returns the same. Shapes: values
+(batch, channels, *grid), points (batch, n, ndim), samples (batch, orders, n, channels).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .boundary import Extension, extension
+from .scheme import Axis, Filter, Margins, Scheme, decode
+
+Array = Any
+
+
+def _lib(x: Array) -> Any:
+    return np if isinstance(x, (np.ndarray, np.generic)) else sys.modules["torch"]
+
+
+def _like(x: Array, table: np.ndarray) -> Array:
+    """A NumPy table as an array of x's library and device; floats in x's dtype."""
+    if isinstance(x, np.ndarray):
+        return table.astype(x.dtype) if table.dtype.kind == "f" else table
+    t = sys.modules["torch"].as_tensor(table, device=x.device)
+    return t.to(x.dtype) if table.dtype.kind == "f" else t
+
+
+def fold(u: Array, axis: Axis) -> tuple[Array, Array, Array]:
+    """Coordinate in samples -> (the one it folds to, the sign of its slope there, whether it is on the spline)."""
+    xp, n, lo, hi = _lib(u), axis.n, axis.lowest, axis.highest
+    on = u == u
+    if axis.fold in ("hold", "inside"):
+        y = xp.where(u < lo, lo + 0 * u, xp.where(u > hi, hi + 0 * u, u))
+        y = xp.where(xp.isinf(u), xp.where(u > 0, hi, lo), y)
+        if axis.fold == "inside":
+            slack = 4 * np.finfo(str(u.dtype).removeprefix("torch.")).eps * n  # rounding of (x - origin) / spacing
+            on = (u >= lo - slack) & (u <= hi + slack)
+        return y, xp.where((u >= lo) & (u <= hi), 1.0, 0.0), on | (u != u)
+    period = {"mirror": 2.0 * (n - 1), "reflect": 2.0 * n, "wrap": float(n)}[axis.fold]
+    start = lo if axis.fold == "reflect" else 0.0
+    z = u - start
+    z = z - period * xp.floor(z / period)
+    if axis.fold == "wrap":
+        return z, xp.ones_like(u), on | True
+    back = z > period / 2
+    return xp.where(back, period - z, z) + start, xp.where(back, -1.0, 1.0), on | True
+
+
+def _taps(x: Array, axis: Axis, orders: set[int], origin: float, spacing: float) -> tuple[list[Any], Array, Array]:
+    """Per tap of one axis: (index, {order: weight}); then whether each point is on the spline, and is a number."""
+    xp = _lib(x)
+    y, sign, on = fold((x - origin) / spacing, axis)
+    number = y == y
+    u = xp.where(number, y, axis.lowest + 0 * axis.n) + axis.kernel.shift - axis.cell
+    cell = xp.floor(u)
+    cell = xp.where(cell < 0, 0.0 * cell, xp.where(cell > axis.cells - 1, axis.cells - 1 + 0 * cell, cell))
+    t = u - cell
+    cell = cell.astype(np.int64) if xp is np else cell.long()
+    ext = axis.extension()
+    index, weight = _like(t, ext.index), _like(t, ext.weight)
+    taps = []
+    for j in range(axis.kernel.width):
+        w = {}
+        for o in orders:
+            row = axis.kernel.table(o)[j]
+            w[o] = sum((c * t**p for p, c in enumerate(row)), 0 * t) * (sign / spacing) ** o
+        for term in range(index.shape[1]):
+            taps.append((index[cell + j, term], {o: w[o] * weight[cell + j, term] for o in orders}))
+    return taps, on, number
+
+
+def _stencil(points: Array, scheme: Scheme) -> tuple[Iterator[tuple[Array, list[Array]]], Array, Array]:
+    """Iterate over (flat index, weight per order) of every tap; whether points are on the spline; are numbers."""
+    axes = [
+        _taps(points[..., a], axis, {o[a] for o in scheme.orders}, scheme.grid.origin[a], scheme.grid.spacing[a])
+        for a, axis in enumerate(scheme.axes)
+    ]
+
+    def combine() -> Iterator[tuple[Array, list[Array]]]:
+        for combo in itertools.product(*(taps for taps, _, _ in axes)):
+            flat = 0
+            for (index, _), n in zip(combo, scheme.grid.shape, strict=True):
+                flat = flat * n + index
+            yield flat, [math.prod(w[o[a]] for a, (_, w) in enumerate(combo)) for o in scheme.orders]
+
+    on, number = axes[0][1], axes[0][2]
+    for _, axis_on, axis_number in axes[1:]:
+        on, number = on & axis_on, number & axis_number
+    return combine(), on, number
+
+
+def sample(values: Array, points: Array, scheme: Scheme) -> Array:
+    """out[b, k, n, c] = d^orders[k] of the spline with coefficients values[b, c], at points[b, n]."""
+    xp = _lib(values)
+    batch, channels = values.shape[:2]
+    flat_values = values.reshape(batch, channels, -1) - scheme.cval  # beyond grid-constant ends: 0 = cval - cval
+    item = _like(points, np.arange(batch))[:, None]
+    taps, on, number = _stencil(points, scheme)
+    out = [0.0] * len(scheme.orders)
+    for flat, weights in taps:
+        rows = flat_values[item, :, flat]
+        out = [o + w[..., None] * rows for o, w in zip(out, weights, strict=True)]
+    for k, order in enumerate(scheme.orders):
+        # with partition of unity cval's own weight is 1; for other kernels it is the sum of all taps
+        rest = scheme.cval if not any(order) else 0.0
+        out[k] = xp.where(on[..., None], out[k] + rest * _unity(points, scheme), rest + 0 * out[k])
+        out[k] = xp.where(number[..., None], out[k], math.nan)
+    return xp.stack(out, 1)
+
+
+def _unity(points: Array, scheme: Scheme) -> Array:
+    """What the field of ones gives at the points when it is continued by ones."""
+    if all(axis.kernel.partition_of_unity for axis in scheme.axes):
+        return 1.0
+    total = 1.0
+    for a, axis in enumerate(scheme.axes):
+        plain = axis._replace(boundary="nearest" if axis.boundary == "grid-constant" else axis.boundary)
+        taps, _, _ = _taps(points[..., a], plain, {0}, scheme.grid.origin[a], scheme.grid.spacing[a])
+        total = total * sum(w[0] for _, w in taps)
+    return total[..., None]
+
+
+def dot(values: Array, weights: Array, points: Array, scheme: Scheme) -> Array:
+    """out[b, n, i] = sum over k, c of weights[b, k, n, c] times the derivative along axis i of sample[b, k, n, c]."""
+    slopes = sample(values, points, decode(scheme.up))
+    batch, _, n, channels = slopes.shape
+    slopes = slopes.reshape(batch, len(scheme.orders), scheme.ndim, n, channels)
+    return _lib(values).einsum("bknc,bkinc->bni", weights, slopes)
+
+
+def splat(values: Array, points: Array, scheme: Scheme) -> Array:
+    """The transpose of sample: (batch, orders, n, channels) -> (batch, channels, *grid)."""
+    xp = _lib(values)
+    batch, _, _, channels = values.shape
+    size = math.prod(scheme.grid.shape)
+    taps, on, number = _stencil(points, scheme)
+    used = (on & number)[..., None]
+    item = _like(points, np.arange(batch))[:, None] * size
+    grid = xp.zeros((batch * size, channels), dtype=values.dtype, **({} if xp is np else {"device": values.device}))
+    for flat, weights in taps:
+        part = sum(w[..., None] * values[:, k] for k, w in enumerate(weights))
+        part = xp.where(used, part, 0.0).reshape(-1, channels)
+        where = (item + flat).reshape(-1)
+        np.add.at(grid, where, part) if xp is np else grid.index_add_(0, where, part)
+    grid = grid.reshape(batch, size, channels)
+    grid = np.moveaxis(grid, -1, 1) if xp is np else grid.movedim(-1, 1)
+    return grid.reshape(batch, channels, *scheme.grid.shape)
+
+
+def _along(values: Array, matrix: np.ndarray, axis: int) -> Array:
+    """matrix @ values along one axis."""
+    xp = _lib(values)
+    move = np.moveaxis if xp is np else xp.movedim
+    return move(xp.tensordot(_like(values, matrix), values, ([1], [axis])), 0, axis)
+
+
+def _extension_matrix(ext: Extension, n: int) -> np.ndarray:
+    matrix = np.zeros((len(ext.rest), n))
+    np.add.at(matrix, (np.arange(len(matrix))[:, None], ext.index), ext.weight)
+    return matrix
+
+
+def pad(values: Array, margins: Margins) -> Array:
+    """Continue the axes after the first by (before, after) samples each."""
+    for axis, ((before, after), boundary) in enumerate(zip(margins.widths, margins.boundaries, strict=True), start=1):
+        n = values.shape[axis]
+        ext = extension(boundary, n, np.arange(-before, n + after))
+        rest = _like(values, ext.rest * margins.cval).reshape(-1, *[1] * (values.ndim - 1 - axis))
+        values = _along(values, _extension_matrix(ext, n), axis) + rest
+    return values
+
+
+def fold_back(values: Array, margins: Margins) -> Array:
+    """The transpose of pad (with cval = 0)."""
+    for axis, ((before, after), boundary) in enumerate(zip(margins.widths, margins.boundaries, strict=True), start=1):
+        n = values.shape[axis] - before - after
+        ext = extension(boundary, n, np.arange(-before, n + after))
+        values = _along(values, _extension_matrix(ext, n).T, axis)
+    return values
+
+
+def prefilter(values: Array, static: Filter) -> Array:
+    """Coefficients whose spline passes through the values, along the axes after the first: dense solves."""
+    for axis, (kernel, boundary) in enumerate(zip(static.kernels, static.boundaries, strict=True), start=1):
+        n, m = values.shape[axis], kernel.width // 2
+        matrix = np.zeros((n, n))
+        for k, tap in zip(range(-m, m + 1), kernel.samples, strict=True):
+            matrix += tap * _extension_matrix(extension(boundary, n, np.arange(n) + k), n)
+        if n > 1 and kernel.poles:
+            inverse = np.linalg.inv(matrix)
+            values = _along(values, inverse.T if static.transposed else inverse, axis)
+    return values

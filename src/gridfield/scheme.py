@@ -1,0 +1,193 @@
+"""What is static about a call, as frozen data: Scheme (sample, splat), Filter (prefilter), Margins (pad, fold)."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, fields, replace
+from math import ceil, floor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .boundary import FOLD, Extension, extension, reach
+from .grid import Grid
+from .kernel import NAMED, Kernel, bspline
+
+MultiIndex = tuple[int, ...]
+
+
+class Axis(NamedTuple):
+    """One axis of a scheme, with the integers that locating a stencil needs."""
+
+    n: int
+    kernel: Kernel
+    boundary: str
+    lowest: float  # coordinates left after folding, in samples
+    highest: float
+    cell: int  # the lowest cell; a point's stencil starts at its cell - kernel.left
+    cells: int  # number of cells
+
+    @property
+    def first(self) -> int:
+        """Index of the first sample that any stencil touches."""
+        return self.cell - self.kernel.left
+
+    @property
+    def extent(self) -> int:
+        """Number of samples, on the grid and beyond, that stencils touch."""
+        return self.cells + self.kernel.width - 1
+
+    @property
+    def fold(self) -> str:
+        """What happens to coordinates beyond the ends (boundary.FOLD)."""
+        return FOLD[self.boundary]
+
+    def extension(self) -> Extension:
+        """What each of the `extent` samples is made of."""
+        return extension(self.boundary, self.n, np.arange(self.first, self.first + self.extent))
+
+    @staticmethod
+    def of(n: int, kernel: Kernel, boundary: str) -> Axis:
+        """The axis; one of a single sample is constant along it, so one tap does."""
+        if n == 1 and boundary not in ("constant", "grid-constant") and kernel.partition_of_unity:
+            kernel, boundary = bspline(0), "nearest"
+        lowest, highest = reach(boundary, n, kernel.width)
+        cell = floor(lowest + kernel.shift)
+        # a coordinate right at the highest end belongs to the cell before it, at fraction 1
+        last = max(cell, ceil(highest + kernel.shift) - 1)
+        return Axis(n, kernel, boundary, lowest, highest, cell, last - cell + 1)
+
+
+class Static:
+    """The static argument of an op. Frozen, one object per content, and a string both ways (frameworks carry that)."""
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The content as a string that `decode` reads, in this process or another."""
+        return json.dumps([type(self).__name__, *(_plain(getattr(self, f.name)) for f in fields(self))])  # type: ignore[arg-type]
+
+
+def _plain(x: Any) -> Any:
+    """What JSON can hold."""
+    if isinstance(x, Kernel):
+        return x.name if NAMED.get(x.name) == x else [x.name, x.table()]
+    if isinstance(x, Grid):
+        return x.shape, x.origin, x.spacing, x.periodic
+    return list(map(_plain, x)) if isinstance(x, tuple) else x
+
+
+def _kernel(x: Any) -> Kernel:
+    return NAMED[x] if isinstance(x, str) else Kernel(x[1], x[0])
+
+
+def _tuple(x: Any) -> Any:
+    return tuple(map(_tuple, x)) if isinstance(x, list) else x
+
+
+@dataclass(frozen=True, eq=False)
+class Scheme(Static):
+    """sample and splat: grid, kernel and boundary per axis, derivatives evaluated together, the value outside."""
+
+    grid: Grid
+    kernels: tuple[Kernel, ...]
+    boundaries: tuple[str, ...]
+    orders: tuple[MultiIndex, ...]
+    cval: float = 0.0
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.kernels)
+
+    @functools.cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes with their integers."""
+        return tuple(map(Axis.of, self.grid.shape, self.kernels, self.boundaries))
+
+    @functools.cached_property
+    def linear(self) -> str:
+        """The same without cval: the part that is linear in the values."""
+        return self.text if self.cval == 0 else intern(replace(self, cval=0.0))
+
+    @functools.cached_property
+    def up(self) -> str:
+        """One derivative more along each axis: orders (alpha_k + e_i), i fastest."""
+        orders = tuple(tuple(o + (j == i) for j, o in enumerate(a)) for a in self.orders for i in range(self.ndim))
+        return intern(replace(self, orders=orders, cval=0.0))
+
+    @staticmethod
+    def parse(grid: Any, kernels: Any, boundaries: Any, orders: Any, cval: float) -> Scheme:
+        """From JSON."""
+        shape, origin, spacing, periodic = map(_tuple, grid)
+        grid = Grid.from_spacing(shape, origin, spacing, periodic=periodic)
+        return Scheme(grid, tuple(map(_kernel, kernels)), _tuple(boundaries), _tuple(orders), cval)
+
+
+@dataclass(frozen=True, eq=False)
+class Filter(Static):
+    """prefilter: kernel and boundary per axis."""
+
+    kernels: tuple[Kernel, ...]
+    boundaries: tuple[str, ...]
+    transposed: bool = False
+
+    @functools.cached_property
+    def flipped(self) -> str:
+        """The transpose."""
+        return intern(replace(self, transposed=not self.transposed))
+
+    @staticmethod
+    def parse(kernels: Any, boundaries: Any, transposed: bool) -> Filter:
+        """From JSON."""
+        return Filter(tuple(map(_kernel, kernels)), _tuple(boundaries), transposed)
+
+
+@dataclass(frozen=True, eq=False)
+class Margins(Static):
+    """pad and fold: samples (before, after) and boundary per axis, and the value that continues the data."""
+
+    widths: tuple[tuple[int, int], ...]
+    boundaries: tuple[str, ...]
+    cval: float = 0.0
+
+    @functools.cached_property
+    def linear(self) -> str:
+        """The same without cval."""
+        return self.text if self.cval == 0 else intern(replace(self, cval=0.0))
+
+    @staticmethod
+    def parse(widths: Any, boundaries: Any, cval: float) -> Margins:
+        """From JSON."""
+        return Margins(_tuple(widths), _tuple(boundaries), cval)
+
+
+_known: dict[str, Any] = {}
+_parsers = {c.__name__: c.parse for c in (Scheme, Filter, Margins)}
+
+
+def intern(static: Static) -> str:
+    """The text of a static argument, which is then known to `decode`."""
+    _known.setdefault(static.text, static)
+    return static.text
+
+
+def decode(text: str) -> Any:
+    """The Scheme, Filter or Margins of a text."""
+    known = _known.get(text)
+    if known is None:
+        name, *content = json.loads(text)
+        known = _known.setdefault(text, _parsers[name](*content))
+    return known
+
+
+@functools.lru_cache(maxsize=4096)
+def scheme(
+    grid: Grid,
+    kernels: tuple[Kernel, ...],
+    boundaries: tuple[str, ...],
+    orders: tuple[MultiIndex, ...] = (),
+    cval: float = 0.0,
+) -> Scheme:
+    """The scheme for this grid, kernel and boundary per axis, derivatives (none: the value) and cval."""
+    return decode(intern(Scheme(grid, kernels, boundaries, orders or ((0,) * len(kernels),), float(cval))))

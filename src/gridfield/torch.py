@@ -1,0 +1,265 @@
+"""PyTorch: learnable spline fields as modules."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from . import check
+from .boundary import as_boundaries
+from .grid import Grid
+from .kernel import Kernel, as_kernels
+from .sampling import BoundaryLike, KernelLike, sample
+
+__all__ = ["SplineField"]
+
+
+class SplineField(torch.nn.Module):
+    """A learnable field on a grid of control points: any dimension, any number of channels.
+
+    ``field(x)[c] = sum_k prod_i kernel(x_i - k_i) coefficients[c, k]`` with coordinates in units of the grid's spacing.
+    The control points are approximated, not interpolated (for B-splines above degree 1), as usual for learnable splines.
+
+    Parameters
+    ----------
+    shape : int, sequence of int, or Grid
+        Control points along each axis; an axis of one control point is constant along it. A `Grid` brings its own
+        bounds.
+    channels : int, default 1
+        Values per point.
+    kernel : str, int, Kernel or one per axis, default "cubic"
+        As for `gridfield.sample`.
+    bounds : (lo, hi) or one pair per axis, default (0, 1)
+        Coordinates of the first and last control point, in any unit; derivatives come out per that unit.
+    boundary : str or one per axis, default "natural"
+        How coefficients continue beyond the ends; with "natural" points outside are held at the edge.
+    dtype : torch.dtype, optional
+        float32 or float64; default ``torch.get_default_dtype()``.
+    device : torch.device, optional
+        Where the coefficients are made.
+
+    Attributes
+    ----------
+    coefficients : torch.nn.Parameter, shape (channels, *shape)
+        The control points, zero at first.
+    grid : Grid
+        Where they are.
+
+    Raises
+    ------
+    ValueError
+        If shape, bounds, kernel or boundary is not of that form.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gridfield.torch import SplineField
+    >>> field = SplineField((4, 5), channels=2, bounds=[(0, 3), (0, 4)])
+    >>> with torch.no_grad():
+    ...     field.coefficients[0] = torch.arange(4.0)[:, None]  # linear along the first axis
+    >>> field(torch.tensor([[1.5, 2.0]])).detach()
+    tensor([[1.5000, 0.0000]])
+    >>> field.jacobian(torch.tensor([1.5, 2.0])).detach().round(decimals=4)
+    tensor([[1., 0.],
+            [0., 0.]])
+    """
+
+    grid: Grid
+    coefficients: torch.nn.Parameter
+
+    def __init__(
+        self,
+        shape: int | Sequence[int] | Grid,
+        channels: int = 1,
+        *,
+        kernel: KernelLike = "cubic",
+        bounds: Any = None,
+        boundary: BoundaryLike = "natural",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        where = "gf.torch.SplineField"
+        if isinstance(shape, Grid):
+            if bounds is not None:
+                raise ValueError(f"{where}: bounds must not be given with a Grid, which has its own")
+            self.grid = shape
+        else:
+            self.grid = Grid(shape, bounds)
+        if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
+            raise ValueError(f"{where}: channels must be an int >= 1, got {channels!r}")
+        kernel = kernel if isinstance(kernel, (str, int, Kernel)) else tuple(kernel)
+        boundary = boundary if isinstance(boundary, str) else tuple(boundary)
+        self.kernel = as_kernels(kernel, self.grid.ndim, where)
+        self.boundary = as_boundaries(boundary, self.grid.ndim, self.grid.periodic, where)
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        if not dtype.is_floating_point:
+            raise TypeError(f"{where}: dtype must be a floating-point type, got {dtype}")
+        self.coefficients = torch.nn.Parameter(torch.zeros(channels, *self.grid.shape, dtype=dtype, device=device))
+        self._bases: dict[Any, list[torch.Tensor]] = {}
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.grid.ndim
+
+    @property
+    def channels(self) -> int:
+        """Values per point."""
+        return self.coefficients.shape[0]
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        kernels = ", ".join(dict.fromkeys(k.name for k in self.kernel))
+        return f"{self.grid}, channels={self.channels}, kernel={kernels}, boundary={', '.join(dict.fromkeys(self.boundary))}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_bases": {}}
+
+    def _sample(self, points: torch.Tensor, derivative: Any) -> torch.Tensor:
+        return sample(
+            self.coefficients,
+            points,
+            grid=self.grid,
+            kernel=self.kernel,
+            boundary=self.boundary,
+            prefilter=False,
+            derivative=derivative,
+        )
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """The field at points.
+
+        Parameters
+        ----------
+        points : Tensor, shape (*pts, ndim)
+            Coordinates in the units of the bounds.
+
+        Returns
+        -------
+        Tensor, shape (*pts, channels)
+            Differentiable in the coefficients and in the points.
+        """
+        return self._sample(points, None)
+
+    def jacobian(self, points: torch.Tensor) -> torch.Tensor:
+        """First derivatives of the field, per unit of the bounds.
+
+        Parameters
+        ----------
+        points : Tensor, shape (*pts, ndim)
+            Coordinates in the units of the bounds.
+
+        Returns
+        -------
+        Tensor, shape (*pts, channels, ndim)
+            Differentiable in the coefficients and in the points.
+        """
+        ndim = self.ndim
+        units = [tuple(int(i == j) for j in range(ndim)) for i in range(ndim)]
+        return self._sample(points, units).movedim(0, -1)
+
+    def hessian(self, points: torch.Tensor) -> torch.Tensor:
+        """Second derivatives of the field, per unit of the bounds squared.
+
+        Parameters
+        ----------
+        points : Tensor, shape (*pts, ndim)
+            Coordinates in the units of the bounds.
+
+        Returns
+        -------
+        Tensor, shape (*pts, channels, ndim, ndim)
+            Symmetric; differentiable in the coefficients and in the points.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5)).hessian(torch.rand(7, 2)).shape
+        torch.Size([7, 1, 2, 2])
+        """
+        ndim = self.ndim
+        pairs = list(itertools.combinations_with_replacement(range(ndim), 2))
+        orders = [tuple((i == a) + (i == b) for i in range(ndim)) for a, b in pairs]
+        upper = self._sample(points, orders).movedim(0, -1)
+        place = torch.tensor(
+            [pairs.index((min(a, b), max(a, b))) for a in range(ndim) for b in range(ndim)], device=upper.device
+        )
+        return upper[..., place].unflatten(-1, (ndim, ndim))
+
+    def on_grid(self, shape: int | Sequence[int] | Grid) -> torch.Tensor:
+        """The field at all samples of a grid: one small banded matrix per axis, far faster than the same points.
+
+        Parameters
+        ----------
+        shape : int, sequence of int, or Grid
+            Samples per axis between the bounds of this field, or a grid of its own.
+
+        Returns
+        -------
+        Tensor, shape (channels, *shape)
+            Differentiable in the coefficients.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5), channels=2).on_grid((64, 64)).shape
+        torch.Size([2, 64, 64])
+        """
+        target = shape if isinstance(shape, Grid) else self.grid_of(shape)
+        check.grid(target, self.ndim, "gf.torch.SplineField.on_grid")
+        values = self.coefficients
+        for matrix in reversed(self._basis(target)):  # the last axis first would make the largest product last
+            values = torch.tensordot(values, matrix, dims=([-1], [1]))
+            values = values.movedim(-1, 1)
+        return values
+
+    def grid_of(self, shape: int | Sequence[int]) -> Grid:
+        """The grid of that shape with the bounds of this field.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+            Samples per axis.
+
+        Returns
+        -------
+        Grid
+            Periodic where this field is.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> SplineField(4, bounds=(0, 6)).grid_of(7).spacing
+        (1.0,)
+        """
+        g = self.grid
+        bounds = [
+            (lo, lo + spacing * (n if periodic else max(n - 1, 1)))
+            for (lo, _), spacing, n, periodic in zip(g.bounds, g.spacing, g.shape, g.periodic, strict=True)
+        ]
+        return Grid(shape, bounds, periodic=g.periodic)
+
+    def _basis(self, target: Grid) -> list[torch.Tensor]:
+        """Per axis the matrix (samples, control points) of the kernel, made by sampling the identity."""
+        like = self.coefficients
+        key = target, like.dtype, like.device
+        if key not in self._bases:
+            exact = torch.float64 if like.dtype == torch.float64 else torch.float32
+            self._bases.clear()
+            self._bases[key] = [
+                sample(
+                    torch.eye(n, dtype=torch.float64),
+                    torch.from_numpy(target.axes()[a])[:, None],
+                    grid=self.grid.take([a]),
+                    kernel=self.kernel[a],
+                    boundary=self.boundary[a],
+                    prefilter=False,
+                ).to(exact).to(like.device, like.dtype)
+                for a, n in enumerate(self.grid.shape)
+            ]
+        return self._bases[key]
