@@ -52,10 +52,13 @@ def leading(shape: Sequence[int], expected: Sequence[int], name: str, what: str,
         raise ValueError(f"{where}: {name} has shape {shape} but must begin with {what} {expected}")
 
 
-def not_empty(shape: Sequence[int], name: str, where: str) -> None:
-    """A grid has at least one sample per axis."""
-    if prod(shape) == 0:
+def grid_shape(shape: Sequence[int], name: str, where: str) -> tuple[int, ...]:
+    """All axes belong to the grid: at least one axis, at least one sample per axis."""
+    if len(shape) == 0:
+        raise ValueError(f"{where}: {name} must have at least one axis, got a scalar")
+    if 0 in shape:
         raise ValueError(f"{where}: {name} has no samples along a grid axis (grid shape {tuple(shape)})")
+    return tuple(shape)
 
 
 def compute_dtype(values: str, points: str, where: str) -> str:
@@ -63,6 +66,8 @@ def compute_dtype(values: str, points: str, where: str) -> str:
 
     Integers and bools are computed in float64, half precision in float32, integer points in the type of the values.
     """
+    if values == points and values in FLOATS:
+        return values
     if not is_number(values):
         raise TypeError(f"{where}: values has dtype {values}, which is not a type of numbers it can use")
     if not is_number(points) or points in REAL:
@@ -100,11 +105,10 @@ def number(x: Any, name: str, where: str) -> float:
         raise TypeError(f"{where}: {name} must be a real number, got {x!r}") from None
 
 
-def same_device(where: str, **devices: str) -> None:
+def same_device(where: str, values: Any, points: Any) -> None:
     """No array is moved silently."""
-    if len(set(devices.values())) > 1:
-        found = ", ".join(f"{name} is on {device}" for name, device in devices.items())
-        raise ValueError(f"{where}: {found}; all arrays of a call must be on one device")
+    if values != points:
+        raise ValueError(f"{where}: values is on {values} but points on {points}; both must be on one device")
 
 
 def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ...], bool]:

@@ -16,6 +16,8 @@ def _is_torch(x: Any) -> bool:
 
 def face(where: str, **arrays: Any) -> Face:
     """The face for the arguments of a public function; `where` and the names are for the message."""
+    if "torch" not in sys.modules:
+        return numpy_face.FACE
     torch = [name for name, x in arrays.items() if _is_torch(x)]
     if not torch:
         return numpy_face.FACE

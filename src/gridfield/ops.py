@@ -115,22 +115,26 @@ def _linear_jvp(name: str) -> Callable[..., list[Any]]:
 
 
 def _contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
-    return [np.ascontiguousarray(a) for a in arrays]
+    return [a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in arrays]
+
+
+def _dtype(a: np.ndarray) -> str:
+    return "float32" if a.itemsize == 4 else "float64"
 
 
 def _run_sample(values: np.ndarray, points: np.ndarray, text: str) -> np.ndarray:
     values, points = _contiguous(values, points)
-    return plan.plan(text, values.dtype.name).sample(values, points)
+    return plan.plan(text, _dtype(values)).sample(values, points)
 
 
 def _run_splat(values: np.ndarray, points: np.ndarray, text: str) -> np.ndarray:
     values, points = _contiguous(values, points)
-    return plan.plan(decode(text).linear, values.dtype.name).splat(values, points)
+    return plan.plan(decode(text).linear, _dtype(values)).splat(values, points)
 
 
 def _run_dot(values: np.ndarray, weights: np.ndarray, points: np.ndarray, text: str) -> np.ndarray:
     values, weights, points = _contiguous(values, weights, points)
-    return plan.plan(decode(text).up, values.dtype.name).dot(values, weights, points)
+    return plan.plan(decode(text).up, _dtype(values)).dot(values, weights, points)
 
 
 def _ends(shape: Shape, text: str, dtype: str) -> plan.Ends:
@@ -139,14 +143,14 @@ def _ends(shape: Shape, text: str, dtype: str) -> plan.Ends:
 
 
 def _run_pad(values: np.ndarray, text: str) -> np.ndarray:
-    ends = _ends(values.shape[1:], text, values.dtype.name)
+    ends = _ends(values.shape[1:], text, _dtype(values))
     return ends.pad(np.ascontiguousarray(values)[:, None], decode(text).cval)[..., 0]
 
 
 def _run_fold(values: np.ndarray, text: str) -> np.ndarray:
     widths = decode(text).widths
     shape = tuple(n - before - after for n, (before, after) in zip(values.shape[1:], widths, strict=True))
-    ends = _ends(shape, text, values.dtype.name)
+    ends = _ends(shape, text, _dtype(values))
     grid, flat = ends.buffer(len(values), 1)
     grid[..., 0] = values
     return ends.fold(grid, flat)[:, 0]
@@ -325,6 +329,15 @@ def batched(F: Any, op: Op, arrays: Sequence[Any], of: Sequence[bool], text: str
     whole = [a if has else F.broadcast_to(a, (size, *a.shape)) for a, has in zip(arrays, of, strict=True)]
     y = getattr(F, op.name)(*(F.reshape(a, (size * a.shape[1], *a.shape[2:])) for a in whole), text)
     return F.reshape(y, (size, y.shape[0] // size if size else 0, *y.shape[1:]))
+
+
+STATIC: list[Callable[..., Any]] = []
+
+
+def static(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function from static arguments to static results. Tracing compilers call it instead of tracing it."""
+    STATIC.append(f)
+    return f
 
 
 class Face:

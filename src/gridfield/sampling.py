@@ -11,20 +11,35 @@ from . import check, dispatch
 from .boundary import ENLARGE, ENLARGED, as_boundaries
 from .grid import Grid
 from .kernel import Kernel, as_kernels
+from .ops import static
 from .scheme import Filter, Margins, Scheme, intern
 
 KernelLike = str | int | Kernel | Sequence[str | int | Kernel]
 BoundaryLike = str | Sequence[str]
+Texts = tuple[str, str | None, str | None]
 Derivative = Any  # a multi-index or a list of them
 
-_pixels = functools.lru_cache(maxsize=1024)(Grid.pixels)
+
+@static
+def _texts(
+    grid: Grid | tuple[int, ...],
+    kernel: Any,
+    boundary: Any,
+    orders: tuple[tuple[int, ...], ...],
+    cval: float,
+    prefilter: bool,
+    where: str,
+) -> Texts:
+    """The static arguments of a call: of sample or splat, of the prefilter and of the pad before it (None: not needed).
+    A shape stands for the pixel grid of that shape."""
+    return _cached_texts(grid, kernel, boundary, orders, cval, prefilter, where)
 
 
 @functools.lru_cache(maxsize=4096)
-def _texts(
-    grid: Grid, kernel: Any, boundary: Any, orders: tuple[tuple[int, ...], ...], cval: float, prefilter: bool, where: str
-) -> tuple[str, str | None, str | None]:
-    """The static arguments of a call: of sample or splat, of the prefilter and of the pad before it (None: not needed)."""
+def _cached_texts(
+    grid: Grid | tuple[int, ...], kernel: Any, boundary: Any, orders: Any, cval: float, prefilter: bool, where: str
+) -> Texts:
+    grid = grid if isinstance(grid, Grid) else Grid.pixels(grid)
     kernels = as_kernels(kernel, grid.ndim, where)
     boundaries = as_boundaries(boundary, grid.ndim, grid.periodic, where)
     pad = filt = None
@@ -134,48 +149,52 @@ def sample(
                 f"{where}: points has {ndim} coordinates per point (shape {tuple(points.shape)}) but values has only "
                 f"{values.ndim} axes {tuple(values.shape)}"
             )
-        shape = tuple(values.shape[values.ndim - ndim :])
-        check.not_empty(shape, "values", where)
-        grid = _pixels(shape)
+        shape = check.grid_shape(values.shape[values.ndim - ndim :], "values", where)
     else:
         check.grid(grid, ndim, where)
-        check.trailing(values.shape, grid.shape, "values", "the grid's shape", where)
+        shape = grid.shape
+        check.trailing(values.shape, shape, "values", "the grid's shape", where)
     orders, several = check.orders(derivative, ndim, where)
-    given, pts = F.dtype(values), tuple(points.shape[:-1])
-    lead = tuple(values.shape[: values.ndim - ndim])
     cval = check.number(cval, "cval", where)
-
-    def static(cval: float) -> Any:
-        return F.constant(
-            _texts, grid, _hashable(kernel), _hashable(boundary), orders, cval, bool(prefilter), where
-        )
-
-    flat = _to_channels(F, values, lead, grid.shape, dtype)
-    x = F.reshape(F.astype(points, dtype), (1, prod(pts), ndim))
-    text, filt, pad = static(cval)
-    if given in check.REAL and cval != 0:  # the imaginary part continues by 0, the real part by cval
-        out = F.stack(
-            [_sample(F, flat[k], x, t) for k, t in enumerate((static(cval), static(0.0)))], 3
-        )
-        out = F.reshape(out, (*out.shape[:3], 2 * prod(lead)))
-    else:
-        out = _sample(F, F.reshape(flat, (-1, *grid.shape)), x, (text, filt, pad))
-    out = _from_channels(F, out[0], (len(orders), *pts), lead, given)
-    if check.is_integer(given):
-        out = _to_integer(F, out, given) if derivative is None else out
-    else:
-        out = F.astype(out, given)
-    return out if several else out[0]
+    kernel, boundary, prefilter = _hashable(kernel), _hashable(boundary), bool(prefilter)
+    where_is = shape if grid is None else grid
+    texts = _texts(where_is, kernel, boundary, orders, cval, prefilter, where)
+    if F.dtype(values) not in check.REAL or cval == 0:
+        return evaluate(F, values, points, shape, texts, several, dtype, derivative is None)
+    # complex: the real part continues by cval, the imaginary part by 0
+    linear = _texts(where_is, kernel, boundary, orders, 0.0, prefilter, where)
+    parts = F.as_real(values)
+    real = evaluate(F, parts[..., 0], points, shape, texts, several, dtype, True)
+    imaginary = evaluate(F, parts[..., 1], points, shape, linear, several, dtype, True)
+    return F.as_complex(F.stack([real, imaginary], -1))
 
 
-def _sample(F: Any, values: Any, points: Any, static: tuple[str, str | None, str | None]) -> Any:
-    """(channels, *shape), (1, n, ndim) -> (1, orders, n, channels)."""
-    text, filt, pad = static
+def evaluate(
+    F: Any, values: Any, points: Any, shape: tuple[int, ...], texts: Texts, several: bool, dtype: str, rounded: bool
+) -> Any:
+    """sample with all arguments checked and turned into the static texts of sample, prefilter and pad."""
+    text, filt, pad = texts
+    ndim = len(shape)
+    given, pts, lead = F.dtype(values), tuple(points.shape[:-1]), tuple(values.shape[: values.ndim - ndim])
+    v = _to_channels(F, values, lead, shape, dtype)
     if pad:
-        values = F.pad(values, pad)
+        v = F.pad(v[0], pad)[None]
     if filt:
-        values = F.prefilter(values, filt)
-    return F.sample(values[None], points, text)
+        v = F.prefilter(v[0], filt)[None]
+    if F.dtype(points) != dtype:
+        points = F.astype(points, dtype)
+    out = F.sample(v, F.reshape(points, (1, prod(pts), ndim)), text)
+    before = (out.shape[1], *pts) if several else pts
+    if given == dtype:
+        return F.reshape(out, (*before, *lead))
+    if given in check.REAL:
+        return F.as_complex(F.moveaxis(F.reshape(out, (*before, 2, *lead)), len(before), -1))
+    out = F.reshape(out, (*before, *lead))
+    if not check.is_integer(given):
+        return F.astype(out, given)
+    if not rounded:
+        return out
+    return out >= 0.5 if given == "bool" else F.round_to(out, given)
 
 
 def splat(
@@ -232,7 +251,7 @@ def splat(
     what = "the number of derivatives and the shape of points" if several else "the shape of points"
     check.leading(values.shape, stacked, "values", what, where)
     given, lead = F.dtype(values), tuple(values.shape[len(stacked) :])
-    text, _, _ = F.constant(_texts, grid, _hashable(kernel), _hashable(boundary), orders, 0.0, False, where)
+    text, _, _ = _texts(grid, _hashable(kernel), _hashable(boundary), orders, 0.0, False, where)
     y = F.as_real(values) if given in check.REAL else values
     channels = prod(lead) * (2 if given in check.REAL else 1)
     y = F.reshape(F.astype(y, dtype), (1, len(orders), prod(pts), channels))
@@ -300,20 +319,36 @@ def prefilter(
     F = dispatch.face(where, values=values)
     values = F.array(values)
     dtype = check.compute_dtype(F.dtype(values), "int64", where)
-    grid, lead = _grid_of(values, grid, where)
-    kernels = as_kernels(_hashable(kernel), grid.ndim, where)
-    boundaries = as_boundaries(_hashable(boundary), grid.ndim, grid.periodic, where)
-    pad, filt, coefficient_grid = _prefilter_texts(grid, kernels, boundaries, check.number(cval, "cval", where))
+    cval = check.number(cval, "cval", where)
+    if grid is not None:
+        check.grid(grid, getattr(grid, "ndim", 0), where)
+        shape = grid.shape
+        check.trailing(values.shape, shape, "values", "the grid's shape", where)
+    else:
+        shape = check.grid_shape(values.shape, "values", where)
+    lead = tuple(values.shape[: values.ndim - len(shape)])
+    pad, filt, enlarged = _filter(shape if grid is None else grid, _hashable(kernel), _hashable(boundary), cval, where)
     given = F.dtype(values)
     if given in check.REAL and cval != 0:
         raise ValueError(f"{where}: cval must be 0 for complex values, got {cval!r}; subtract it from the values")
-    flat = F.reshape(_to_channels(F, values, lead, grid.shape, dtype), (-1, *grid.shape))
+    flat = _to_channels(F, values, lead, shape, dtype)[0]
     if pad:
         flat = F.pad(flat, pad)
     if filt:
         flat = F.prefilter(flat, filt)
     out = _grids_from_channels(F, flat, lead, given)
-    return (out, coefficient_grid) if any(b in ENLARGED for b in boundaries) else out
+    return out if enlarged is None else (out, enlarged)
+
+
+@static
+def _filter(
+    grid: Grid | tuple[int, ...], kernel: Any, boundary: Any, cval: float, where: str
+) -> tuple[str | None, str | None, Grid | None]:
+    """The static arguments of pad and prefilter, and the grid of the coefficients where the boundary enlarges it."""
+    grid = grid if isinstance(grid, Grid) else Grid.pixels(grid)
+    boundaries = as_boundaries(boundary, grid.ndim, grid.periodic, where)
+    pad, filt, grid = _prefilter_texts(grid, as_kernels(kernel, grid.ndim, where), boundaries, cval)
+    return pad, filt, grid if any(b in ENLARGED for b in boundaries) else None
 
 
 def pad(values: Any, margins: Any, *, boundary: BoundaryLike = "mirror", cval: float = 0.0) -> Any:
@@ -398,12 +433,13 @@ def _pad_or_fold(name: str, values: Any, margins: Any, boundary: BoundaryLike, c
     cval = check.number(cval, "cval", where)
     if given in check.REAL and cval != 0:
         raise ValueError(f"{where}: cval must be 0 for complex values, got {cval!r}")
-    text = F.constant(_margins_text, widths, boundaries, cval)
-    flat = F.reshape(_to_channels(F, values, lead, shape, dtype), (-1, *shape))
+    text = _margins(widths, boundaries, cval)
+    flat = _to_channels(F, values, lead, shape, dtype)[0]
     return _grids_from_channels(F, getattr(F, name)(flat, text), lead, given)
 
 
-def _margins_text(widths: Any, boundaries: Any, cval: float) -> str:
+@static
+def _margins(widths: Any, boundaries: Any, cval: float) -> str:
     return intern(Margins(widths, boundaries, cval))
 
 
@@ -414,46 +450,24 @@ def _arrays(F: Any, values: Any, points: Any, where: str) -> tuple[Any, Any, str
     values, points = F.array(values), F.array(points)
     if bare and not check.is_integer(F.dtype(values)):
         points = F.astype(points, check.REAL.get(F.dtype(values), F.dtype(values)))
-    check.same_device(where, values=F.device(values), points=F.device(points))
+    check.same_device(where, values=values.device, points=points.device)
     return values, points, check.compute_dtype(F.dtype(values), F.dtype(points), where)
 
 
-def _grid_of(values: Any, grid: Grid | None, where: str) -> tuple[Grid, tuple[int, ...]]:
-    """The grid (of all axes by default) and the axes before it."""
-    if grid is None:
-        check.not_empty(values.shape, "values", where)
-        if values.ndim == 0:
-            raise ValueError(f"{where}: values must have at least one axis, got a scalar")
-        return _pixels(tuple(values.shape)), ()
-    check.grid(grid, getattr(grid, "ndim", 0), where)
-    check.trailing(values.shape, grid.shape, "values", "the grid's shape", where)
-    return grid, tuple(values.shape[: values.ndim - grid.ndim])
-
-
 def _to_channels(F: Any, values: Any, lead: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Any:
-    """(*lead, *shape) -> (parts, prod(lead), *shape) in the type to compute in; parts: 2 for complex values, else 1."""
-    parts = 1
-    if F.dtype(values) in check.REAL:
-        values, parts = F.moveaxis(F.as_real(values), -1, 0), 2
-    return F.reshape(F.astype(values, dtype), (parts, prod(lead), *shape))
-
-
-def _from_channels(F: Any, out: Any, before: tuple[int, ...], lead: tuple[int, ...], given: str) -> Any:
-    """(orders, n, channels) -> (orders, *pts, *lead)."""
-    if given not in check.REAL:
-        return F.reshape(out, (*before, *lead))
-    return F.as_complex(F.moveaxis(F.reshape(out, (*before, 2, *lead)), len(before), -1))
+    """(*lead, *shape) -> (1, channels, *shape) in the type to compute in; complex values are two sets of channels."""
+    channels = prod(lead)
+    if (given := F.dtype(values)) in check.REAL:
+        values, channels = F.moveaxis(F.as_real(values), -1, 0), 2 * channels
+    elif given != dtype:
+        values = F.astype(values, dtype)
+    return F.reshape(values, (1, channels, *shape))
 
 
 def _grids_from_channels(F: Any, flat: Any, lead: tuple[int, ...], given: str) -> Any:
-    """(parts * prod(lead), *shape) -> (*lead, *shape) of the type that came in; float64 for integers."""
+    """(channels, *shape) -> (*lead, *shape) of the type that came in; float64 for integers."""
     shape = tuple(flat.shape[1:])
     if given in check.REAL:
         return F.as_complex(F.moveaxis(F.reshape(flat, (2, *lead, *shape)), 0, -1))
     out = F.reshape(flat, (*lead, *shape))
     return out if check.is_integer(given) else F.astype(out, given)
-
-
-def _to_integer(F: Any, out: Any, dtype: str) -> Any:
-    """Rounded and saturated; for masks, whether at least one half."""
-    return out >= 0.5 if dtype == "bool" else F.round_to(out, dtype)

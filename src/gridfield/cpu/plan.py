@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from ..boundary import Extension, extension
 from ..scheme import Scheme, decode
@@ -17,6 +17,7 @@ from .cache import array, compiled
 
 Array = np.ndarray[Any, Any]
 
+WIDE = 2**31  # elements of a grid from which on offsets need 64 bits
 SLACK = 16  # elements that vector loads may read past the last row
 LANES = 32  # (tap, channel) lanes handled at once: more channels go in groups
 COPY_NS, EDGE_NS = 0.8, 1.5  # measured: padding one sample; one tap of a stencil that crosses the ends
@@ -38,10 +39,12 @@ class Ends:
             k, t = e.index.shape
             self.index[a, :k, :t], self.weight[a, :k, :t], self.rest[a, :k] = e
         self.plain = self.padded == shape
+        self.lines, self.length = prod(shape[:-1]), prod(self.padded)
+        self.margins_in = margins.entry("margins_in", dtype)
 
     def buffer(self, batch: int, channels: int, *, zero: bool = False) -> tuple[Array, Array]:
         """An empty or zeroed padded grid (batch, *padded, channels) with slack, and its flat memory."""
-        n = batch * prod(self.padded) * channels
+        n = batch * self.length * channels
         flat = (np.zeros if zero else np.empty)(n + SLACK, self.dtype)
         return flat[:n].reshape(batch, *self.padded, channels), flat
 
@@ -51,8 +54,7 @@ class Ends:
         grid, flat = self.buffer(batch, channels)
         self._rows("rows_in", values.reshape(-1), flat, batch, channels)
         if not self.plain:
-            margin = margins.entry("margins_in", self.dtype)
-            margin(flat, self.dims, batch, channels, self.index, self.weight, self.rest, cval)
+            self.margins_in(flat, self.dims, batch, channels, self.index, self.weight, self.rest, cval)
         return grid
 
     def fold(self, grid: Array, flat: Array) -> Array:
@@ -65,9 +67,13 @@ class Ends:
         return out
 
     def _rows(self, kind: str, src: Array, dst: Array, batch: int, channels: int) -> None:
-        kernel, lines = margins.entry(kind, self.dtype), batch * prod(self.shape[:-1])
-        parts = threads.split(0, lines, COPY_NS * lines * self.shape[-1] * channels, align=1)
-        threads.run([functools.partial(kernel, src, dst, self.dims, channels, i, j) for i, j in parts])
+        kernel, lines = margins.entry(kind, self.dtype), batch * self.lines
+        threads.over(
+            functools.partial(kernel, src, dst, self.dims, channels),
+            lines,
+            COPY_NS * lines * self.shape[-1] * channels,
+            align=1,
+        )
 
 
 class Plan:
@@ -92,73 +98,72 @@ class Plan:
         self.edge_ns = EDGE_NS * self.taps * self.ends.index.shape[2] ** len(axes)
         self.point_ns = 0.1 * self.taps * len(scheme.orders) + 2
         self.samples = prod(scheme.grid.shape)
-        self.roomy = all(a.n >= a.kernel.width for a in axes)
-        self.specs: dict[tuple[int, bool, bool], taps.Spec] = {}
+        self.lanes = max(1, LANES // axes[-1].kernel.width)
+        # below this many points, reading the grid in place beats one copy of it
+        roomy = all(a.n >= a.kernel.width for a in axes)
+        self.few = COPY_NS * self.samples / (self.crossing * self.edge_ns + self.point_ns) if roomy else 0.0
+        self.kernels: dict[tuple[str, int, bool, bool], tuple[Any, taps.Spec, str]] = {}
 
     def spec(self, channels: int, direct: bool, dot: bool) -> taps.Spec:
         """The specialisation for so many channels."""
-        if (channels, direct, dot) not in self.specs:
-            axes = self.scheme.axes
-            self.specs[channels, direct, dot] = taps.Spec(
-                tables=tuple(a.kernel.table() for a in axes),
-                folds=tuple(a.fold for a in axes),
-                offsets=tuple(a.kernel.shift - a.cell for a in axes),
-                firsts=tuple(a.first for a in axes),
-                orders=self.scheme.orders,
-                channels=channels,
-                direct=direct,
-                dot=dot,
-            )
-        return self.specs[channels, direct, dot]
+        axes = self.scheme.axes
+        return taps.Spec(
+            tables=tuple(a.kernel.table() for a in axes),
+            folds=tuple(a.fold for a in axes),
+            offsets=tuple(a.kernel.shift - a.cell for a in axes),
+            firsts=tuple(a.first for a in axes),
+            orders=self.scheme.orders,
+            channels=channels,
+            direct=direct,
+            dot=dot,
+        )
 
-    def direct(self, points: int, channels: int, sweeps: int) -> bool:
+    def direct(self, points: int, sweeps: int) -> bool:
         """Whether so few points touch the grid that reading it in place beats `sweeps` copies of it."""
-        extra = points * channels * (self.crossing * self.edge_ns + self.point_ns)
-        return self.roomy and extra < COPY_NS * self.samples * channels * sweeps
+        return points < self.few * sweeps
 
-    def groups(self, channels: int) -> Iterator[slice]:
-        """Channels in even groups that fit the vector lanes."""
-        most = max(1, LANES // self.scheme.axes[-1].kernel.width)
-        size = -(-channels // -(-channels // most))
-        return (slice(c, min(c + size, channels)) for c in range(0, channels, size))
+    @functools.cache  # noqa: B019: plans live as long as the process, or in plan()'s own bounded cache
+    def groups(self, channels: int, most: int) -> list[slice]:
+        """Channels in even groups of at most `most`."""
+        size = -(-channels // -(-channels // most)) if channels else 1
+        return [slice(c, min(c + size, channels)) for c in range(0, channels, size)]
 
-    def kernel(self, kind: str, grid: Array, channels: int, direct: bool, dot: bool = False) -> tuple[Any, ...]:
-        """The compiled kernel, its spec and the type of its offsets."""
-        index = "int32" if grid[0].size < 2**31 else "int64"
-        spec = self.spec(channels, direct, dot)
-        return taps.entry(kind, spec, self.dtype, index), spec, index
+    def kernel(self, kind: str, channels: int, direct: bool, wide: bool) -> tuple[Any, taps.Spec, str]:
+        """The compiled kernel, its spec and the type of its offsets (wide: 64 bits)."""
+        key = kind, channels, direct, wide
+        if key not in self.kernels:
+            spec, index = self.spec(channels, direct, kind == "dot"), "int64" if wide else "int32"
+            self.kernels[key] = taps.entry("sample" if kind == "dot" else kind, spec, self.dtype, index), spec, index
+        return self.kernels[key]
 
-    def call(self, kind: str, grid: Array, points: Array, fields: tuple[Array, ...], direct: bool, start: int, stop: int) -> None:
+    def call(
+        self, kind: str, grid: Array, points: Array, fields: tuple[Array, ...], direct: bool, start: int, stop: int
+    ) -> None:
         """Run a kernel on points start ... stop of all batch items; fields: values (splat), out (sample), both (dot)."""
-        dot = kind == "dot"
-        kernel, spec, index = self.kernel("sample" if dot else kind, grid, fields[0].shape[-1], direct, dot)
+        kernel, spec, index = self.kernel(kind, fields[0].shape[-1], direct, grid.size >= WIDE * len(grid))
         base, w = spec.scratch(self.dtype, index)
         block = np.empty((1, *spec.widths, 1) if direct else (0,) * (spec.ndim + 2), self.dtype)
         ends, fields = self.ends, fields * 2 if kind == "sample" else fields
         kernel(spec, grid, points, *fields, self.frame, block, ends.index, ends.weight, base, w, start, stop)
 
-    def over_channels(self, kind: str, values: Array, points: Array, fields: Callable[[slice], tuple[Array, ...]]) -> None:
+    def gather(self, kind: str, values: Array, points: Array, fields: Callable[[slice], tuple[Array, ...]]) -> None:
         """Run a gathering kernel with the grid read in place or padded, channel group by channel group."""
         (batch, channels), n = values.shape[:2], points.shape[1]
-        direct = self.direct(batch * n, channels, sweeps=1)
-        for c in (slice(k, k + 1) for k in range(channels)) if direct else self.groups(channels):
+        direct = self.direct(batch * n, sweeps=1)
+        for c in self.groups(channels, 1 if direct else self.lanes):
             if direct:
                 grid = values[:, c.start, ..., None]
             else:
                 part = values if c.stop - c.start == channels else np.ascontiguousarray(values[:, c])
                 grid = self.ends.pad(part, self.scheme.cval)
             work = functools.partial(self.call, kind, grid, points, fields(c), direct)
-            parts = threads.split(0, batch * n, batch * n * self.point_ns)
-            if len(parts) == 1:
-                work(0, batch * n)
-            else:
-                threads.run([functools.partial(work, i, j) for i, j in parts])
+            threads.over(work, batch * n, batch * n * self.point_ns)
 
     def sample(self, values: Array, points: Array) -> Array:
         """See reference.sample."""
         out = np.empty((len(values), len(self.scheme.orders), points.shape[1], values.shape[1]), self.dtype)
         if out.size:
-            self.over_channels("sample", values, points, lambda c: (out[..., c],))
+            self.gather("sample", values, points, lambda c: (out[..., c],))
         return out
 
     def dot(self, values: Array, weights: Array, points: Array) -> Array:
@@ -171,7 +176,7 @@ class Plan:
             return weights[..., c], parts[-1]
 
         if total.size and values.size:
-            self.over_channels("dot", values, points, fields)
+            self.gather("dot", values, points, fields)
             total = parts[0][:, 0]
             for part in parts[1:]:
                 total += part[:, 0]
@@ -182,14 +187,13 @@ class Plan:
         batch, _, n, channels = values.shape
         if values.size == 0:
             return np.zeros((batch, channels, *self.scheme.grid.shape), self.dtype)
-        if self.direct(batch * n, channels, sweeps=2):
+        if self.direct(batch * n, sweeps=2):
             out = np.zeros((batch, channels, *self.scheme.grid.shape), self.dtype)
             for c in range(channels):
                 self.call("splat", out[:, c, ..., None], points, (values[..., c : c + 1],), True, 0, batch * n)
             return out
-        groups = list(self.groups(channels))
         parts = []
-        for c in groups:
+        for c in self.groups(channels, self.lanes):
             grid, flat = self.ends.buffer(batch, c.stop - c.start, zero=True)
             self._scatter(grid, flat, points, values[..., c])
             parts.append(self.ends.fold(grid, flat))
@@ -223,44 +227,40 @@ class Plan:
         """Large grid: points sorted into slabs along the longest axis; first the even slabs, whose stencils do not meet,
         then the odd ones."""
         axis = int(np.argmax(self.ends.padded))
-        thick = max(self.scheme.axes[axis].kernel.width, -(-self.ends.padded[axis] // 64))
-        slabs = -(-self.ends.padded[axis] // thick)
-        n = points.shape[1]
-        kernel, spec, index = self.kernel("cells", grid, values.shape[-1], False)
-        cells = np.empty(n, np.int64)
+        a = self.scheme.axes[axis]
+        thick = max(a.kernel.width, -(-a.cells // 64))
+        # the stencil of cell 0 starts at a.first: count from there, as negative indices would
+        slab_of = np.roll(np.arange(a.cells) // thick, a.first)
+        slabs, n = -(-a.cells // thick), points.shape[1]
+        kernel, spec, index = self.kernel("cells", 1, True, grid.size >= WIDE)
+        keys = np.empty(n, np.int64)
 
         def locate(start: int, stop: int) -> None:
             base, w = spec.scratch(self.dtype, index)
-            kernel(spec, grid, points, self.frame, axis, cells, base, w, start, stop)
+            kernel(spec, grid, points, self.frame, axis, slab_of, keys, base, w, start, stop)
 
-        parts = threads.split(0, n, 2.0 * n)
-        threads.run([functools.partial(locate, i, j) for i, j in parts])
+        threads.over(locate, n, 2.0 * n)
         sorted_points, sorted_values = np.empty_like(points), np.empty(values.shape, self.dtype)
         starts = np.zeros(slabs + 1, np.int64)
-        sort = _sorter(self.dtype)
-        sort(cells, thick, starts, points[0], values[0], sorted_points[0], sorted_values[0])
+        _sorter(self.dtype)(keys, starts, points[0], values[0], sorted_points[0], sorted_values[0])
         for parity in (0, 1):
-            threads.run(
-                [
-                    functools.partial(
-                        self.call, "splat", grid, sorted_points, (sorted_values,), False, int(starts[s]), int(starts[s + 1])
-                    )
-                    for s in range(parity, slabs, 2)
-                ]
-            )
+            work = [
+                functools.partial(self.call, "splat", grid, sorted_points, (sorted_values,), False, int(i), int(j))
+                for i, j in list(itertools.pairwise(starts))[parity::2]
+            ]
+            threads.run(work)
 
 
-def _sort(cells, thick, starts, points, values, sorted_points, sorted_values):  # type: ignore[no-untyped-def]
-    """Stable counting sort of points and values by cells // thick; starts[s] is where slab s begins."""
-    for i in range(len(cells)):
-        cells[i] //= thick
-        starts[cells[i] + 1] += 1
+def _sort(keys, starts, points, values, sorted_points, sorted_values):  # type: ignore[no-untyped-def]
+    """Stable counting sort of points (n, ndim) and values (k, n, c) by key; starts[s] is where key s begins."""
+    for i in range(len(keys)):
+        starts[keys[i] + 1] += 1
     for s in range(len(starts) - 1):
         starts[s + 1] += starts[s]
     place = starts.copy()
-    for i in range(len(cells)):
-        p = place[cells[i]]
-        place[cells[i]] += 1
+    for i in range(len(keys)):
+        p = place[keys[i]]
+        place[keys[i]] += 1
         for a in range(points.shape[1]):
             sorted_points[p, a] = points[i, a]
         for k in range(values.shape[0]):
@@ -272,7 +272,7 @@ def _sort(cells, thick, starts, points, values, sorted_points, sorted_values):  
 def _sorter(dtype: str) -> Any:
     whole = array(np.int64, 1, "C")
     two, three = array(dtype, 2, "C"), array(dtype, 3, "C")
-    return compiled(_sort, dtype, (whole, types.int64, whole, two, array(dtype, 3), two, three))
+    return compiled(_sort, dtype, (whole, whole, two, array(dtype, 3), two, three))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -23,7 +23,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import ceil, log, prod
 from typing import Any, NamedTuple
 
@@ -38,7 +37,7 @@ from .machine import specialising, staged
 
 Array = np.ndarray[Any, Any]
 
-TILE = 128  # bytes of a row of lanes
+TILE = 256  # bytes of a row of lanes
 SQUARE = 64  # bytes of a row of a transposed block
 BLOCK = 2**19  # bytes that trailing axes are fused within, and that a packed buffer may take
 TALL = 2**21  # bytes that the buffer of strided lines may take: windows would need a second array
@@ -75,12 +74,12 @@ class Rows:
 
 @staged
 def solve(
-    m: Any, spec: Any, source: Any, target: Any, start: Any, step: Any, work: Any, rows: Any, low: Any, high: Any,
-    stage: Any, poles: Any, numbers: Any, pointer: Any, index: Any, weight: Any,
+    m: Any, spec: Any, source: Any, target: Any, start: Any, step: Any, work: Any, work_start: Any, work_step: Any,
+    rows: Any, low: Any, high: Any, stage: Any, poles: Any, numbers: Any, pointer: Any, index: Any, weight: Any,
 ) -> None:  # fmt: skip
-    """All stages of one line per lane, source -> work -> target; of the result, rows low ... high are written."""
+    """All stages of one line per lane, source -> work -> target (may be the same); writes rows low ... high of the result."""
     source, target = (Rows(m, a, start, step, spec.lanes) for a in (source, target))
-    work = Rows(m, work, 0, spec.lanes, spec.lanes)
+    work = Rows(m, work, work_start, work_step, spec.lanes)
     zero = m.const(work.a, [0.0] * spec.lanes)
     last = rows - 1
 
@@ -176,53 +175,45 @@ def narrow_out(
     m.loop(low, high, lambda k, _: b.store(k, a.load(k), live))
 
 
-def _filter(spec, source, target, block, work, lines, passes, solves, numbers, pointer, index, weight, start, stop):  # type: ignore[no-untyped-def]
+def _filter(spec, source, target, block, lines, passes, solves, numbers, pointer, index, weight, start, stop):  # type: ignore[no-untyped-def]
     """Blocks start ... stop of all passes of a sweep."""
     lanes, square = TILE // source.itemsize, SQUARE // source.itemsize
     for job in range(start, stop):
         for k in range(len(passes)):
             p = passes[k]
-            a = source if p[FRESH] else target
-            n, inner, windows, rows, low, high = p[N], p[INNER], p[WINDOWS], p[ROWS], p[LOW], p[HIGH]
-            first, last = job * p[SHARE], min((job + 1) * p[SHARE], p[TOTAL])
-            if p[PACKED]:
-                columns, low, high = rows * inner, low * inner, high * inner
-                for t in range(first, last, lanes):
-                    for lane in range(lanes):  # a surplus lane repeats the last line
-                        line = min(t + lane, last - 1)
-                        outer = line // windows
-                        lines[lane] = (outer * n + p[BEGIN] + (line - outer * windows) * p[STEP]) * inner
-                    pack(spec, a, lines, columns, columns // square, block)
-                    for s in range(p[SOLVE], p[SOLVES]):
-                        repeat, count, width, stage, poles = solves[s]
-                        for r in range(repeat):
-                            for i in range(width):
-                                place, step = (r * count * width + i) * lanes, width * lanes
-                                solve(
-                                    spec, block, block, place, step, work, count, 0, count,
-                                    stage, poles, numbers, pointer, index, weight,
-                                )  # fmt: skip
-                    unpack(spec, block, lines, low, high - low, (high - low) // square, target)
-                continue
-            tiles = -(-inner // lanes)
-            stage, poles = solves[p[SOLVE], 3], solves[p[SOLVE], 4]
-            for t in range(first, last):
-                line = t // tiles
-                outer = line // windows
-                column = (t - line * tiles) * lanes
-                place = (outer * n + p[BEGIN] + (line - outer * windows) * p[STEP]) * inner + column
-                live = inner - column
-                if live >= lanes:
-                    solve(
-                        spec, a, target, place, inner, work, rows, low, high,
-                        stage, poles, numbers, pointer, index, weight,
-                    )  # fmt: skip
-                else:
-                    narrow_in(spec, a, place, inner, rows, live, block)
-                    solve(
-                        spec, block, block, 0, lanes, work, rows, low, high,
-                        stage, poles, numbers, pointer, index, weight,
-                    )  # fmt: skip
+            read = source if p[FRESH] else target
+            packed, inner, windows, rows, low, high = p[PACKED], p[INNER], p[WINDOWS], p[ROWS], p[LOW], p[HIGH]
+            tiles = 1 if packed else -(-inner // lanes)
+            last = min((job + 1) * p[SHARE], p[TOTAL])
+            for t in range(job * p[SHARE], last, lanes if packed else 1):
+                # where the first line of every lane starts; a surplus lane repeats the last line
+                for lane in range(lanes if packed else 1):
+                    line = min(t + lane, last - 1) // tiles
+                    outer = line // windows
+                    lines[lane] = (outer * p[N] + p[BEGIN] + (line - outer * windows) * p[STEP]) * inner
+                column = t % tiles * lanes
+                place, live = lines[0] + column, inner - column
+                direct = not packed and live >= lanes
+                if packed:
+                    pack(spec, read, lines, rows * inner, rows * inner // square, block)
+                elif not direct:
+                    narrow_in(spec, read, place, inner, rows, live, block)
+                a, b = (read, target) if direct else (block, block)
+                for s in range(p[SOLVE], p[SOLVES]):
+                    repeat, count, width, stage, poles = solves[s]
+                    for r in range(repeat):
+                        for i in range(width):
+                            own = (r * count * width + i) * lanes
+                            solve(
+                                spec, a, b, place if direct else own, inner if direct else width * lanes,
+                                block, own, width * lanes, count, low if direct else 0, high if direct else count,
+                                stage, poles, numbers, pointer, index, weight,
+                            )  # fmt: skip
+                if packed:
+                    unpack(
+                        spec, block, lines, low * inner, (high - low) * inner, (high - low) * inner // square, target
+                    )
+                elif not direct:
                     narrow_out(spec, block, low, high, live, target, place, inner)
 
 
@@ -233,7 +224,7 @@ def entry(dtype: str) -> tuple[Any, Spec]:
     spec = Spec(TILE // size, SQUARE // size)
     real, integers, table, i64 = array(dtype, 1, "C"), array(np.int64, 1, "C"), array(np.int64, 2, "C"), types.int64
     typ = spec._numba_type_  # type: ignore[attr-defined]
-    arguments = (real, real, real, real, integers, table, table, real, integers, integers, real, i64, i64)
+    arguments = (real, real, real, integers, table, table, real, integers, integers, real, i64, i64)
     return compiled(_filter, f"{typ.digest}_{dtype}", (typ, *arguments)), spec
 
 
@@ -301,10 +292,10 @@ class Window(NamedTuple):
     right: bool
 
 
-def windows(n: int, most: int, margin: int) -> list[Window]:
-    """Cut a line of n rows into windows of at most so many: the first, those between, the last."""
-    most = max(most, 4 * margin)
-    if n <= most:
+def windows(n: int, longest: int, margin: int) -> list[Window]:
+    """Cut a line of n rows, if longer than that, into shorter windows: the first, those between, the last."""
+    most = max(longest // 4, 4 * margin)
+    if n <= max(longest, most):
         return [Window(1, 0, 0, n, 0, n, True, True)]
     step = most - 2 * margin
     between = -(-(n - most) // step) - 1
@@ -317,41 +308,164 @@ def windows(n: int, most: int, margin: int) -> list[Window]:
 
 
 # ---- the whole ---------------------------------------------------------------------------------------------------------
-@dataclass
-class Sweep:
+class Sweep(NamedTuple):
     """Passes over the array, together, block by block."""
 
-    axes: tuple[int, ...]
+    axes: list[int]
     passes: Array
     jobs: int
-    ring: int = 0  # windows of a periodic axis: so many rows at either end come from elsewhere
-
-    @property
-    def windowed(self) -> bool:
-        """Whether lines are cut into windows, which must not be written to where they are read from."""
-        return len(self.passes) > len(self.axes)
+    windowed: bool  # lines are cut into windows: not to be written where they are read from
+    ns: float
 
 
 class Plan:
-    """The sweeps for one shape, dtype, kernel and boundary per axis."""
+    """The sweeps for one shape, dtype, and kernel and boundary per axis (entry 0 of each: the batch)."""
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: str, kernels: tuple[Kernel, ...], boundaries: tuple[str, ...], transposed: bool
+        self, shape: tuple[int, ...], dtype: Any, kernels: Sequence[Any], boundaries: Sequence[str], transposed: bool
     ) -> None:
-        self.shape, self.dtype, self.kernels, self.transposed = shape, dtype, (None, *kernels), transposed
-        self.boundaries = ("", *(CONTINUED.get(b, b) for b in boundaries))
-        self.item = np.dtype(dtype).itemsize
-        self.lanes = TILE // self.item
-        self.eps = float(np.finfo(dtype).eps)
+        self.shape, self.dtype, self.transposed = shape, dtype, transposed
+        self.kernels, self.boundaries = kernels, [CONTINUED.get(b, b) for b in boundaries]
+        self.lanes, self.size = TILE // dtype.itemsize, prod(shape)
         self.solves: list[tuple[int, ...]] = []
         self.stages: list[Stage] = []
-        self.sweeps = []
-        active = [a for a in range(len(shape) - 1, 0, -1) if shape[a] > 1 and kernels[a - 1].poles]
-        # last axes first; packed while so few neighbours are in a row that other lines fill more lanes
-        slab: list[int] = []
+        self.room = 0  # rows of lanes of the buffer
+        self.sweeps = self._sweeps() if self.size else []
+        self.tables = self._tables()
+
+    def inner(self, axis: int) -> int:
+        """Elements from one row of an axis to the next."""
+        return prod(self.shape[axis + 1 :])
+
+    def margin(self, axis: int) -> int:
+        """After how many rows a wrong start has decayed below rounding."""
+        poles = self.kernels[axis].poles
+        eps = float(np.finfo(self.dtype).eps)
+        return ceil(log(eps / 64) / log(max(map(abs, poles)))) + 4 * len(poles)
+
+    def _sweeps(self) -> list[Sweep]:
+        shape = self.shape
+        active = [a for a in range(len(shape) - 1, 0, -1) if shape[a] > 1 and self.kernels[a].poles]
+        slab = []  # trailing axes whose rows are so short that lines of other rows fill more lanes
         for a in active:
-            inner, lines = prod(shape[a + 1 :]), prod(shape[:a]) * ceil(shape[a] / self.most(a, BLOCK))
-            if inner > 1 and (inner >= self.lanes / 2 or inner >= lines):
+            inner = self.inner(a)
+            lines = prod(shape[:a]) * ceil(shape[a] * inner * TILE / BLOCK)
+            if inner > 1 and (2 * inner >= self.lanes or inner >= lines):
                 break
             slab.append(a)
-    ...
+        steps = [(slab, True)] if slab else []
+        steps += [([a], False) for a in active[len(slab) :]]
+        sweeps: list[Sweep] = []
+        for axes, packed in steps:
+            passes = self._passes(axes, packed)
+            unit = prod(shape[axes[-1] :])
+            ns = self.size * AXIS_NS * sum(len(self.kernels[a].poles) for a in axes)
+            windowed = len(passes) > 1
+            if sweeps and not (windowed or sweeps[-1].windowed) and unit * self.dtype.itemsize <= BLOCK:
+                before = sweeps.pop()
+                axes, passes, ns = before.axes + axes, np.concatenate([before.passes, passes]), before.ns + ns
+                passes[1:, FRESH] = 0
+                units = self.size // unit
+                together = max(1, min(BLOCK // (unit * self.dtype.itemsize), units // 16))
+                passes[:, SHARE] = together * passes[:, TOTAL] // units
+            jobs = int(np.max(-(-passes[:, TOTAL] // passes[:, SHARE])))
+            sweeps.append(Sweep(axes, passes, jobs, windowed, ns))
+        return sweeps
+
+    def _passes(self, axes: list[int], packed: bool) -> Array:
+        """One pass along axes (last first; several only if packed), or one per kind of window."""
+        lead = axes[-1]
+        n, inner = self.shape[lead], self.inner(lead)
+        cut = windows(n, BLOCK // (inner * TILE) if packed else TALL // TILE, self.margin(lead))
+        ring = len(cut) > 1 and self.boundaries[lead] == "wrap"
+        passes = []
+        for w in cut:
+            first, columns = len(self.solves), w.rows * inner
+            for a in axes:
+                ends = (w.left and not ring, w.right and not ring) if a == lead else (True, True)
+                rows = w.rows if a == lead else self.shape[a]
+                width = self.inner(a) if packed else 1
+                repeat = columns // (rows * width) if packed else 1
+                self.solves.append((repeat, rows, width, len(self.stages), len(self.kernels[a].poles)))
+                self.stages += stages(self.kernels[a], self.boundaries[a], rows, self.transposed, *ends)
+            self.room = max(self.room, columns + self.lanes if packed else w.rows)
+            lines = self.size // (n * inner) * w.count
+            share, total = (self.lanes, lines) if packed else (1, lines * -(-inner // self.lanes))
+            place = (n, inner, w.count, w.begin, w.step, w.rows, w.low, w.high)
+            passes.append((1, packed, share, total, *place, first, len(self.solves)))
+        return np.array(passes, np.int64)
+
+    def _tables(self) -> tuple[Array, ...]:
+        """Solves and stages as the kernel takes them; weights below rounding are dropped."""
+        pointer, index, weight = [0], [np.zeros(0, np.int64)], [np.zeros(0)]
+        for w in (w for s in self.stages for w in (s.before, s.after)):
+            (keep,) = np.nonzero(np.abs(w) > np.finfo(self.dtype).eps / 4)
+            index.append(keep)
+            weight.append(w[keep])
+            pointer.append(pointer[-1] + len(keep))
+        numbers = np.array([(s.pole, s.scale) for s in self.stages], self.dtype).reshape(-1)
+        solves = np.array(self.solves, np.int64).reshape(-1, 5)
+        pointers = np.array(pointer, np.int64)
+        return solves, numbers, pointers, np.concatenate(index), np.concatenate(weight).astype(self.dtype)
+
+    def __call__(self, values: Array) -> Array:
+        """The coefficients."""
+        if not self.sweeps:
+            return np.array(values, order="C")
+        source, target = np.ascontiguousarray(values), np.empty(0)
+        for k, sweep in enumerate(self.sweeps):
+            if k == 0 or sweep.windowed:
+                target = np.empty(self.shape, self.dtype)
+            parts = threads.split(0, sweep.jobs, sweep.ns, align=1)
+            work = functools.partial(self._run, sweep.passes, source.reshape(-1), target.reshape(-1))
+            if len(parts) == 1:
+                work(0, sweep.jobs)
+            else:
+                threads.run([functools.partial(work, *part) for part in parts])
+            if sweep.windowed and self.boundaries[sweep.axes[-1]] == "wrap":
+                self._close(sweep.axes, source, target)
+            source = target
+        return target
+
+    def _run(self, passes: Array, source: Array, target: Array, start: int, stop: int) -> None:
+        kernel, spec = entry(self.dtype)
+        block = _aligned(self.room * self.lanes, self.dtype)
+        lines = np.empty(self.lanes, np.int64)
+        kernel(spec, source, target, block, lines, passes, *self.tables, start, stop)
+
+    def _close(self, axes: list[int], source: Array, target: Array) -> None:
+        """The ends of a periodic axis that was cut into windows: solved again with what comes before and after."""
+        lead, margin = axes[-1], self.margin(axes[-1])
+        part = functools.partial(_part, lead)
+        ends = np.concatenate([source[part(-2 * margin, None)], source[part(0, 2 * margin)]], lead)
+        kernels = tuple(k if a in axes else bspline(1) for a, k in enumerate(self.kernels))
+        boundaries = tuple("mirror" if a == lead else b for a, b in enumerate(self.boundaries))
+        solved = prefilter(ends, kernels[1:], boundaries[1:], self.transposed)
+        target[part(0, margin)] = solved[part(2 * margin, 3 * margin)]
+        target[part(-margin, None)] = solved[part(margin, 2 * margin)]
+
+
+def _part(axis: int, start: int, stop: int | None) -> tuple[slice, ...]:
+    """The index of rows start ... stop of an axis."""
+    return (*[slice(None)] * axis, slice(start, stop))
+
+
+def _aligned(n: int, dtype: Any) -> Array:
+    """Memory for n elements that starts on a cache line."""
+    flat = np.empty(n + 64 // dtype.itemsize, dtype)
+    skip = -flat.__array_interface__["data"][0] % 64 // dtype.itemsize
+    return flat[skip : skip + n]
+
+
+@functools.lru_cache(maxsize=1024)
+def plan(
+    shape: tuple[int, ...], dtype: Any, kernels: tuple[Kernel, ...], boundaries: tuple[str, ...], transposed: bool
+) -> Plan:
+    """The plan for arrays of this shape and dtype."""
+    return Plan(shape, dtype, (None, *kernels), ("", *boundaries), transposed)
+
+
+def prefilter(values: Array, kernels: tuple[Kernel, ...], boundaries: tuple[str, ...], transposed: bool) -> Array:
+    """Coefficients whose spline passes through values (batch, *shape), along the axes after the first, or the
+    transpose of that solve: see reference.prefilter."""
+    return plan(values.shape, values.dtype, kernels, boundaries, transposed)(values)

@@ -393,15 +393,14 @@ def _splat(spec, grid, x, values, frame, block, index, weight, base, w, start, s
         i += m
 
 
-def _cells(spec, grid, x, frame, axis, out, base, w, start, stop):  # type: ignore[no-untyped-def]
-    """out[i] = the cell of point i along one axis, points of one batch item."""
-    stride, n = grid.strides[axis + 1] // grid.itemsize, grid.shape[axis + 1]
+def _cells(spec, grid, x, frame, axis, slab_of, out, base, w, start, stop):  # type: ignore[no-untyped-def]
+    """out[i] = slab_of[the cell of point i along one axis], points of one batch item; for a direct spec."""
     i = start
     while i < stop:
         m = min(BLOCK, stop - i)
         locate(spec, grid, x, frame, i, m, base, w)
         for q in range(m):
-            out[i + q] = (base[q] // stride) % n
+            out[i + q] = slab_of[base[(2 + axis) * BLOCK + q]]
         i += m
 
 
@@ -412,7 +411,7 @@ def entry(kind: str, spec: Spec, dtype: str, index: str) -> Any:
     grid, one, table = array(real, spec.ndim + 2), array(real, 1, "C"), array(np.int64, 3, "C")
     scratch = (array(offsets, 1, "C"), one, i64, i64)
     if kind == "cells":
-        args = (grid, array(real, 3, "C"), one, i64, array(np.int64, 1, "C"))
+        args = (grid, array(real, 3, "C"), one, i64, *(array(np.int64, 1, "C"),) * 2)
     else:
         fields = (array(real, 4),) * (2 if kind == "sample" else 1)
         args = (grid, array(real, 3, "C"), *fields, one, grid, table, array(real, 3, "C"))

@@ -7,6 +7,7 @@ a fork.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import queue
@@ -114,7 +115,7 @@ def set_num_threads(n: int | None) -> None:
 
 def run(tasks: Sequence[Callable[[], Any]]) -> None:
     """Run the tasks, some of them on other threads; return when all are done."""
-    helpers = min(get_num_threads(), len(tasks)) - 1
+    helpers = min(get_num_threads(), len(tasks)) - 1 if len(tasks) > 1 else 0
     if helpers <= 0:
         for task in tasks:
             task()
@@ -135,7 +136,18 @@ def run(tasks: Sequence[Callable[[], Any]]) -> None:
 
 def split(start: int, stop: int, work: float, least: float = 1e5, align: int = 64) -> list[tuple[int, int]]:
     """Cut a range into one part per thread, or fewer, so that each has `least` work units (about 1 ns each)."""
+    if work < 2 * least:
+        return [(start, stop)]
     parts = int(max(1, min(get_num_threads(), work // least, (stop - start) // align)))
     step = -(-(stop - start) // parts)
     step = -(-step // align) * align
     return [(i, min(i + step, stop)) for i in range(start, stop, step)] or [(start, stop)]
+
+
+def over(f: Callable[[int, int], Any], stop: int, work: float, align: int = 64) -> None:
+    """f(i, j) for parts i ... j of range(stop), on as many threads as the work is worth."""
+    parts = split(0, stop, work, align=align)
+    if len(parts) == 1:
+        f(0, stop)
+    else:
+        run([functools.partial(f, i, j) for i, j in parts])

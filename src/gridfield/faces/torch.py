@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch._C import _functorch as functorch
 
-from ..ops import OPS, Face, Op, batched, vjp
+from ..ops import STATIC, Face, Op, batched, vjp
 from ..scheme import decode
 
-_NUMPY_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+_names = {t: str(t).removeprefix("torch.") for t in vars(torch).values() if isinstance(t, torch.dtype)}
 
 
 def _run(op: Op, *args: Any) -> torch.Tensor:
@@ -153,12 +153,7 @@ class Torch(Face):
     @staticmethod
     def dtype(x: torch.Tensor) -> str:
         """Name of the element type."""
-        return str(x.dtype).removeprefix("torch.")
-
-    @staticmethod
-    def device(x: torch.Tensor) -> str:
-        """Where the data are."""
-        return str(x.device)
+        return _names[x.dtype]
 
     @staticmethod
     def astype(x: torch.Tensor, dtype: str) -> torch.Tensor:
@@ -168,6 +163,8 @@ class Torch(Face):
     @staticmethod
     def array(x: Any, dtype: str | None = None) -> torch.Tensor:
         """From anything array-like."""
+        if dtype is None and isinstance(x, torch.Tensor):
+            return x
         return torch.as_tensor(x, dtype=None if dtype is None else getattr(torch, dtype))
 
     @staticmethod
@@ -190,10 +187,8 @@ class Torch(Face):
         y = torch.where(low | high, 0.0, x).to(target)
         return torch.where(low, info.min, torch.where(high, info.max, y))
 
-    @staticmethod
-    def constant(f: Callable[..., Any], *args: Any) -> Any:
-        """f(*args) for static arguments, not traced by torch.compile."""
-        return f(*args)
-
 
 FACE = Torch()
+
+for _f in STATIC:  # the recipes are imported before this
+    torch.compiler.assume_constant_result(_f)

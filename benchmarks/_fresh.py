@@ -1,0 +1,102 @@
+"""What has to be measured in a process of its own: `_bench.fresh` runs this file with a function's name and arguments."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def _seconds(f: Callable[[], Any]) -> float:
+    t = time.perf_counter()
+    f()
+    return time.perf_counter() - t
+
+
+def compile_times(ndims: list[int], dtypes: list[str]) -> dict[str, Any]:
+    """Seconds that the kernel of each specialisation takes to come from compiler or cache: first call less second call.
+
+    What only the first call of a process pays (starting the compiler, kernels common to all specialisations) is
+    kept out of them, by a call with another kernel beforehand, and reported as "start".
+    """
+    import numpy as np
+    import torch
+
+    import gridfield as gf
+
+    def calls(nd: int, dtype: str, kernel: str) -> dict[str, Callable[[], Any]]:
+        rng = np.random.default_rng(0)
+        grid, points = gf.Grid((6,) * nd), rng.random((4096, nd)).astype(dtype)
+        values, some = rng.random(grid.shape).astype(dtype), np.ones(len(points), dtype)
+        how = {"grid": grid, "kernel": kernel, "boundary": "natural"}
+        zero = (0,) * nd
+        orders = [zero, *(tuple(int(i == a) for i in range(nd)) for a in range(nd))]
+        x = torch.from_numpy(points.copy()).requires_grad_()
+        y, ct = gf.sample(torch.from_numpy(values), x, prefilter=False, **how), torch.from_numpy(some)
+        return {
+            "value": lambda: gf.sample(values, points, prefilter=False, **how),
+            "value + gradient": lambda: gf.sample(values, points, prefilter=False, derivative=orders, **how),
+            "backward in values": lambda: gf.splat(some, points, **how),
+            "backward in points": lambda: torch.autograd.grad(y, x, ct, retain_graph=True),
+        }
+
+    start = _seconds(lambda: [f() for dtype in dtypes for f in calls(1, dtype, "linear").values()])
+    kernels = []
+    for nd in ndims:
+        for dtype in dtypes:
+            took: dict[str, float] = {}
+            began = time.perf_counter()
+            several = calls(nd, dtype, "cubic")  # its forward pass compiles "value"
+            took["value"] = time.perf_counter() - began
+            for kind, f in several.items():
+                first, second = _seconds(f), _seconds(f)
+                took[kind] = took.get(kind, 0.0) + first - second
+            kernels += [{"ndim": nd, "dtype": dtype, "kind": kind, "seconds": s} for kind, s in took.items()]
+    return {"start": start, "kernels": kernels}
+
+
+def _status(name: str) -> int:
+    """Bytes of a line of /proc/self/status, VmRSS or VmHWM."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def peak_memory(package: str, backward: bool, n: int) -> float:
+    """Bytes per point at the peak of a 3-D cubic forward pass, or forward and backward, coordinates included."""
+    import torch
+
+    torch.set_num_threads(2)
+    if package == "gridfield":
+        from gridfield.torch import SplineField
+
+        field: Any = SplineField((10, 10, 10))
+    else:
+        from torch_cubic_spline_grids import CubicBSplineGrid3d
+
+        field = CubicBSplineGrid3d((10, 10, 10))
+
+    def run(n: int) -> float:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        before = _status("VmRSS")
+        points = torch.rand(n, 3, requires_grad=backward)
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM from here on
+        with torch.set_grad_enabled(backward):
+            y = field(points)
+            if backward:
+                y.backward(torch.ones_like(y))
+        return (_status("VmHWM") - before) / n
+
+    run(n // 20)  # kernels, thread pools
+    for p in field.parameters():
+        p.grad = None
+    return run(n)
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](*json.loads(sys.argv[2]))))
