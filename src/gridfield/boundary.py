@@ -28,7 +28,7 @@ ENLARGE = 12
 
 
 class Extension(NamedTuple):
-    """Samples beyond the grid as combinations of samples on it: c[k] = sum_t weight[k, t] c[index[k, t]] + rest[k] cval."""
+    """Samples beyond a grid made of those on it: c[k] = sum_t weight[k, t] c[index[k, t]] + rest[k] cval."""
 
     index: NDArray[np.int64]  # (m, terms)
     weight: NDArray[np.float64]  # (m, terms)
@@ -74,9 +74,7 @@ def reach(boundary: str, n: int, width: int) -> tuple[float, float]:
     return 0.0, n - 1.0
 
 
-def as_boundaries(
-    boundary: str | Sequence[str], ndim: int, periodic: Sequence[bool], where: str
-) -> tuple[str, ...]:
+def as_boundaries(boundary: str | Sequence[str], ndim: int, periodic: Sequence[bool], where: str) -> tuple[str, ...]:
     """One boundary per axis from one word or one per axis; a periodic axis of the grid always wraps."""
     words = (boundary,) * ndim if isinstance(boundary, str) else tuple(boundary)
     if len(words) != ndim:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 from .grid import Grid
@@ -77,7 +76,9 @@ def compute_dtype(values: str, points: str, where: str) -> str:
         return "float64"
     if real in HALF:
         if points == "float64":
-            raise TypeError(f"{where}: values has dtype {values} but points {points}; cast points to float32 or {values}")
+            raise TypeError(
+                f"{where}: values has dtype {values} but points {points}; cast points to float32 or {values}"
+            )
         return "float32"
     if not is_integer(points) and points != real:
         raise TypeError(
@@ -130,9 +131,11 @@ def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ..
 
 def margins(widths: Any, ndim: int, where: str) -> tuple[tuple[int, int], ...]:
     """An int, or (before, after) for each of the last axes, none negative."""
+    pairs: tuple[tuple[int, int], ...]
     try:
         if _is_int(widths):
-            pairs = ((operator.index(widths),) * 2,) * ndim
+            n = operator.index(widths)
+            pairs = ((n, n),) * ndim
         else:
             pairs = tuple((operator.index(before), operator.index(after)) for before, after in widths)
     except (TypeError, ValueError):

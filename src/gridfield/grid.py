@@ -273,10 +273,7 @@ class Grid:
                         "leaves the spacing open: give spacing"
                     )
                 if n <= 2 * m:
-                    raise ValueError(
-                        f"{name}: shape {sizes} leaves no cell between margins of {m} along axis "
-                        f"{axis}"
-                    )
+                    raise ValueError(f"{name}: shape {sizes} leaves no cell between margins of {m} along axis {axis}")
             fits = map(_cover_with_cells, extremes, sizes, margins)
         return cls._new(name, *zip(*fits, strict=True), (False,) * ndim)
 
@@ -390,9 +387,7 @@ class Grid:
         for start in range(0, len(flat), _BLOCK):
             block = slice(start, start + _BLOCK)
             number, inside = 0, True
-            for x, ends, n, wraps in zip(
-                flat[block].T, outer, self.shape, self.periodic, strict=True
-            ):
+            for x, ends, n, wraps in zip(flat[block].T, outer, self.shape, self.periodic, strict=True):
                 cell, within = _cell(x, *ends, n, wraps)
                 number = number * n + cell
                 inside = inside & within
@@ -488,9 +483,7 @@ class Grid:
         for (o, h, n), wraps, f in zip(self._each(), self.periodic, factors, strict=True):
             steps = n if wraps else n - 1
             shape.append(n if n == 1 else steps * f + (not wraps))
-            spacing.append(
-                h if n == 1 else _fit_samples(o, _end(o, h, steps), steps * f, guess=h / f)
-            )
+            spacing.append(h if n == 1 else _fit_samples(o, _end(o, h, steps), steps * f, guess=h / f))
         return self._new(name, tuple(shape), self.origin, spacing, self.periodic)
 
     def take(self, axes: int | Sequence[int]) -> Self:
@@ -520,9 +513,7 @@ class Grid:
         items = _items(axes)
         chosen = _per_axis(name, "axes", axes, 1 if items is None else len(items), _AXIS)
         if not chosen or not all(-self.ndim <= axis < self.ndim for axis in chosen):
-            raise ValueError(
-                f"{name}: axes {axes} must name one or more of the axes of shape {self.shape}"
-            )
+            raise ValueError(f"{name}: axes {axes} must name one or more of the axes of shape {self.shape}")
         numbers = [axis % self.ndim for axis in chosen]
         if len(set(numbers)) < len(numbers):
             raise ValueError(f"{name}: axes {axes} names an axis twice")
@@ -718,15 +709,11 @@ def _lows_and_highs(name: str, bounds: Any, shape: tuple[int, ...]) -> tuple[Any
     if array.ndim != 2 or array.shape[1] != 2:
         raise ValueError(f"{name}: {wanted}")
     if len(array) != len(shape):
-        raise ValueError(
-            f"{name}: bounds has {len(array)} pairs but shape {shape} has {len(shape)} axes"
-        )
+        raise ValueError(f"{name}: bounds has {len(array)} pairs but shape {shape} has {len(shape)} axes")
     lows, highs = array.astype(np.float64).T.tolist()
     for axis, (lo, hi) in enumerate(zip(lows, highs, strict=True)):
         if not (lo < hi and hi - lo < math.inf):
-            raise ValueError(
-                f"{name}: bounds {lo, hi} along axis {axis} must be lo < hi, finitely far apart"
-            )
+            raise ValueError(f"{name}: bounds {lo, hi} along axis {axis} must be lo < hi, finitely far apart")
     return lows, highs
 
 

@@ -57,8 +57,7 @@ class Kernel:
         table = np.asarray(coefficients, dtype=float)
         if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
             raise ValueError(
-                "gf.Kernel: coefficients must be a finite table of shape (width, degree + 1), "
-                f"got shape {table.shape}"
+                f"gf.Kernel: coefficients must be a finite table of shape (width, degree + 1), got shape {table.shape}"
             )
         rows = cast(Table, tuple(map(tuple, table.tolist())))
         object.__setattr__(self, "_table", rows)
@@ -264,8 +263,7 @@ def _at_one_minus_t(table: Table) -> list[list[float]]:
     """Coefficients of every row's polynomial in 1 - t."""
     degree = len(table[0]) - 1
     return [
-        [sum(row[p] * comb(p, q) * (-1) ** q for p in range(q, degree + 1)) for q in range(degree + 1)]
-        for row in table
+        [sum(row[p] * comb(p, q) * (-1) ** q for p in range(q, degree + 1)) for q in range(degree + 1)] for row in table
     ]
 
 
@@ -315,9 +313,7 @@ def bspline(degree: int) -> Kernel:
     return Kernel([[float(c) for c in row] for row in rows], names[n] if n < 6 else f"bspline({n})")
 
 
-catmull_rom = Kernel(
-    [[0, -0.5, 1, -0.5], [1, 0, -2.5, 1.5], [0, 0.5, 2, -1.5], [0, 0, -0.5, 0.5]], name="catmull_rom"
-)
+catmull_rom = Kernel([[0, -0.5, 1, -0.5], [1, 0, -2.5, 1.5], [0, 0.5, 2, -1.5], [0, 0, -0.5, 0.5]], name="catmull_rom")
 
 NAMED = {bspline(n).name: bspline(n) for n in range(6)} | {"catmull_rom": catmull_rom}
 

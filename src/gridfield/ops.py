@@ -22,13 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from . import reference
-from .cpu import margins, plan, recurrence
+from .cpu import plan, recurrence
 from .scheme import decode
 
 Shape = tuple[int, ...]
@@ -49,7 +48,7 @@ class Op:
     merge: Callable[..., Any] | None = None  # a cheaper way to batch, see `batched`
 
 
-# ---- composites: linear in their first argument ----------------------------------------------------------------------
+# ---- composites: linear in their first argument
 def _unstack(F: Any, x: Any, ndim: int) -> Any:
     """(b, k*i, n, c) -> (b, k, i, n, c)."""
     b, ki, n, c = x.shape
@@ -83,7 +82,7 @@ COMPOSITES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # with
 }
 
 
-# ---- the ops -----------------------------------------------------------------------------------------------------------
+# ---- the ops
 def _sample_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
     (values, points), (dvalues, dpoints) = arrays, tangents
     terms = [] if dvalues is None else [F.sample(dvalues, points, decode(text).linear)]
@@ -273,7 +272,7 @@ OPS = {
 }
 
 
-# ---- reverse mode, derived ---------------------------------------------------------------------------------------------
+# ---- reverse mode, derived
 @dataclass(frozen=True)
 class _Traced:
     """A tangent whose linear history is remembered: `back` takes a cotangent of this to one of `source`."""
@@ -321,8 +320,10 @@ def vjp(F: Any, op: Op, arrays: Sequence[Any], ct: Any, wanted: Sequence[bool], 
 
 
 def batched(F: Any, op: Op, arrays: Sequence[Any], of: Sequence[bool], text: str) -> Any:
-    """The op over one more leading axis on the arrays marked in `of`: by more points or channels where that does,
-    else by joining it to the batch axis, which all arrays have."""
+    """The op over one more leading axis, on the arrays marked in `of`.
+
+    By more points or channels where that does, else by joining it to the batch axis, which all arrays have.
+    """
     if op.merge is not None and (result := op.merge(F, arrays, of, text)) is not None:
         return result
     size = next(a.shape[0] for a, has in zip(arrays, of, strict=True) if has)
@@ -343,6 +344,21 @@ def static(f: Callable[..., Any]) -> Callable[..., Any]:
 class Face:
     """One framework: its few array functions, and the ops bound to it. faces/ has a subclass for each."""
 
+    # what a subclass provides, besides `bind`
+    name: str
+    reshape: Callable[..., Any]  # these five as NumPy's
+    moveaxis: Callable[..., Any]
+    einsum: Callable[..., Any]
+    broadcast_to: Callable[..., Any]
+    stack: Callable[..., Any]
+    array: Callable[[Any], Any]  # from anything array-like
+    dtype: Callable[[Any], str]  # the name of the element type
+    astype: Callable[[Any, str], Any]
+    as_real: Callable[[Any], Any]  # complex (...) -> real (..., 2)
+    as_complex: Callable[[Any], Any]  # and back
+    round_to: Callable[[Any, str], Any]  # floats to an integer type, rounded and saturated; NaN is 0
+
+    # what `bind` makes of OPS
     sample: Callable[..., Any]
     splat: Callable[..., Any]
     dot: Callable[..., Any]

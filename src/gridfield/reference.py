@@ -103,7 +103,7 @@ def sample(values: Array, points: Array, scheme: Scheme) -> Array:
     flat_values = values.reshape(batch, channels, -1) - scheme.cval  # beyond grid-constant ends: 0 = cval - cval
     item = _like(points, np.arange(batch))[:, None]
     taps, on, number = _stencil(points, scheme)
-    out = [0.0] * len(scheme.orders)
+    out: list[Any] = [0.0] * len(scheme.orders)
     for flat, weights in taps:
         rows = flat_values[item, :, flat]
         out = [o + w[..., None] * rows for o, w in zip(out, weights, strict=True)]

@@ -30,8 +30,10 @@ def _texts(
     prefilter: bool,
     where: str,
 ) -> Texts:
-    """The static arguments of a call: of sample or splat, of the prefilter and of the pad before it (None: not needed).
-    A shape stands for the pixel grid of that shape."""
+    """The static arguments of sample or splat, of the prefilter, and of the pad before it (None: not needed).
+
+    A shape stands for the pixel grid of that shape.
+    """
     return _cached_texts(grid, kernel, boundary, orders, cval, prefilter, where)
 
 
@@ -443,7 +445,7 @@ def _margins(widths: Any, boundaries: Any, cval: float) -> str:
     return intern(Margins(widths, boundaries, cval))
 
 
-# ---- shapes and types, in and out --------------------------------------------------------------------------------------
+# ---- shapes and types, in and out
 def _arrays(F: Any, values: Any, points: Any, where: str) -> tuple[Any, Any, str]:
     """Both as arrays of the framework, and the float type to compute in. Python lists take the other's type."""
     bare = not hasattr(points, "dtype")

@@ -10,9 +10,9 @@ import torch
 
 from . import check
 from .boundary import as_boundaries
+from .faces.torch import FACE
 from .grid import Grid
 from .kernel import Kernel, as_kernels
-from .faces.torch import FACE
 from .sampling import BoundaryLike, KernelLike, Texts, evaluate, sample
 from .scheme import Scheme, intern
 
@@ -23,7 +23,7 @@ class SplineField(torch.nn.Module):
     """A learnable field on a grid of control points: any dimension, any number of channels.
 
     ``field(x)[c] = sum_k prod_i kernel(x_i - k_i) coefficients[c, k]`` with coordinates in units of the grid's spacing.
-    The control points are approximated, not interpolated (for B-splines above degree 1), as usual for learnable splines.
+    Control points are approximated, not interpolated (by B-splines above degree 1), as usual for learnable splines.
 
     Parameters
     ----------
@@ -133,7 +133,9 @@ class SplineField(torch.nn.Module):
         """sample() without what is known already: half of the time of a small call."""
         where, values = "gf.torch.SplineField", self.coefficients
         if not isinstance(points, torch.Tensor):
-            raise TypeError(f"{where}: points must be a torch.Tensor, got {type(points).__module__}.{type(points).__name__}")
+            raise TypeError(
+                f"{where}: points must be a torch.Tensor, got {type(points).__module__}.{type(points).__name__}"
+            )
         check.grid(self.grid, check.points(points.shape, where), where)
         check.same_device(where, values.device, points.device)
         dtype = check.compute_dtype(FACE.dtype(values), FACE.dtype(points), where)
@@ -223,8 +225,7 @@ class SplineField(torch.nn.Module):
         check.grid(target, self.ndim, "gf.torch.SplineField.on_grid")
         values = self.coefficients
         for matrix in reversed(self._basis(target)):  # the last axis first would make the largest product last
-            values = torch.tensordot(values, matrix, dims=([-1], [1]))
-            values = values.movedim(-1, 1)
+            values = torch.einsum("...i,ji->...j", values, matrix).movedim(-1, 1)
         return values
 
     def grid_of(self, shape: int | Sequence[int]) -> Grid:
@@ -268,7 +269,9 @@ class SplineField(torch.nn.Module):
                     kernel=self.kernel[a],
                     boundary=self.boundary[a],
                     prefilter=False,
-                ).to(exact).to(like.device, like.dtype)
+                )
+                .to(exact)
+                .to(like.device, like.dtype)
                 for a, n in enumerate(self.grid.shape)
             ]
         return self._bases[key]

@@ -88,7 +88,7 @@ class _Locator(_CacheLocator):
 
 
 class _Cache(FunctionCache):
-    class _impl_class(FunctionCache._impl_class):  # noqa: N801
+    class _impl_class(FunctionCache._impl_class):
         _locator_classes = (_Locator,)
 
 

@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -235,7 +235,9 @@ class Emit:
         return [self._value(v) for v in block]
 
     # ---- control
-    def loop(self, start: Any, stop: Any, body: Callable[..., list[Value] | None], carry: list[Value] = []) -> list[Value]:  # noqa: B006
+    def loop(
+        self, start: Any, stop: Any, body: Callable[..., list[Value] | None], carry: Sequence[Value] = ()
+    ) -> list[Value]:
         """`for i in range(start, stop): carry = body(i, carry)` at run time; carried values live in registers."""
         b = self.b
         start, stop = (x.v if isinstance(x, Value) else I64(x) for x in (start, stop))
@@ -301,7 +303,7 @@ def _flat(a: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(a, (span,), (a.itemsize,))
 
 
-# ---- a Spec as a Numba type: all of it is in the type, nothing is passed at run time ----------------------------------
+# ---- a Spec as a Numba type: all of it is in the type, nothing is passed at run time
 class SpecType(types.Type):
     """The Numba type of one specialisation. Its key holds a hash of the sources that emit code from it, because
     Numba's disk cache does not notice edits in files other than the cached function's own."""

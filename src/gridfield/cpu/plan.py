@@ -76,14 +76,19 @@ class Ends:
         )
 
 
+@functools.cache
+def groups(channels: int, most: int) -> list[slice]:
+    """Channels in even groups of at most `most`."""
+    size = -(-channels // -(-channels // most)) if channels else 1
+    return [slice(c, min(c + size, channels)) for c in range(0, channels, size)]
+
+
 class Plan:
     """A scheme prepared for one dtype."""
 
     def __init__(self, scheme: Scheme, dtype: str) -> None:
         self.scheme, self.dtype, axes = scheme, dtype, scheme.axes
-        self.ends = Ends(
-            scheme.grid.shape, tuple(-a.first for a in axes), [a.extension() for a in axes], dtype
-        )
+        self.ends = Ends(scheme.grid.shape, tuple(-a.first for a in axes), [a.extension() for a in axes], dtype)
         eps = float(np.finfo(dtype).eps)
         frame = []
         for axis, origin, spacing in zip(axes, scheme.grid.origin, scheme.grid.spacing, strict=True):
@@ -122,12 +127,6 @@ class Plan:
         """Whether so few points touch the grid that reading it in place beats `sweeps` copies of it."""
         return points < self.few * sweeps
 
-    @functools.cache  # noqa: B019: plans live as long as the process, or in plan()'s own bounded cache
-    def groups(self, channels: int, most: int) -> list[slice]:
-        """Channels in even groups of at most `most`."""
-        size = -(-channels // -(-channels // most)) if channels else 1
-        return [slice(c, min(c + size, channels)) for c in range(0, channels, size)]
-
     def kernel(self, kind: str, channels: int, direct: bool, wide: bool) -> tuple[Any, taps.Spec, str]:
         """The compiled kernel, its spec and the type of its offsets (wide: 64 bits)."""
         key = kind, channels, direct, wide
@@ -139,7 +138,7 @@ class Plan:
     def call(
         self, kind: str, grid: Array, points: Array, fields: tuple[Array, ...], direct: bool, start: int, stop: int
     ) -> None:
-        """Run a kernel on points start ... stop of all batch items; fields: values (splat), out (sample), both (dot)."""
+        """Run a kernel on points start ... stop of all items; fields: values (splat), out (sample), both (dot)."""
         kernel, spec, index = self.kernel(kind, fields[0].shape[-1], direct, grid.size >= WIDE * len(grid))
         base, w = spec.scratch(self.dtype, index)
         block = np.empty((1, *spec.widths, 1) if direct else (0,) * (spec.ndim + 2), self.dtype)
@@ -150,7 +149,7 @@ class Plan:
         """Run a gathering kernel with the grid read in place or padded, channel group by channel group."""
         (batch, channels), n = values.shape[:2], points.shape[1]
         direct = self.direct(batch * n, sweeps=1)
-        for c in self.groups(channels, 1 if direct else self.lanes):
+        for c in groups(channels, 1 if direct else self.lanes):
             if direct:
                 grid = values[:, c.start, ..., None]
             else:
@@ -193,7 +192,7 @@ class Plan:
                 self.call("splat", out[:, c, ..., None], points, (values[..., c : c + 1],), True, 0, batch * n)
             return out
         parts = []
-        for c in self.groups(channels, self.lanes):
+        for c in groups(channels, self.lanes):
             grid, flat = self.ends.buffer(batch, c.stop - c.start, zero=True)
             self._scatter(grid, flat, points, values[..., c])
             parts.append(self.ends.fold(grid, flat))
@@ -224,8 +223,8 @@ class Plan:
             self._scatter_slabs(grid, points, values)
 
     def _scatter_slabs(self, grid: Array, points: Array, values: Array) -> None:
-        """Large grid: points sorted into slabs along the longest axis; first the even slabs, whose stencils do not meet,
-        then the odd ones."""
+        """Large grid: points sorted into slabs along the longest axis; first the even slabs, whose stencils do not
+        meet, then the odd ones."""
         axis = int(np.argmax(self.ends.padded))
         a = self.scheme.axes[axis]
         thick = max(a.kernel.width, -(-a.cells // 64))

@@ -14,8 +14,8 @@ Many lines are filtered at once, one per lane of a wide vector, the carry in reg
 - strided lines: neighbours in memory are lanes; the recursion up reads the array and writes a buffer, the one down
   reads the buffer and writes the array, so that memory is touched once each way;
 - lines along the last axis, and other short rows, are turned into that by in-register transposes ("packed").
-Trailing axes are done together, block by block in the second-level cache. Lines too long for a buffer are cut into windows
-that overlap so far that what is wrong at their ends has decayed below rounding.
+Trailing axes are done together, block by block in the second-level cache. Lines too long for a buffer are cut into
+windows that overlap so far that what is wrong at their ends has decayed below rounding.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ TALL = 2**21  # bytes that the buffer of strided lines may take: windows would n
 AXIS_NS = 0.3  # measured: one element, one axis, one pole
 CONTINUED = {"constant": "mirror", **ENLARGED}  # boundaries that only matter outside the data
 
-# a pass over one block, as a row of integers
-FRESH, PACKED, SHARE, TOTAL, N, INNER, WINDOWS, BEGIN, STEP, ROWS, LOW, HIGH, SOLVE, SOLVES = range(14)
+# a pass, and a solve of a pass, as rows of integers
+FRESH, WIDE, SHARE, TOTAL, TILES, N, INNER, WINDOWS, BEGIN, STEP, ROWS, FIRST, STORED, SOLVE, SOLVES = range(15)
+REPEAT, COUNT, WIDTH, LOW, HIGH, STAGE, POLES = range(7)
 
 
 @specialising(SOURCES)
@@ -77,7 +78,7 @@ def solve(
     m: Any, spec: Any, source: Any, target: Any, start: Any, step: Any, work: Any, work_start: Any, work_step: Any,
     rows: Any, low: Any, high: Any, stage: Any, poles: Any, numbers: Any, pointer: Any, index: Any, weight: Any,
 ) -> None:  # fmt: skip
-    """All stages of one line per lane, source -> work -> target (may be the same); writes rows low ... high of the result."""
+    """All stages of one line per lane, source -> work -> target (may be one); rows low ... high are written."""
     source, target = (Rows(m, a, start, step, spec.lanes) for a in (source, target))
     work = Rows(m, work, work_start, work_step, spec.lanes)
     zero = m.const(work.a, [0.0] * spec.lanes)
@@ -123,40 +124,39 @@ def solve(
     down(stage + (poles * 2 - 1), work, target, low, high)
 
 
-@staged
-def pack(m: Any, spec: Any, source: Any, lines: Any, columns: Any, squares: Any, block: Any) -> None:
-    """block[c, l] = source[lines[l] + c]; squares = columns // spec.square."""
+def squares(m: Any, spec: Any, columns: Any, whole: Any, body: Any) -> None:
+    """body(c, lane, live) for the blocks of all columns; live: how many there are in the last, incomplete one."""
 
-    def square(c: Any, live: Any = None) -> None:
-        def group(g: Any, _: Any) -> None:
-            lane = g * spec.square
-            part = [m.load(source, m.load(lines, lane + r) + c, spec.square, live=live) for r in range(spec.square)]
-            for r, row in enumerate(m.transpose(part)):
-                m.store(block, (c + r) * spec.lanes + lane, row)
+    def row(c: Any, live: Any = None) -> None:
+        m.loop(0, spec.lanes // spec.square, lambda g, _: body(c, g * spec.square, live))
 
-        m.loop(0, spec.lanes // spec.square, group)
-
-    done = squares * spec.square
-    m.loop(0, squares, lambda i, _: square(i * spec.square))
-    m.loop(done, m.select(done < columns, done + 1, done), lambda c, _: square(c, columns - c))
+    done = whole * spec.square
+    m.loop(0, whole, lambda i, _: row(i * spec.square))
+    m.loop(done, m.select(done < columns, done + 1, done), lambda c, _: row(c, columns - c))
 
 
 @staged
-def unpack(m: Any, spec: Any, block: Any, lines: Any, low: Any, columns: Any, squares: Any, target: Any) -> None:
-    """target[lines[l] + c] = block[c, l] for low <= c < low + columns; squares = columns // spec.square."""
+def pack(m: Any, spec: Any, source: Any, lines: Any, columns: Any, whole: Any, block: Any) -> None:
+    """block[c, l] = source[lines[l] + c]."""
 
-    def square(c: Any, live: Any = None) -> None:
-        def group(g: Any, _: Any) -> None:
-            lane = g * spec.square
-            part = [m.load(block, (c + r) * spec.lanes + lane, spec.square) for r in range(spec.square)]
-            for r, row in enumerate(m.transpose(part)):
-                m.store(target, m.load(lines, lane + r) + c, row, live=live)
+    def square(c: Any, lane: Any, live: Any) -> None:
+        part = [m.load(source, m.load(lines, lane + r) + c, spec.square, live=live) for r in range(spec.square)]
+        for r, row in enumerate(m.transpose(part)):
+            m.store(block, (c + r) * spec.lanes + lane, row)
 
-        m.loop(0, spec.lanes // spec.square, group)
+    squares(m, spec, columns, whole, square)
 
-    done = squares * spec.square
-    m.loop(0, squares, lambda i, _: square(low + i * spec.square))
-    m.loop(done, m.select(done < columns, done + 1, done), lambda c, _: square(low + c, columns - c))
+
+@staged
+def unpack(m: Any, spec: Any, block: Any, lines: Any, low: Any, columns: Any, whole: Any, target: Any) -> None:
+    """target[lines[l] + c] = block[c, l] for low <= c < low + columns."""
+
+    def square(c: Any, lane: Any, live: Any) -> None:
+        part = [m.load(block, (low + c + r) * spec.lanes + lane, spec.square) for r in range(spec.square)]
+        for r, row in enumerate(m.transpose(part)):
+            m.store(target, m.load(lines, lane + r) + low + c, row, live=live)
+
+    squares(m, spec, columns, whole, square)
 
 
 @staged
@@ -182,39 +182,43 @@ def _filter(spec, source, target, block, lines, passes, solves, numbers, pointer
         for k in range(len(passes)):
             p = passes[k]
             read = source if p[FRESH] else target
-            packed, inner, windows, rows, low, high = p[PACKED], p[INNER], p[WINDOWS], p[ROWS], p[LOW], p[HIGH]
-            tiles = 1 if packed else -(-inner // lanes)
-            last = min((job + 1) * p[SHARE], p[TOTAL])
-            for t in range(job * p[SHARE], last, lanes if packed else 1):
-                # where the first line of every lane starts; a surplus lane repeats the last line
-                for lane in range(lanes if packed else 1):
-                    line = min(t + lane, last - 1) // tiles
-                    outer = line // windows
-                    lines[lane] = (outer * p[N] + p[BEGIN] + (line - outer * windows) * p[STEP]) * inner
-                column = t % tiles * lanes
-                place, live = lines[0] + column, inner - column
-                direct = not packed and live >= lanes
-                if packed:
-                    pack(spec, read, lines, rows * inner, rows * inner // square, block)
+            wide, tiles, inner, windows = p[WIDE], p[TILES], p[INNER], p[WINDOWS]
+            t = job * p[SHARE]
+            last = min(t + p[SHARE], p[TOTAL])
+            while t < last:
+                line = t // tiles
+                column = (t - line * tiles) * lanes
+                outer = line // windows
+                window = line - outer * windows
+                for lane in range(wide):
+                    lines[lane] = (outer * p[N] + p[BEGIN] + window * p[STEP]) * inner + column
+                    if t + lane + 1 < last:  # else surplus lanes repeat the last line
+                        window += 1
+                        if window == windows:
+                            outer, window = outer + 1, 0
+                place, live = lines[0], inner - column
+                direct = wide == 1 and live >= lanes
+                if wide > 1:
+                    pack(spec, read, lines, p[ROWS] * inner, p[ROWS] * inner // square, block)
                 elif not direct:
-                    narrow_in(spec, read, place, inner, rows, live, block)
+                    narrow_in(spec, read, place, inner, p[ROWS], live, block)
                 a, b = (read, target) if direct else (block, block)
                 for s in range(p[SOLVE], p[SOLVES]):
-                    repeat, count, width, stage, poles = solves[s]
-                    for r in range(repeat):
-                        for i in range(width):
-                            own = (r * count * width + i) * lanes
+                    q = solves[s]
+                    step = q[WIDTH] * lanes
+                    for r in range(q[REPEAT]):
+                        for i in range(q[WIDTH]):
+                            own = r * q[COUNT] * step + i * lanes
                             solve(
-                                spec, a, b, place if direct else own, inner if direct else width * lanes,
-                                block, own, width * lanes, count, low if direct else 0, high if direct else count,
-                                stage, poles, numbers, pointer, index, weight,
+                                spec, a, b, place if direct else own, inner if direct else step, block, own, step,
+                                q[COUNT], q[LOW], q[HIGH], q[STAGE], q[POLES], numbers, pointer, index, weight,
                             )  # fmt: skip
-                if packed:
-                    unpack(
-                        spec, block, lines, low * inner, (high - low) * inner, (high - low) * inner // square, target
-                    )
+                if wide > 1:
+                    size = p[STORED] * inner
+                    unpack(spec, block, lines, p[FIRST] * inner, size, size // square, target)
                 elif not direct:
-                    narrow_out(spec, block, low, high, live, target, place, inner)
+                    narrow_out(spec, block, p[FIRST], p[FIRST] + p[STORED], live, target, place, inner)
+                t += wide
 
 
 @functools.cache
@@ -228,9 +232,9 @@ def entry(dtype: str) -> tuple[Any, Spec]:
     return compiled(_filter, f"{typ.digest}_{dtype}", (typ, *arguments)), spec
 
 
-# ---- the tables of one axis --------------------------------------------------------------------------------------------
+# ---- the tables of one axis ------------------------------------------------------------------------------------------
 class Stage(NamedTuple):
-    """One recursion: the functional of the rows that it starts from, the multiples of its end that are added to them."""
+    """One recursion: what it starts from, as weights of the rows; how much of its last value is added to the rows."""
 
     pole: float
     scale: float
@@ -307,7 +311,7 @@ def windows(n: int, longest: int, margin: int) -> list[Window]:
     ]
 
 
-# ---- the whole ---------------------------------------------------------------------------------------------------------
+# ---- the whole -------------------------------------------------------------------------------------------------------
 class Sweep(NamedTuple):
     """Passes over the array, together, block by block."""
 
@@ -377,22 +381,28 @@ class Plan:
         lead = axes[-1]
         n, inner = self.shape[lead], self.inner(lead)
         cut = windows(n, BLOCK // (inner * TILE) if packed else TALL // TILE, self.margin(lead))
-        ring = len(cut) > 1 and self.boundaries[lead] == "wrap"
+        ring = len(cut) > 1 and self.boundaries[lead] == "wrap"  # no window sees what comes before and after: _close
+        tiles = 1 if packed else -(-inner // self.lanes)
         passes = []
         for w in cut:
-            first, columns = len(self.solves), w.rows * inner
+            first = len(self.solves)
             for a in axes:
-                ends = (w.left and not ring, w.right and not ring) if a == lead else (True, True)
-                rows = w.rows if a == lead else self.shape[a]
+                rows, ends = (
+                    (w.rows, (w.left and not ring, w.right and not ring))
+                    if a == lead
+                    else (self.shape[a], (True, True))
+                )
                 width = self.inner(a) if packed else 1
-                repeat = columns // (rows * width) if packed else 1
-                self.solves.append((repeat, rows, width, len(self.stages), len(self.kernels[a].poles)))
+                repeat = w.rows * inner // (rows * width) if packed else 1
+                low, high = (0, rows) if packed else (w.low, w.high)
+                poles = len(self.kernels[a].poles)
+                self.solves.append((repeat, rows, width, low, high, len(self.stages), poles))
                 self.stages += stages(self.kernels[a], self.boundaries[a], rows, self.transposed, *ends)
-            self.room = max(self.room, columns + self.lanes if packed else w.rows)
-            lines = self.size // (n * inner) * w.count
-            share, total = (self.lanes, lines) if packed else (1, lines * -(-inner // self.lanes))
-            place = (n, inner, w.count, w.begin, w.step, w.rows, w.low, w.high)
-            passes.append((1, packed, share, total, *place, first, len(self.solves)))
+            self.room = max(self.room, w.rows * inner + self.lanes if packed else w.rows)
+            wide = self.lanes if packed else 1
+            total = self.size // (n * inner) * w.count * tiles
+            place = (n, inner, w.count, w.begin, w.step, w.rows, w.low, w.high - w.low)
+            passes.append((1, wide, wide, total, tiles, *place, first, len(self.solves)))
         return np.array(passes, np.int64)
 
     def _tables(self) -> tuple[Array, ...]:
@@ -404,7 +414,7 @@ class Plan:
             weight.append(w[keep])
             pointer.append(pointer[-1] + len(keep))
         numbers = np.array([(s.pole, s.scale) for s in self.stages], self.dtype).reshape(-1)
-        solves = np.array(self.solves, np.int64).reshape(-1, 5)
+        solves = np.array(self.solves, np.int64).reshape(-1, 7)
         pointers = np.array(pointer, np.int64)
         return solves, numbers, pointers, np.concatenate(index), np.concatenate(weight).astype(self.dtype)
 

@@ -101,7 +101,7 @@ def accumulate(sums: dict[Any, Any], key: Any, value: Any) -> None:
 
 
 def fold(m: Any, how: str, x: Any, frame: list[Any]) -> tuple[Any, Any, Any, Any]:
-    """A point's coordinate -> (coordinate in samples on the grid, d that / d x, whether NaN, whether off the spline)."""
+    """A coordinate -> (the one on the grid it folds to, in samples; its slope; whether NaN; whether off the spline)."""
     origin, inverse, lowest, highest, period, inverse_period, _ = frame
     u = (x - origin) * inverse
     if how in ("hold", "inside"):
@@ -121,8 +121,8 @@ def fold(m: Any, how: str, x: Any, frame: list[Any]) -> tuple[Any, Any, Any, Any
 
 @staged
 def locate(m: Any, spec: Any, grid: Any, x: Any, frame: Any, first: Any, count: Any, base: Any, w: Any) -> None:
-    """Points first ... first + count: offset of the stencil -> base[q], why it is special -> base[BLOCK + q], weights of
-    the leading axes and the last axis's fraction and slope -> w[:, q]; any special -> base[(2 + ndim) * BLOCK]."""
+    """Points first ... first + count: offset of the stencil -> base[q], why it is special -> base[BLOCK + q], weights
+    of the leading axes and the last axis's fraction and slope -> w[:, q]; any special -> base[(2 + ndim) * BLOCK]."""
     nd, rows = spec.ndim, len(spec.slots)
     frames = [[m.load(frame, a * FRAME + k) for k in range(FRAME)] for a in range(nd)]
     strides = [m.narrow(m.stride(grid, a + 1), base) for a in range(nd)]
@@ -173,8 +173,8 @@ def locate(m: Any, spec: Any, grid: Any, x: Any, frame: Any, first: Any, count: 
 
 
 def stage_two(m: Any, spec: Any, w: Any, q: Any) -> tuple[Any, dict[int, Any]]:
-    """The weights of point q: a function (axis, order, tap) -> scalar, and per order the last axis's vector, whose lanes
-    are (tap, channel)."""
+    """The weights of point q: a function (axis, order, tap) -> scalar, and per order the last axis's vector, whose
+    lanes are (tap, channel)."""
     nd, rows = spec.ndim, len(spec.slots)
     known = {key: m.load(w, q + s * BLOCK) for key, s in spec.slots.items() if key[0] >= spec.looped}
 
@@ -377,7 +377,7 @@ def _sample(spec, grid, x, values, out, frame, block, index, weight, base, w, st
 
 
 def _splat(spec, grid, x, values, frame, block, index, weight, base, w, start, stop):  # type: ignore[no-untyped-def]
-    n_points, nd = x.shape[1], x.shape[2]
+    n_points = x.shape[1]
     i = start
     while i < stop:
         b = i // n_points

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..ops import Face, Op
 
-
 _NAMES = {np.dtype(t): t for t in ("float32", "float64", "complex64", "complex128")}  # dtype.name takes 1 us
 
 
@@ -17,7 +16,10 @@ class NumPy(Face):
     """The NumPy face."""
 
     name = "numpy"
-    reshape, moveaxis, einsum, broadcast_to = map(staticmethod, (np.reshape, np.moveaxis, np.einsum, np.broadcast_to))
+    reshape = staticmethod(np.reshape)
+    moveaxis = staticmethod(np.moveaxis)
+    einsum = staticmethod(np.einsum)
+    broadcast_to = staticmethod(np.broadcast_to)
     stack = staticmethod(np.stack)
 
     def bind(self, op: Op) -> Callable[..., Any]:

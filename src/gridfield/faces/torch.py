@@ -7,16 +7,18 @@ Eager calls go through the Function: a custom op alone raises under `torch.func.
 from __future__ import annotations
 
 import functools
+import importlib
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._C import _functorch as functorch
 
 from ..ops import STATIC, Face, Op, batched, vjp
 from ..scheme import decode
 
+# which transforms of torch.func are running is known to torch alone (2.5 ... 2.13)
+functorch: Any = importlib.import_module("torch._C._functorch")
 _names = {t: str(t).removeprefix("torch.") for t in vars(torch).values() if isinstance(t, torch.dtype)}
 
 
@@ -56,9 +58,7 @@ def _custom_op(face: Torch, op: Op) -> Any:
         return *vjp(face, op, ctx.saved_tensors, ct, ctx.needs_input_grad[:-1], ctx.text), None
 
     custom.register_autograd(backward, setup_context=setup_context)
-    custom.register_vmap(
-        lambda info, in_dims, *args: (_batched(face, op, in_dims, args), 0)
-    )
+    custom.register_vmap(lambda info, in_dims, *args: (_batched(face, op, in_dims, args), 0))
     return custom
 
 
