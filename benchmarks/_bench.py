@@ -28,7 +28,7 @@ RESULTS = HERE / "results"
 SHARE = 0.1  # seconds that a quick callable is repeated for in each round
 
 
-# ---- timing ------------------------------------------------------------------------------------------------------------
+# ---- timing ---------------------------------------------------------------------------------------------------------
 def interleave(
     functions: dict[str, Callable[[], Any]],
     budget: float,
@@ -137,13 +137,15 @@ class Figure:
         return None if self.limit is None else self.value <= self.limit
 
 
-# ---- the machine -------------------------------------------------------------------------------------------------------
+# ---- the machine ----------------------------------------------------------------------------------------------------
 def machine(packages: Iterable[str]) -> dict[str, Any]:
     """What the figures were measured on and with."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        fields = dict(map(str.strip, s.split(":", 1)) for s in info.read_text().split("\n\n")[0].splitlines() if ":" in s)
+        fields = dict(
+            map(str.strip, s.split(":", 1)) for s in info.read_text().split("\n\n")[0].splitlines() if ":" in s
+        )
         name = fields.get("model name", name)
         if "cpu family" in fields:
             name += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
@@ -153,6 +155,7 @@ def machine(packages: Iterable[str]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": {"gridfield": gridfield.__version__} | {p: metadata.version(p) for p in packages},
+        "clock_ghz": clock_ghz(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "date": time.strftime("%Y-%m-%d"),
     }
@@ -184,7 +187,7 @@ def fresh(name: str, *args: Any, **environment: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# ---- the report --------------------------------------------------------------------------------------------------------
+# ---- the report -----------------------------------------------------------------------------------------------------
 def significant(x: float) -> str:
     """Three digits, without exponents."""
     digits = max(0, 2 - int(np.floor(np.log10(abs(x))))) if x else 0
@@ -200,7 +203,9 @@ def as_text(rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:
     """Columns padded to one width, the first row a heading; `right`: columns of numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(r, widths, strict=True)))
+        "  ".join(
+            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(r, widths, strict=True))
+        )
         for r in rows
     ]
     lines.insert(1, "  ".join("-" * w for w in widths))
@@ -229,8 +234,8 @@ class Report:
         """One row per case, with a heading."""
         head = ["case", "peer", "peer ms", "ours ms", "ratio", "target", "met?"]
         return [head] + [
-            [r.case, r.peer, significant(r.peer_ms), significant(r.ours_ms), f"{significant(r.ratio)}x",
-             f"{r.target:g}x", verdict(r.met)]
+            [r.case, r.peer, significant(r.peer_ms), significant(r.ours_ms), f"{significant(r.ratio)}×",
+             f"{r.target:g}×", verdict(r.met)]
             for r in self.rows
         ]  # fmt: skip
 
@@ -244,7 +249,9 @@ class Report:
 
     def notes(self) -> list[str]:
         """What has to be said about single rows, and how well the results agree."""
-        notes = [f"{x.case if isinstance(x, Row) else x.what}: {x.note}." for x in (*self.rows, *self.figures) if x.note]
+        notes = [
+            f"{x.case if isinstance(x, Row) else x.what}: {x.note}." for x in (*self.rows, *self.figures) if x.note
+        ]
         worst = max((r.difference for r in self.rows), default=0.0)
         return [*notes, f"Checked before timing: greatest relative difference from a peer {worst:.1g}."]
 
@@ -264,9 +271,9 @@ class Report:
         parts += [f"{heading}\n{as_text(t, range(1, len(t[0])))}" for heading, t in self.tables.items()]
         return "\n\n".join([*parts, "\n".join(self.notes())])
 
-    def markdown(self) -> str:
+    def markdown(self, picture: str) -> str:
         """All of it, for the documentation."""
-        parts = [f"# {self.title}", self.setting, f"![Ratios]({self.name}.png)"]
+        parts = [f"# {self.title}", self.setting, f"![How many times faster]({picture})"]
         parts += [as_markdown(self.case_table(), (2, 3, 4, 5)), as_markdown(self.figure_table(), (1, 3))]
         for heading, t in self.tables.items():
             parts += [f"## {heading}", as_markdown(t, range(1, len(t[0])))]
@@ -308,8 +315,9 @@ class Report:
         fig.savefig(path, dpi=150)
         plt.close(fig)
 
-    def write(self) -> None:
-        """Text to the terminal; JSON, Markdown and a picture to results/, which git does not see."""
+    def write(self, also: Path | None = None) -> None:
+        """Text to the terminal; JSON, Markdown and a picture to results/, which git does not see; the last two also
+        to also.md and also.png."""
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / ".gitignore").write_text("*\n")
         everything = asdict(self) | {
@@ -317,6 +325,8 @@ class Report:
             "figures": [asdict(f) | {"met": f.met} for f in self.figures],
         }
         (RESULTS / f"{self.name}.json").write_text(json.dumps(everything, indent=1) + "\n")
-        (RESULTS / f"{self.name}.md").write_text(self.markdown())
-        self.plot(RESULTS / f"{self.name}.png")
-        print(f"\n{self.text()}\n\nwritten: {RESULTS}/{self.name}.json, .md, .png")
+        print(f"\n{self.text()}\n\nwritten: {RESULTS}/{self.name}.json")
+        for place in filter(None, (RESULTS / self.name, also)):
+            self.plot(place.with_suffix(".png"))
+            place.with_suffix(".md").write_text(self.markdown(f"{place.name}.png"))
+            print(f"written: {place}.md, {place}.png")

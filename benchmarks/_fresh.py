@@ -1,4 +1,4 @@
-"""What has to be measured in a process of its own: `_bench.fresh` runs this file with a function's name and arguments."""
+"""What has to be measured in a process of its own: `_bench.fresh` runs this file with a function and arguments."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ def _seconds(f: Callable[[], Any]) -> float:
 def compile_times(ndims: list[int], dtypes: list[str]) -> dict[str, Any]:
     """Seconds that the kernel of each specialisation takes to come from compiler or cache: first call less second call.
 
-    What only the first call of a process pays (starting the compiler, kernels common to all specialisations) is
-    kept out of them, by a call with another kernel beforehand, and reported as "start".
+    Calls with another kernel beforehand pay for what is no specialisation's own (starting the compiler, pad and
+    fold); the first of them, the first call of the process, is reported as "start".
     """
     import numpy as np
     import torch
 
     import gridfield as gf
 
-    def calls(nd: int, dtype: str, kernel: str) -> dict[str, Callable[[], Any]]:
+    def times(nd: int, dtype: str, kernel: str) -> dict[str, tuple[float, float]]:
+        """First and second call of every kind."""
         rng = np.random.default_rng(0)
         grid, points = gf.Grid((6,) * nd), rng.random((4096, nd)).astype(dtype)
         values, some = rng.random(grid.shape).astype(dtype), np.ones(len(points), dtype)
-        how = {"grid": grid, "kernel": kernel, "boundary": "natural"}
-        zero = (0,) * nd
-        orders = [zero, *(tuple(int(i == a) for i in range(nd)) for a in range(nd))]
-        x = torch.from_numpy(points.copy()).requires_grad_()
-        y, ct = gf.sample(torch.from_numpy(values), x, prefilter=False, **how), torch.from_numpy(some)
-        return {
+        how: Any = {"grid": grid, "kernel": kernel, "boundary": "natural"}
+        orders = [(0,) * nd, *(tuple(int(i == a) for i in range(nd)) for a in range(nd))]
+        calls: dict[str, Callable[[], Any]] = {
             "value": lambda: gf.sample(values, points, prefilter=False, **how),
             "value + gradient": lambda: gf.sample(values, points, prefilter=False, derivative=orders, **how),
             "backward in values": lambda: gf.splat(some, points, **how),
             "backward in points": lambda: torch.autograd.grad(y, x, ct, retain_graph=True),
         }
+        took = {}
+        for kind, f in calls.items():
+            if kind == "backward in points":
+                x, ct = torch.from_numpy(points).requires_grad_(), torch.from_numpy(some)
+                y = gf.sample(torch.from_numpy(values), x, prefilter=False, **how)
+            took[kind] = _seconds(f), _seconds(f)
+        return took
 
-    start = _seconds(lambda: [f() for dtype in dtypes for f in calls(1, dtype, "linear").values()])
-    kernels = []
-    for nd in ndims:
-        for dtype in dtypes:
-            took: dict[str, float] = {}
-            began = time.perf_counter()
-            several = calls(nd, dtype, "cubic")  # its forward pass compiles "value"
-            took["value"] = time.perf_counter() - began
-            for kind, f in several.items():
-                first, second = _seconds(f), _seconds(f)
-                took[kind] = took.get(kind, 0.0) + first - second
-            kernels += [{"ndim": nd, "dtype": dtype, "kind": kind, "seconds": s} for kind, s in took.items()]
-    return {"start": start, "kernels": kernels}
+    others = [times(1, dtype, "linear") for dtype in dtypes]
+    kernels = [
+        {"ndim": nd, "dtype": dtype, "kind": kind, "seconds": first - second}
+        for nd in ndims
+        for dtype in dtypes
+        for kind, (first, second) in times(nd, dtype, "cubic").items()
+    ]
+    return {"start": others[0]["value"][0], "kernels": kernels}
 
 
 def _status(name: str) -> int:

@@ -1,12 +1,14 @@
 """Fields on grids: sample, its derivatives, on_grid and prefilter, beside the packages that people use for them today.
 
-Run as it is for the published figures (on a quiet machine, under ten minutes), with --quick while developing.
+Run it on a quiet machine for the published figures (under ten minutes; --docs writes them to docs/), with --quick while
+developing.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ import numpy as np
 import scipy.ndimage
 import torch
 import torch_cubic_spline_grids as tcsg
-from _bench import Case, Figure, Report, clock_ghz, fresh, interleave, machine, measure
+from _bench import HERE, Case, Figure, Report, fresh, interleave, machine, measure
 from interpolation.splines import UCGrid, eval_cubic, filter_cubic
 
 import gridfield as gf
@@ -36,7 +38,7 @@ def use_threads(n: int) -> None:
     gf.set_num_threads(n)
 
 
-# ---- side by side ------------------------------------------------------------------------------------------------------
+# ---- side by side ---------------------------------------------------------------------------------------------------
 def fields(shape: tuple[int, ...], channels: int = 1) -> tuple[SplineField, Any]:
     """The same random control points in our module and in theirs."""
     data = torch.randn(channels, *shape)
@@ -47,12 +49,12 @@ def fields(shape: tuple[int, ...], channels: int = 1) -> tuple[SplineField, Any]
     return ours, theirs
 
 
-def forward(field: Any, points: torch.Tensor) -> Callable[[], Any]:
-    """The field at the points, without gradients."""
+def forward(f: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """A call without gradients."""
 
     def run() -> Any:
         with torch.no_grad():
-            return field(points)
+            return f(*args)
 
     return run
 
@@ -78,13 +80,11 @@ def spline_fields(n: int) -> Iterator[Case]:
         yield Case(f"{nd}-D forward", TCSG, target, forward(ours, x), forward(theirs, x))
         if nd == 3:
             ct = torch.randn(n, 1)
-            yield Case(
-                "3-D forward + backward", TCSG, 100, training_step(ours, x, ct), training_step(theirs, x, ct)
-            )  # fmt: skip
+            both = training_step(ours, x, ct), training_step(theirs, x, ct)
+            yield Case("3-D forward + backward", TCSG, 100, *both)
     (ours, theirs), x, ct = fields((5, 10, 10), 3), torch.rand(n, 3), torch.randn(n, 3)
-    yield Case(
-        "3 channels 5×10×10 forward + backward", TCSG, 100, training_step(ours, x, ct), training_step(theirs, x, ct)
-    )
+    both = training_step(ours, x, ct), training_step(theirs, x, ct)
+    yield Case("3 channels 5×10×10 forward + backward", TCSG, 100, *both)
 
 
 def interpolators(n: int) -> Iterator[Case]:
@@ -97,7 +97,7 @@ def interpolators(n: int) -> Iterator[Case]:
             f"3-D forward float64, {size}³", SCIPY, 30,
             lambda c=c, x=x: gf.sample(c, x, prefilter=False),
             lambda c=c, x=columns: scipy.ndimage.map_coordinates(c, x, order=3, mode="mirror", prefilter=False),
-            1e-10, note="map_coordinates, prefiltered for both; SciPy uses one thread",
+            1e-10,
         )  # fmt: skip
         grid = UCGrid(*((0.0, size - 1.0, size),) * 3)
         c, padded = gf.prefilter(volume, boundary="natural"), filter_cubic(grid, volume)
@@ -105,31 +105,27 @@ def interpolators(n: int) -> Iterator[Case]:
             f"3-D forward float64, {size}³", ECONFORGE, 3,
             lambda c=c, x=x: gf.sample(c, x, boundary="natural", prefilter=False),
             lambda c=padded, x=x, grid=grid: eval_cubic(grid, c, x),
-            1e-10, note="eval_cubic, prefiltered for both; it uses one thread",
+            1e-10,
         )  # fmt: skip
 
 
 def whole_grids(size: int) -> Iterator[Case]:
     """All voxels of a volume."""
-    ours, theirs = fields((10, 10, 10))
-    x = torch.from_numpy(gf.Grid((size,) * 3).coords()).float()
+    (ours, theirs), shape = fields((10, 10, 10)), (size,) * 3
+    x = torch.from_numpy(gf.Grid(shape).coords()).float().reshape(-1, 3)
     yield Case(
-        f"on_grid 10³ → {size}³", TCSG, 500,
-        lambda: forward(lambda _: ours.on_grid((size,) * 3), x)()[0],
-        lambda: forward(theirs, x)()[..., 0],
-        least=2, note="all voxels, the peer's coordinates made beforehand",
+        f"on_grid 10³ → {size}³", TCSG, 500, forward(ours.on_grid, shape), forward(theirs, x), least=2,
+        note="all voxels; made before: the peer's coordinates, our matrices of basis functions (kept between calls)",
     )  # fmt: skip
-    del x
     volume = np.random.default_rng(2).normal(size=(size,) * 3).astype(np.float32)
     yield Case(
         f"prefilter {size}³ float32", SCIPY, 30,
         lambda: gf.prefilter(volume),
         lambda: scipy.ndimage.spline_filter(volume, 3, output=np.float32, mode="mirror"),
-        note="spline_filter; SciPy uses one thread",
     )  # fmt: skip
 
 
-# ---- by itself ---------------------------------------------------------------------------------------------------------
+# ---- by itself ------------------------------------------------------------------------------------------------------
 def time_per_point(n: int, budget: float, ghz: float) -> Iterator[Figure]:
     """Thread CPU time of one thread at one point, beside what loading the coefficients takes at least."""
     rng = np.random.default_rng(3)
@@ -191,6 +187,8 @@ def overhead(budget: float) -> Iterator[Figure]:
 
 def memory(quick: bool) -> Iterator[Figure]:
     """Bytes per point at the peak, of which 12 are coordinates and 4 the result."""
+    if sys.platform != "linux":
+        return
     for backward in (False, True):
         what = "forward + backward" if backward else "forward"
         for package, n, limit in (("gridfield", 4_000_000, 3 * 16), (TCSG, 1_000_000, None)):
@@ -199,7 +197,7 @@ def memory(quick: bool) -> Iterator[Figure]:
                 n *= 4  # it takes a million points at a time
             note = "coordinates and result included; limit: three times these" if limit and not backward else ""
             value = fresh("peak_memory", package, backward, n)
-            yield Figure(f"peak memory, 3-D {what}, {n:.0e} points: {package}", value, "bytes/point", limit, note)
+            yield Figure(f"peak memory, 3-D {what}, {n:,} points: {package}", value, "bytes/point", limit, note)
 
 
 def compiling(report: Report, quick: bool) -> Iterator[Figure]:
@@ -219,27 +217,31 @@ def compiling(report: Report, quick: bool) -> Iterator[Figure]:
             ),
         ]
         slowest = max(took, key=lambda k: took[k])
-        yield Figure(f"{when} a kernel, the slowest ({slowest[0]}-D {slowest[1]} {slowest[2]})", took[slowest], "ms", limit)
+        yield Figure(
+            f"{when} a kernel, the slowest ({slowest[0]}-D {slowest[1]} {slowest[2]})", took[slowest], "ms", limit
+        )
         yield Figure(f"{when} a kernel, median of {len(took)}", statistics.median(took.values()), "ms", limit)
-        yield Figure(f"{when} what all kernels share, once per process", 1e3 * run["start"], "ms")
+        yield Figure(f"{when}: the first call of a process", 1e3 * run["start"], "ms")
 
 
 def main() -> None:
     """Measure everything, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer points, short runs: for development only")
-    quick = parser.parse_args().quick
+    parser.add_argument("--docs", action="store_true", help="write table and picture to docs/benchmarks, too")
+    arguments = parser.parse_args()
+    quick = arguments.quick
     n, size, budget = (100_000, 64, 0.5) if quick else (1_000_000, 256, 12.0)
     began = time.perf_counter()
     use_threads(THREADS)
     torch.manual_seed(0)
     info = machine(["numpy", "numba", "torch", TCSG, "scipy", "interpolation"])
-    info["clock_ghz"] = ghz = clock_ghz()
     report = Report(
         "fields-quick" if quick else "fields",
         "Fields on grids: how many times faster than the packages in use",
         f"Cubic B-splines, 10 control points per axis, {n:,} random points, float32, {THREADS} threads, unless said "
-        "otherwise; medians of interleaved calls, kernels compiled and loaded before. ms: one call.",
+        "otherwise; SciPy's map_coordinates and spline_filter and econforge's eval_cubic have only one. Sampling is of "
+        "control points or prefiltered coefficients, for all. Medians of interleaved calls, all compiled and warm.",
         info,
     )
     for cases in (spline_fields(n), interpolators(n), whole_grids(size)):
@@ -248,14 +250,14 @@ def main() -> None:
             row = report.rows[-1]
             print(f"{time.perf_counter() - began:6.0f} s  {row.case}, {row.peer}: {row.ratio:.1f}x", flush=True)
     figures = (
-        time_per_point(n, budget / 4, ghz), overhead(budget / 2), memory(quick), compiling(report, quick)
+        time_per_point(n, budget / 4, info["clock_ghz"]), overhead(budget / 2), memory(quick), compiling(report, quick)
     )  # fmt: skip
     for some in figures:
         for figure in some:
             report.figures.append(figure)
             print(f"{time.perf_counter() - began:6.0f} s  {figure.what}: {figure.value:.4g} {figure.unit}", flush=True)
     info["minutes"] = round((time.perf_counter() - began) / 60, 1)
-    report.write()
+    report.write(HERE.parent / "docs" / "benchmarks" if arguments.docs else None)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import gridfield as gf
 from gridfield.torch import SplineField
 
 # %%
-# Images this small gain nothing from PyTorch's own threads, which wait for each other many times per iteration and
+# Images this small gain little from PyTorch's own threads, which wait for each other many times per iteration and
 # lose much when the cores have other work. So PyTorch gets one, and gridfield keeps as many as it had.
 
 gf.set_num_threads(gf.get_num_threads())
@@ -149,8 +149,8 @@ straightened = gf.sample(deformed, x, grid=frame, **outside)
 # A lattice drawn on the photograph is deformed with it, by the true displacement. Straightened with the learned one, it
 # is straight again. Arrows show the displacement at the control points, 2.5 times as long.
 
-(top, bottom), (left, right) = frame.bounds
-extent = (left - 0.5, right + 0.5, bottom + 0.5, top - 0.5)
+down, along = frame.edges()
+extent = (along[0], along[-1], down[-1], down[0])  # left, right, bottom, top
 control_points = torch.from_numpy(field.grid.coords()).float()
 
 

@@ -69,8 +69,8 @@ for name, field in fields.items():
 # The picture
 # -----------
 #
-# Control points are not on the curve: a cubic B-spline approximates them. Beyond the period that was learned (grey), the
-# first field is held at its end, and the second goes on.
+# Control points are not on the curve: a cubic B-spline approximates them. Beyond the period that was learned (grey),
+# the first field is held at its end, and the second goes on.
 
 wide = torch.linspace(-math.pi, 3 * math.pi, 801, dtype=torch.float64)[:, None]
 t = wide[:, 0].numpy()

@@ -14,7 +14,7 @@ import numpy as np
 import gridfield as gf
 from gridfield.scheme import scheme
 
-# user-made tables: one without any symmetry, continuity or unit sum; one that is no partition of unity but can be filtered
+# user-made tables: one without symmetry, continuity or unit sum; one without unit sum that can be filtered
 SKEW = gf.Kernel([[0.25, -0.5, 0.25], [0.5, 0.75, -1.0], [-0.125, 0.5, 0.375]], name="skew")
 TWICE = gf.Kernel(2 * gf.bspline(3).coefficients, name="twice cubic")
 
@@ -29,7 +29,7 @@ KERNELS = {
     "skew": SKEW,
     "twice": TWICE,
 }
-HIGH = {6: ("mirror", "grid-constant"), 7: ("wrap", "natural")}  # degrees that cost most to compile: two boundaries each
+HIGH = {6: ("mirror", "grid-constant"), 7: ("wrap", "natural")}  # dear to compile: two boundaries each
 
 SCIPY_MODE = {b: b for b in ("nearest", "reflect", "mirror", "constant", "grid-constant")} | {"wrap": "grid-wrap"}
 NUMPY_PAD = {
@@ -153,8 +153,12 @@ def more_axes():
     yield Case((7, 8), ("nearest", "quartic"), ("natural", "wrap"), ((0, 0), (0, 1)))
     yield Case((7, 8), (SKEW, 6), ("constant", "reflect"), ((1, 0), (0, 2)))
     yield Case((5, 4, 6), ("quadratic", "cubic", "linear"), ("wrap", "constant", "nearest"), gradient(3))
-    yield Case((5, 6, 4), ("linear", "quintic", "nearest"), ("grid-constant", "natural", "mirror"), ((0, 0, 0), (1, 2, 0)))
-    yield Case((2, 4, 3, 4), ("linear", "cubic", SKEW, "catmull_rom"), ("natural", "wrap", "mirror", "reflect"), gradient(4))
+    yield Case(
+        (5, 6, 4), ("linear", "quintic", "nearest"), ("grid-constant", "natural", "mirror"), ((0, 0, 0), (1, 2, 0))
+    )
+    yield Case(
+        (2, 4, 3, 4), ("linear", "cubic", SKEW, "catmull_rom"), ("natural", "wrap", "mirror", "reflect"), gradient(4)
+    )
     yield Case(
         (4, 2, 3, 1, 4), ("cubic", "linear", "quadratic", "cubic", "catmull_rom"),
         ("reflect", "wrap", "nearest", "mirror", "constant"), ((0,) * 5, (0, 0, 1, 0, 1)),
@@ -182,21 +186,22 @@ def force(monkeypatch, path):
     monkeypatch.setattr(Plan, "direct", lambda self, *args, **kwargs: path == "direct")
 
 
-# ---- an oracle from the definitions, one dense matrix per axis --------------------------------------------------------
-def fold(u, boundary, n):
-    """(coordinate on the grid, sign of the slope there, whether inside), by the words of the documentation."""
+# ---- an oracle from the definitions, one dense matrix per axis -------------------------------------------------------
+def fold(u, boundary, n, width):
+    """(coordinate where the field is evaluated, sign of the slope there, whether inside), by the documentation."""
     u = np.asarray(u, float)
     one, everywhere = np.ones_like(u), np.ones(u.shape, bool)
-    if boundary in ("natural", "nearest"):
-        return np.clip(u, 0, n - 1), np.where((u < 0) | (u > n - 1), 0.0, 1.0), everywhere
     if boundary == "constant":
         return np.clip(u, 0, n - 1), one, (u >= 0) & (u <= n - 1)
-    if boundary == "grid-constant":
-        return u, one, everywhere
+    if boundary in ("natural", "nearest", "grid-constant"):
+        # held at the edge, or where a stencil sees nothing but the edge's sample, or cval
+        beyond = 0 if boundary == "natural" else width // 2 + 1
+        low, high = -beyond, n - 1 + beyond
+        return np.clip(u, low, high), np.where((u < low) | (u > high), 0.0, 1.0), everywhere
     if boundary == "wrap":
         return u - n * np.floor(u / n), one, everywhere
     low, period = (-0.5, 2 * n) if boundary == "reflect" else (0.0, 2 * (n - 1))
-    if period == 0:
+    if period == 0:  # an axis of one sample is constant along it
         return 0 * u, 0 * u, everywhere
     z = (u - low) % period
     back = z > period / 2
@@ -212,7 +217,7 @@ def axis_matrix(u, n, kernel, boundary, order, spacing):
     """(matrix (points, n), whether points are inside): the sum over samples along one axis, by Kernel.__call__."""
     kernel = as_kernel(kernel)
     margin = kernel.width + 2
-    y, sign, inside = fold(u, boundary, n)
+    y, sign, inside = fold(u, boundary, n, kernel.width)
     if n == 1 and boundary != "grid-constant" and kernel.partition_of_unity:  # constant along the axis
         return np.full((len(u), 1), float(order == 0)), inside
     weights = kernel.derivative(order)(y[:, None] - np.arange(-margin, n + margin))

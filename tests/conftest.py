@@ -30,9 +30,7 @@ def rng():
 def pytest_terminal_summary(terminalreporter):
     """List what tests measured and noted with `record_property`, above the closing line."""
     noted = [
-        f"{name}: {value}"
-        for report in terminalreporter.getreports("passed")
-        for name, value in report.user_properties
+        f"{name}: {value}" for report in terminalreporter.getreports("passed") for name, value in report.user_properties
     ]
     if noted:
         terminalreporter.section("measured, not asserted")

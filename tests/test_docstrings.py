@@ -60,11 +60,7 @@ def examples(thing, name):
     return doctest.DocTestParser().get_doctest(text, names, name, None, None)
 
 
-EXAMPLES = [
-    pytest.param(test, id=name)
-    for name, thing, _ in CALLABLES
-    if (test := examples(thing, name)).examples
-]
+EXAMPLES = [pytest.param(test, id=name) for name, thing, _ in CALLABLES if (test := examples(thing, name)).examples]
 
 
 def test_there_are_doctests():

@@ -55,9 +55,7 @@ def cell_by_hand(grid, point):
 
 
 def test_stored_fields_are_plain_python():
-    grid = Grid(
-        np.array([5, 6]), np.array([[0, 1], [2, 4]], np.float32), periodic=np.array([0, 1]) > 0
-    )
+    grid = Grid(np.array([5, 6]), np.array([[0, 1], [2, 4]], np.float32), periodic=np.array([0, 1]) > 0)
     assert [field.name for field in dataclasses.fields(grid)] == [
         "shape", "origin", "spacing", "periodic",
     ]  # fmt: skip
@@ -189,9 +187,7 @@ def test_index_follows_the_edges_exactly(grid, data):
     for edges in grid.edges():
         width = edges[-1] - edges[0]
         edge = st.sampled_from([*edges, edges[0] - width, edges[-1] + width])
-        nudged = st.tuples(edge, st.sampled_from((-math.inf, math.inf))).map(
-            lambda pair: float(np.nextafter(*pair))
-        )
+        nudged = st.tuples(edge, st.sampled_from((-math.inf, math.inf))).map(lambda pair: float(np.nextafter(*pair)))
         wild = st.sampled_from((math.nan, math.inf, -math.inf, 1e30, -1e30, 1.7e308, -1.7e308))
         inner = st.floats(float(edges[0]), float(edges[-1]))
         near.append(st.one_of(edge, nudged, inner, wild))
@@ -321,9 +317,7 @@ def test_covering_keeps_every_point(points, spacing, n, margin):
     for grid in made:
         assert (grid.index(points) >= 0).all()
         cells = np.transpose(np.unravel_index(grid.index(points), grid.shape))
-        if (
-            n > 1 or grid is made[0]
-        ):  # a single cell between margins has the largest point on its edge
+        if n > 1 or grid is made[0]:  # a single cell between margins has the largest point on its edge
             assert (cells.min(0) == margin).all()
             assert (cells.max(0) <= np.array(grid.shape) - 1 - margin).all()
     assert made[0].spacing == (spacing, spacing)

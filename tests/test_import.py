@@ -42,9 +42,6 @@ def test_import_loads_no_framework(tmp_path, record_property):
     found = probe(tmp_path)
     assert found["loaded"] == []
 
-    report = (
-        f"{found['gridfield'] * 1e3:.0f} ms on top of numba and scipy.fft"
-        f" ({found['dependencies'] * 1e3:.0f} ms)"
-    )
+    report = f"{found['gridfield'] * 1e3:.0f} ms on top of numba and scipy.fft ({found['dependencies'] * 1e3:.0f} ms)"
     print("import gridfield:", report)
     record_property("import gridfield", report)

@@ -60,6 +60,17 @@ def grid_shape(shape: Sequence[int], name: str, where: str) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def last_axes(shape: Sequence[int], ndim: int | None, name: str, where: str) -> Sequence[int]:
+    """The last ndim axes; all for None."""
+    if ndim is None:
+        return shape
+    if not _is_int(ndim) or not 1 <= ndim <= len(shape):
+        raise ValueError(
+            f"{where}: ndim must be from 1 to {len(shape)}, as {name} has shape {tuple(shape)}, got {ndim!r}"
+        )
+    return shape[len(shape) - ndim :]
+
+
 def compute_dtype(values: str, points: str, where: str) -> str:
     """The float type a call is computed in, from the types of its arrays; both must be of one precision.
 

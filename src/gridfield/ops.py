@@ -273,12 +273,13 @@ OPS = {
 
 
 # ---- reverse mode, derived
-@dataclass(frozen=True)
 class _Traced:
     """A tangent whose linear history is remembered: `back` takes a cotangent of this to one of `source`."""
 
-    source: _Traced | None = None
-    back: Callable[[Any], Any] = lambda ct: ct
+    __slots__ = ("back", "source")
+
+    def __init__(self, source: _Traced | None = None, back: Callable[[Any], Any] = lambda ct: ct) -> None:
+        self.source, self.back = source, back
 
 
 class _Tracing:

@@ -58,12 +58,13 @@ def _taps(x: Array, axis: Axis, orders: set[int], origin: float, spacing: float)
     xp = _lib(x)
     y, sign, on = fold((x - origin) / spacing, axis)
     number = y == y
-    u = xp.where(number, y, axis.lowest + 0 * axis.n) + axis.kernel.shift - axis.cell
+    u = xp.where(number, y, axis.lowest) + axis.kernel.shift - axis.cell
+    u = xp.where(u < 0, 0.0, xp.where(u > axis.cells, float(axis.cells), u))  # of 1e30 folding leaves only rounding
     cell = xp.floor(u)
-    cell = xp.where(cell < 0, 0.0 * cell, xp.where(cell > axis.cells - 1, axis.cells - 1 + 0 * cell, cell))
+    cell = xp.where(cell > axis.cells - 1, float(axis.cells - 1), cell)
     t = u - cell
     cell = cell.astype(np.int64) if xp is np else cell.long()
-    ext = axis.extension()
+    ext = extension(axis.boundary, axis.n, np.arange(axis.first, axis.first + axis.extent))
     index, weight = _like(t, ext.index), _like(t, ext.weight)
     taps = []
     for j in range(axis.kernel.width):
@@ -100,7 +101,8 @@ def sample(values: Array, points: Array, scheme: Scheme) -> Array:
     """out[b, k, n, c] = d^orders[k] of the spline with coefficients values[b, c], at points[b, n]."""
     xp = _lib(values)
     batch, channels = values.shape[:2]
-    flat_values = values.reshape(batch, channels, -1) - scheme.cval  # beyond grid-constant ends: 0 = cval - cval
+    beyond = scheme.cval if "grid-constant" in scheme.boundaries else 0.0
+    flat_values = values.reshape(batch, channels, -1) - beyond  # beyond grid-constant ends: 0 = cval - cval
     item = _like(points, np.arange(batch))[:, None]
     taps, on, number = _stencil(points, scheme)
     out: list[Any] = [0.0] * len(scheme.orders)
@@ -109,8 +111,9 @@ def sample(values: Array, points: Array, scheme: Scheme) -> Array:
         out = [o + w[..., None] * rows for o, w in zip(out, weights, strict=True)]
     for k, order in enumerate(scheme.orders):
         # with partition of unity cval's own weight is 1; for other kernels it is the sum of all taps
-        rest = scheme.cval if not any(order) else 0.0
-        out[k] = xp.where(on[..., None], out[k] + rest * _unity(points, scheme), rest + 0 * out[k])
+        value = not any(order)
+        inside = out[k] + beyond * _unity(points, scheme) if value and beyond else out[k]
+        out[k] = xp.where(on[..., None], inside, scheme.cval if value else 0.0)
         out[k] = xp.where(number[..., None], out[k], math.nan)
     return xp.stack(out, 1)
 
@@ -119,7 +122,7 @@ def _unity(points: Array, scheme: Scheme) -> Array:
     """What the field of ones gives at the points when it is continued by ones."""
     if all(axis.kernel.partition_of_unity for axis in scheme.axes):
         return 1.0
-    total = 1.0
+    total: Any = 1.0
     for a, axis in enumerate(scheme.axes):
         plain = axis._replace(boundary="nearest" if axis.boundary == "grid-constant" else axis.boundary)
         taps, _, _ = _taps(points[..., a], plain, {0}, scheme.grid.origin[a], scheme.grid.spacing[a])

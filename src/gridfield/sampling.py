@@ -272,6 +272,7 @@ def prefilter(
     boundary: BoundaryLike = "mirror",
     cval: float = 0.0,
     grid: Grid | None = None,
+    ndim: int | None = None,
 ) -> Any:
     """Coefficients whose spline passes through the values: what `sample` does first when ``prefilter=True``.
 
@@ -287,7 +288,9 @@ def prefilter(
     cval : float, default 0.0
         What continues the data where boundary is "grid-constant".
     grid : Grid, optional
-        Where the values are; its axes are the last of `values`. Default: ``Grid.pixels`` of all axes.
+        Where the values are; its axes are the last of `values`. Default: ``Grid.pixels`` of the last `ndim` axes.
+    ndim : int, optional
+        Number of axes of the grid, where there are channels before them. Default: all axes of `values`.
 
     Returns
     -------
@@ -327,7 +330,7 @@ def prefilter(
         shape = grid.shape
         check.trailing(values.shape, shape, "values", "the grid's shape", where)
     else:
-        shape = check.grid_shape(values.shape, "values", where)
+        shape = check.grid_shape(check.last_axes(values.shape, ndim, "values", where), "values", where)
     lead = tuple(values.shape[: values.ndim - len(shape)])
     pad, filt, enlarged = _filter(shape if grid is None else grid, _hashable(kernel), _hashable(boundary), cval, where)
     given = F.dtype(values)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from dataclasses import dataclass, fields, replace
 from math import ceil, floor
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from .boundary import FOLD, Extension, extension, reach
+from .boundary import FOLD, reach
 from .grid import Grid
 from .kernel import NAMED, Kernel, bspline
 
@@ -43,9 +42,10 @@ class Axis(NamedTuple):
         """What happens to coordinates beyond the ends (boundary.FOLD)."""
         return FOLD[self.boundary]
 
-    def extension(self) -> Extension:
-        """What each of the `extent` samples is made of."""
-        return extension(self.boundary, self.n, np.arange(self.first, self.first + self.extent))
+    @property
+    def margins(self) -> tuple[int, int]:
+        """How many of those samples lie before and after the grid."""
+        return -self.first, self.first + self.extent - self.n
 
     @staticmethod
     def of(n: int, kernel: Kernel, boundary: str) -> Axis:
@@ -163,13 +163,22 @@ class Margins(Static):
 
 
 _known: dict[str, Any] = {}
+_lock = threading.Lock()
+KNOWN = 4096  # how many static arguments are kept; others are read from their text again
 _parsers = {c.__name__: c.parse for c in (Scheme, Filter, Margins)}
 
 
 def intern(static: Static) -> str:
     """The text of a static argument, which is then known to `decode`."""
-    _known.setdefault(static.text, static)
+    _keep(static.text, static)
     return static.text
+
+
+def _keep(text: str, static: Any) -> Any:
+    with _lock:
+        while len(_known) >= KNOWN:
+            del _known[next(iter(_known))]
+        return _known.setdefault(text, static)
 
 
 def decode(text: str) -> Any:
@@ -177,7 +186,7 @@ def decode(text: str) -> Any:
     known = _known.get(text)
     if known is None:
         name, *content = json.loads(text)
-        known = _known.setdefault(text, _parsers[name](*content))
+        known = _keep(text, _parsers[name](*content))
     return known
 
 

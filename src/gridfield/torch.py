@@ -106,8 +106,9 @@ class SplineField(torch.nn.Module):
         ndim = self.grid.ndim
         self._value = ((0,) * ndim,)
         self._first = tuple(tuple(int(i == j) for j in range(ndim)) for i in range(ndim))
-        self._pairs = list(itertools.combinations_with_replacement(range(ndim), 2))
-        self._second = tuple(tuple((i == a) + (i == b) for i in range(ndim)) for a, b in self._pairs)
+        # all pairs, both ways round: the kernel sums each once, and a view of the result is the matrix
+        pairs = itertools.product(range(ndim), repeat=2)
+        self._second = tuple(tuple((i == a) + (i == b) for i in range(ndim)) for a, b in pairs)
         for orders in (self._value, self._first, self._second):
             self._resolve(orders)
 
@@ -123,8 +124,8 @@ class SplineField(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """What `print` shows."""
-        kernels = ", ".join(dict.fromkeys(k.name for k in self.kernel))
-        return f"{self.grid}, channels={self.channels}, kernel={kernels}, boundary={', '.join(dict.fromkeys(self.boundary))}"
+        kernel, boundary = (", ".join(dict.fromkeys(w)) for w in ([k.name for k in self.kernel], self.boundary))
+        return f"{self.grid}, channels={self.channels}, kernel={kernel}, boundary={boundary}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_bases": {}}
@@ -197,10 +198,7 @@ class SplineField(torch.nn.Module):
         >>> SplineField((4, 5)).hessian(torch.rand(7, 2)).shape
         torch.Size([7, 1, 2, 2])
         """
-        ndim = self.ndim
-        upper = self._sample(points, self._second, True).movedim(0, -1)
-        place = [self._pairs.index((min(a, b), max(a, b))) for a in range(ndim) for b in range(ndim)]
-        return upper[..., place].unflatten(-1, (ndim, ndim))
+        return self._sample(points, self._second, True).movedim(0, -1).unflatten(-1, (self.ndim, self.ndim))
 
     def on_grid(self, shape: int | Sequence[int] | Grid) -> torch.Tensor:
         """The field at all samples of a grid: one small banded matrix per axis, far faster than the same points.
@@ -208,7 +206,7 @@ class SplineField(torch.nn.Module):
         Parameters
         ----------
         shape : int, sequence of int, or Grid
-            Samples per axis between the bounds of this field, or a grid of its own.
+            Samples per axis (an int: the same for all) between the bounds of this field, or a grid of its own.
 
         Returns
         -------
@@ -234,7 +232,7 @@ class SplineField(torch.nn.Module):
         Parameters
         ----------
         shape : int or sequence of int
-            Samples per axis.
+            Samples per axis; an int: the same for all.
 
         Returns
         -------
@@ -248,6 +246,9 @@ class SplineField(torch.nn.Module):
         (1.0,)
         """
         g = self.grid
+        shape = (shape,) * g.ndim if isinstance(shape, int) else tuple(shape)
+        if len(shape) != g.ndim:
+            raise ValueError(f"gf.torch.SplineField: shape has {len(shape)} axes {shape} but the field has {g.ndim}")
         bounds = [
             (lo, lo + spacing * (n if periodic else max(n - 1, 1)))
             for (lo, _), spacing, n, periodic in zip(g.bounds, g.spacing, g.shape, g.periodic, strict=True)
@@ -260,7 +261,8 @@ class SplineField(torch.nn.Module):
         key = target, like.dtype, like.device
         if key not in self._bases:
             exact = torch.float64 if like.dtype == torch.float64 else torch.float32
-            self._bases.clear()
+            while len(self._bases) >= 8:
+                del self._bases[next(iter(self._bases))]
             self._bases[key] = [
                 sample(
                     torch.eye(n, dtype=torch.float64),

@@ -76,17 +76,16 @@ def _margins_in(dst, dims, batch, channels, index, weight, rest, cval):  # type:
         n, size, before = dims[0, a], dims[1, a], dims[2, a]
         inner //= size
         for o in range(outer):
-            for k in range(size):
-                if k < before or k >= before + n:
-                    row = (o * size + k) * inner
-                    for j in range(inner):
-                        dst[row + j] = rest[a, k] * cval
-                    for t in range(index.shape[2]):
-                        w = weight[a, k, t]
-                        if w != 0:
-                            source = (o * size + before + index[a, k, t]) * inner
-                            for j in range(inner):
-                                dst[row + j] += w * dst[source + j]
+            for e in range(size - n):
+                row = (o * size + (e if e < before else e + n)) * inner
+                for j in range(inner):
+                    dst[row + j] = cval if rest[a, e] != 0 else 0.0
+                for t in range(index.shape[2]):
+                    w = weight[a, e, t]
+                    if w != 0:
+                        source = (o * size + before + index[a, e, t]) * inner
+                        for j in range(inner):
+                            dst[row + j] += w * dst[source + j]
         outer *= size
 
 
@@ -101,15 +100,14 @@ def _margins_out(dst, dims, batch, channels, index, weight):  # type: ignore[no-
         n, size, before = dims[0, a], dims[1, a], dims[2, a]
         outer //= size
         for o in range(outer):
-            for k in range(size):
-                if k < before or k >= before + n:
-                    row = (o * size + k) * inner
-                    for t in range(index.shape[2]):
-                        w = weight[a, k, t]
-                        if w != 0:
-                            target = (o * size + before + index[a, k, t]) * inner
-                            for j in range(inner):
-                                dst[target + j] += w * dst[row + j]
+            for e in range(size - n):
+                row = (o * size + (e if e < before else e + n)) * inner
+                for t in range(index.shape[2]):
+                    w = weight[a, e, t]
+                    if w != 0:
+                        target = (o * size + before + index[a, e, t]) * inner
+                        for j in range(inner):
+                            dst[target + j] += w * dst[row + j]
         inner *= size
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..boundary import Extension, extension
+from ..boundary import extension
 from ..scheme import Scheme, decode
 from . import margins, taps, threads
 from .cache import array, compiled
@@ -18,7 +18,7 @@ from .cache import array, compiled
 Array = np.ndarray[Any, Any]
 
 WIDE = 2**31  # elements of a grid from which on offsets need 64 bits
-SLACK = 16  # elements that vector loads may read past the last row
+SLACK = 64  # elements that vector loads may read past the last row: lanes are rounded up to a power of two
 LANES = 32  # (tap, channel) lanes handled at once: more channels go in groups
 COPY_NS, EDGE_NS = 0.8, 1.5  # measured: padding one sample; one tap of a stencil that crosses the ends
 SERIAL = 2**14  # points that are not worth a second copy of the grid
@@ -27,15 +27,21 @@ SERIAL = 2**14  # points that are not worth a second copy of the grid
 class Ends:
     """How the axes of a grid continue: sizes and extension tables in the form the kernels take."""
 
-    def __init__(self, shape: tuple[int, ...], before: tuple[int, ...], parts: list[Extension], dtype: str) -> None:
-        length = max(len(e.rest) for e in parts)
-        terms = max(e.index.shape[1] for e in parts)
-        self.dtype, self.shape, self.padded = dtype, shape, tuple(len(e.rest) for e in parts)
-        self.dims = np.array([shape, self.padded, before], np.int64)
-        self.index = np.zeros((len(shape), length, terms), np.int64)
-        self.weight = np.zeros((len(shape), length, terms), dtype)
-        self.rest = np.zeros((len(shape), length), dtype)
-        for a, e in enumerate(parts):
+    def __init__(
+        self, shape: tuple[int, ...], widths: tuple[tuple[int, int], ...], boundaries: tuple[str, ...], dtype: str
+    ) -> None:
+        self.dtype, self.shape = dtype, shape
+        self.padded = tuple(n + sum(w) for n, w in zip(shape, widths, strict=True))
+        self.dims = np.array([shape, self.padded, [before for before, _ in widths]], np.int64)
+        # a row per sample of the margins, and one for samples on the grid: themselves
+        rows = 1 + max(map(sum, widths))
+        terms = 3 if "natural" in boundaries else 1
+        self.index = np.zeros((len(shape), rows, terms), np.int64)
+        self.weight = np.zeros((len(shape), rows, terms), dtype)
+        self.rest = np.zeros((len(shape), rows), dtype)
+        self.weight[:, -1, 0] = 1
+        for a, (n, (before, after), boundary) in enumerate(zip(shape, widths, boundaries, strict=True)):
+            e = extension(boundary, n, np.r_[-before:0, n : n + after])
             k, t = e.index.shape
             self.index[a, :k, :t], self.weight[a, :k, :t], self.rest[a, :k] = e
         self.plain = self.padded == shape
@@ -88,7 +94,8 @@ class Plan:
 
     def __init__(self, scheme: Scheme, dtype: str) -> None:
         self.scheme, self.dtype, axes = scheme, dtype, scheme.axes
-        self.ends = Ends(scheme.grid.shape, tuple(-a.first for a in axes), [a.extension() for a in axes], dtype)
+        boundaries = tuple(a.boundary for a in axes)
+        self.ends = Ends(scheme.grid.shape, tuple(a.margins for a in axes), boundaries, dtype)
         eps = float(np.finfo(dtype).eps)
         frame = []
         for axis, origin, spacing in zip(axes, scheme.grid.origin, scheme.grid.spacing, strict=True):
@@ -96,7 +103,9 @@ class Plan:
             period = {"mirror": 2.0 * (n - 1), "reflect": 2.0 * n, "wrap": 1.0 * n, "inside": 4 * eps * n, "hold": 1.0}
             p = period[axis.fold]
             frame += [origin, 1 / spacing, axis.lowest, axis.highest, p, 1 / p, axis.cells - 1.0]
-        self.frame = np.array([*frame, np.nan, scheme.cval, np.nan, 0.0], dtype)  # the last four: taps.fill
+        # what continues the samples: cval counts there only for "grid-constant" (it may be NaN, so not 0 times it)
+        self.beyond = scheme.cval if "grid-constant" in boundaries else 0.0
+        self.frame = np.array([*frame, np.nan, scheme.cval, np.nan, 0.0, self.beyond], dtype)  # see taps.fill
         self.taps = prod(a.kernel.width for a in axes)
         crossing = [min(1.0, (a.extent - a.n + a.kernel.width) / a.n) for a in axes]
         self.crossing = 1 - prod(1 - c for c in crossing)
@@ -154,7 +163,7 @@ class Plan:
                 grid = values[:, c.start, ..., None]
             else:
                 part = values if c.stop - c.start == channels else np.ascontiguousarray(values[:, c])
-                grid = self.ends.pad(part, self.scheme.cval)
+                grid = self.ends.pad(part, self.beyond)
             work = functools.partial(self.call, kind, grid, points, fields(c), direct)
             threads.over(work, batch * n, batch * n * self.point_ns)
 
@@ -283,8 +292,4 @@ def plan(text: str, dtype: str) -> Plan:
 @functools.lru_cache(maxsize=1024)
 def ends(shape: tuple[int, ...], widths: tuple[tuple[int, int], ...], boundaries: tuple[str, ...], dtype: str) -> Ends:
     """Ends with the given (before, after) margins per axis."""
-    parts = [
-        extension(boundary, n, np.arange(-before, n + after))
-        for n, (before, after), boundary in zip(shape, widths, boundaries, strict=True)
-    ]
-    return Ends(shape, tuple(before for before, _ in widths), parts, dtype)
+    return Ends(shape, widths, boundaries, dtype)

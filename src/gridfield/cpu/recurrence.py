@@ -425,7 +425,7 @@ class Plan:
         source, target = np.ascontiguousarray(values), np.empty(0)
         for k, sweep in enumerate(self.sweeps):
             if k == 0 or sweep.windowed:
-                target = np.empty(self.shape, self.dtype)
+                target = _aligned(self.size, self.dtype).reshape(self.shape)
             parts = threads.split(0, sweep.jobs, sweep.ns, align=1)
             work = functools.partial(self._run, sweep.passes, source.reshape(-1), target.reshape(-1))
             if len(parts) == 1:

@@ -135,9 +135,11 @@ def locate(m: Any, spec: Any, grid: Any, x: Any, frame: Any, first: Any, count: 
             y, slope, is_nan, is_off = fold(m, spec.folds[a], xs[a], frames[a])
             v = y + spec.offsets[a] if spec.offsets[a] else y
             last_cell = frames[a][FRAME - 1]
-            # folding by a period may end a rounding error below 0; NaN goes to cell 0 (hold has done both already)
-            c = v if spec.folds[a] in ("hold", "inside") else m.select(v > 0.0, v, last_cell * 0.0)
-            cell = m.truncate(m.select(c < last_cell, c, last_cell), base)
+            if spec.folds[a] not in ("hold", "inside"):
+                # folding by a period leaves rounding errors, of 1e30 nothing else; NaN goes to cell 0
+                v = m.select(v > 0.0, v, last_cell * 0.0)
+                v = m.select(v < last_cell + 1.0, v, last_cell + 1.0)
+            cell = m.truncate(m.select(v < last_cell, v, last_cell), base)
             t = v - m.to_float(cell, v)
             for (axis, o, j), s in spec.slots.items():
                 if axis == a:
@@ -222,7 +224,7 @@ def contract_taps(m: Any, spec: Any, grid: Any, g: Any, base: Any, z: Any, w: An
 
     start = m.widen(m.load(base, z)) + g * m.stride(grid, 0)
     sums = contract(0, start, list(dict.fromkeys(o[:-1] for o in spec.orders)))
-    return [sums[o[:-1]] * last[o[-1]] for o in spec.orders]
+    return [sums[o[:-1]] * last[o[-1]] for o in spec.orders]  # the same order twice costs nothing: LLVM merges it
 
 
 def gather_code(
@@ -233,8 +235,11 @@ def gather_code(
     parts = contract_taps(m, spec, grid, g, base, z, w, q)
     place = b * m.stride(out, 0) + i * m.stride(out, 2)
     if not spec.dot:
-        for k, part in enumerate(parts):
-            m.store(out, place + m.stride(out, 1) * k, m.sum_lanes(part, spec.channels))
+        sums_of: dict[Any, Any] = {}
+        for k, o in enumerate(spec.orders):
+            if o not in sums_of:
+                sums_of[o] = m.sum_lanes(parts[k], spec.channels)
+            m.store(out, place + m.stride(out, 1) * k, sums_of[o])
         return
     source = b * m.stride(values, 0) + i * m.stride(values, 2)
     sums: dict[int, Any] = {}
@@ -293,19 +298,28 @@ def fill(m: Any, spec: Any, out: Any, b: Any, i: Any, frame: Any, kind: Any) -> 
 def edge_block(
     m: Any, spec: Any, grid: Any, g: Any, block: Any, base: Any, q: Any, index: Any, weight: Any, visit: Any
 ) -> None:
-    """Call visit(place in the block, place in the grid, weight) for all samples of a stencil that crosses the ends."""
+    """Call visit(place in the block, place in the grid, weight) for all samples of a stencil that crosses the ends.
+
+    The tables have a row per sample of the margins, and one, the last of an axis, for samples on the grid.
+    """
     length, terms = m.shape(index, 1), m.shape(index, 2)
 
     def nest(a: int, place: Any, source: Any, product: Any) -> None:
         if a == spec.ndim:
             return visit(place, source, product)
-        start = m.widen(m.load(base, q + (2 + a) * BLOCK)) + -spec.firsts[a]
+        start, n, before = m.widen(m.load(base, q + (2 + a) * BLOCK)), m.shape(grid, a + 1), -spec.firsts[a]
 
         def tap(j: Any, _: Any) -> None:
+            k = start + j  # the sample's index on the grid
+            beyond = (k < 0) | (k > n - 1)
+            margin = m.select(k < 0, k + before, k - n + before)
+            line = m.select(beyond, margin, length - 1) + length * a
+
             def term(t: Any, _: Any) -> None:
-                row = ((start + j) + length * a) * terms + t
+                row = line * terms + t
                 own = m.load(weight, row)
-                inner = source + m.load(index, row) * m.stride(grid, a + 1)
+                sample = m.load(index, row) + m.select(beyond, k * 0, k)
+                inner = source + sample * m.stride(grid, a + 1)
                 nest(a + 1, place + j * m.stride(block, a + 1), inner, own if product is None else product * own)
 
             m.loop(0, terms, term)
@@ -324,7 +338,7 @@ def gather_edge(
     """gather for a stencil that crosses the ends of a grid read directly: its samples are collected first."""
     if not spec.direct:
         return
-    cval = m.load(frame, spec.ndim * FRAME + 1)
+    cval = m.load(frame, spec.ndim * FRAME + 4)
     m.loop(0, int(np.prod(spec.widths)), lambda j, _: m.store(block, j, cval))
 
     def collect(place: Any, source: Any, own: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -97,6 +98,10 @@ def _function(face: Torch, op: Op) -> type[torch.autograd.Function]:
             return _batched(face, op, in_dims, args), 0
 
     Bound.__name__ = f"gridfield_{op.name}"
+    # torch asks for the signature in every call; finding it anew takes 10 us, a fifth of a small one
+    names = [*(f"a{i}" for i in range(op.arrays)), "text"]
+    parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
+    Bound.forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return Bound
 
 

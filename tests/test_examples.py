@@ -1,0 +1,55 @@
+"""Every example runs from top to bottom, and leaves the picture it says."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+SMALLEST_PICTURE = 20_000  # bytes: an empty figure is smaller
+
+# What an example has to reach: a pattern whose group is the number it prints, and the limit (inclusive).
+REACHES = {
+    "register_photograph": [
+        (r"error: +median ([\d.]+) px", 0.1),
+        (r"95th percentile ([\d.]+) px", 0.25),
+    ],
+    "sine_1d": [
+        (r"natural ends: +max error ([\d.]+)", 0.01),
+        (r"periodic: +max error ([\d.]+)", 0.005),
+    ],
+    "surface_2d": [(r"rms error of the fit: ([\d.]+) m", 1.5)],  # of samples with a noise of 5 m
+}
+
+
+def test_there_are_examples():
+    assert {script.stem for script in EXAMPLES} == set(REACHES)
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def test_example_runs(script, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error:::__main__", str(script)],  # warnings that the script causes are errors
+        cwd=tmp_path,
+        # one OpenMP thread: other tests may be running on the other cores
+        env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+    picture = Path(re.search(r"^picture: +(.+)$", done.stdout, re.M)[1])
+    assert picture.is_absolute() and picture.parent == tmp_path.resolve()
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert picture.stat().st_size > SMALLEST_PICTURE
+
+    for pattern, limit in REACHES[script.stem]:
+        found = re.search(pattern, done.stdout)
+        assert found, f"no {pattern!r} in:\n{done.stdout}"
+        assert float(found[1]) <= limit, done.stdout
