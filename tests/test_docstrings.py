@@ -41,7 +41,8 @@ def own_methods(cls):
             plain = getattr(raw, "__func__", raw)  # under classmethod and staticmethod
             plain = getattr(plain, "func", plain)  # under functools.cached_property
             is_ours = isinstance(plain, property) or inspect.isfunction(plain)
-            if not name.startswith("_") and is_ours:
+            hook = name == "extra_repr"  # torch.nn.Module calls it, nobody else
+            if not name.startswith("_") and not hook and is_ours:
                 found.setdefault(name, plain)
     return found.items()
 

@@ -110,7 +110,24 @@ class Kernel:
         return (self.width - 1) // 2
 
     def table(self, order: int = 0) -> Table:
-        """Coefficients of the derivative of given order, as nested tuples."""
+        """Coefficients of the kernel's derivative of some order.
+
+        Parameters
+        ----------
+        order : int, default 0
+            How often to differentiate.
+
+        Returns
+        -------
+        tuple of tuple of float
+            As `coefficients`, hashable.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> gf.bspline(1).table(1)
+        ((-1.0,), (1.0,))
+        """
         rows = self._table
         for _ in range(order):
             rows = tuple(tuple(p * c for p, c in enumerate(row))[1:] or (0.0,) for row in rows)
@@ -233,6 +250,11 @@ class Kernel:
     def poles(self) -> tuple[float, ...]:
         """Poles inside the unit circle of the filter that makes the kernel interpolate; () if it does already.
 
+        Returns
+        -------
+        tuple of float
+            Half of the zeros of the z-transform of the kernel's samples.
+
         Raises
         ------
         ValueError
@@ -242,6 +264,12 @@ class Kernel:
         ----------
         M. Unser, A. Aldroubi, M. Eden, "B-spline signal processing: part II", IEEE Trans. Signal
         Process. 41 (1993), 834-848, section II.
+
+        Examples
+        --------
+        >>> import gridfield as gf
+        >>> round(gf.bspline(3).poles[0], 6)  # sqrt(3) - 2
+        -0.267949
         """
         if self.interpolating:
             return ()

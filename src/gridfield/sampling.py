@@ -136,7 +136,7 @@ def sample(
     >>> import gridfield as gf, numpy as np
     >>> squares = np.arange(6.0) ** 2
     >>> gf.sample(squares, np.array([[2.0], [2.5]]), boundary="natural", kernel="cubic").round(2)
-    array([4.  , 6.21])
+    array([4.  , 6.26])
     >>> slope = gf.sample(squares, np.array([[2.5]]), kernel="linear", derivative=(1,))
     >>> slope
     array([5.])
@@ -314,8 +314,8 @@ def prefilter(
     >>> import gridfield as gf, numpy as np
     >>> data = np.array([0.0, 1.0, 0.0, 2.0])
     >>> c = gf.prefilter(data)
-    >>> gf.sample(c, np.arange(4.0)[:, None], prefilter=False).round(12)
-    array([0., 1., 0., 2.])
+    >>> np.allclose(gf.sample(c, np.arange(4.0)[:, None], prefilter=False), data)
+    True
     >>> c, grid = gf.prefilter(data, boundary="nearest")
     >>> c.shape, grid.bounds
     ((28,), ((-12.0, 15.0),))
