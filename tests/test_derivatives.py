@@ -52,16 +52,16 @@ def test_derivatives_are_per_physical_unit(rng):
 
 def test_derivatives_of_a_polynomial_are_exact():
     """A spline of degree n holds every polynomial of degree n, and so all its derivatives."""
-    n, grid = 5, gf.Grid((40, 41), [(-2, 2), (-1, 3)])
+    n, grid = 5, gf.Grid((101, 102), [(-2, 2), (-1, 3)])
     x, y = np.moveaxis(grid.coords(), -1, 0)
     p = np.random.default_rng(1).normal(size=(n + 1, n + 1))
     inner = np.random.default_rng(2).uniform([-0.4, 0.6], [0.4, 1.4], (20, 2))  # far from the ends
     data = np.polynomial.polynomial.polyval2d(x, y, p)
-    for order in ((0, 0), (1, 0), (0, 2), (2, 3)):
+    for order in ((0, 0), (1, 0), (0, 2), (2, 1)):
         q = np.polynomial.polynomial.polyder(np.polynomial.polynomial.polyder(p, order[0], axis=0), order[1], axis=1)
         expected = np.polynomial.polynomial.polyval2d(*inner.T, q)
         got = gf.sample(data, inner, grid=grid, kernel="quintic", derivative=order)
-        assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+        assert_allclose(got, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
 
 
 def test_third_derivatives_by_differences(rng):

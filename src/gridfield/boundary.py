@@ -76,7 +76,8 @@ def reach(boundary: str, n: int, width: int) -> tuple[float, float]:
 
 def as_boundaries(boundary: str | Sequence[str], ndim: int, periodic: Sequence[bool], where: str) -> tuple[str, ...]:
     """One boundary per axis from one word or one per axis; a periodic axis of the grid always wraps."""
-    words = (boundary,) * ndim if isinstance(boundary, str) else tuple(boundary)
+    one = isinstance(boundary, str) or not isinstance(boundary, Sequence)
+    words = (boundary,) * ndim if one else tuple(boundary)
     if len(words) != ndim:
         raise ValueError(f"{where}: boundary names {len(words)} axes but the grid has {ndim}")
     for word in words:

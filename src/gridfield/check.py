@@ -127,6 +127,7 @@ def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ..
     """One multi-index, or a list of them -> (multi-indices, whether it was a list)."""
     if derivative is None:
         return ((0,) * ndim,), False
+    derivative = derivative.tolist() if hasattr(derivative, "tolist") else derivative
     try:
         several = not all(_is_int(o) for o in derivative)
         alphas = tuple(tuple(operator.index(o) for o in a) for a in (derivative if several else (derivative,)))

@@ -362,7 +362,7 @@ def as_kernel(kernel: str | int | Kernel, where: str) -> Kernel:
 
 def as_kernels(kernel: str | int | Kernel | Sequence[str | int | Kernel], ndim: int, where: str) -> tuple[Kernel, ...]:
     """One kernel per axis from one for all, or from a sequence."""
-    if isinstance(kernel, (str, int, np.integer, Kernel)):
+    if isinstance(kernel, (str, Kernel)) or not isinstance(kernel, Sequence):
         return (as_kernel(kernel, where),) * ndim
     kernels = tuple(as_kernel(k, where) for k in kernel)
     if len(kernels) != ndim:

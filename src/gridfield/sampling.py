@@ -37,7 +37,7 @@ def _texts(
     return _cached_texts(grid, kernel, boundary, orders, cval, prefilter, where)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096, typed=True)
 def _cached_texts(
     grid: Grid | tuple[int, ...], kernel: Any, boundary: Any, orders: Any, cval: float, prefilter: bool, where: str
 ) -> Texts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -101,7 +102,6 @@ class SplineField(torch.nn.Module):
         if not dtype.is_floating_point:
             raise TypeError(f"{where}: dtype must be a floating-point type, got {dtype}")
         self.coefficients = torch.nn.Parameter(torch.zeros(channels, *self.grid.shape, dtype=dtype, device=device))
-        self._bases: dict[Any, list[torch.Tensor]] = {}
         self._texts: dict[Any, Texts] = {}
         ndim = self.grid.ndim
         self._value = ((0,) * ndim,)
@@ -126,9 +126,6 @@ class SplineField(torch.nn.Module):
         """What `print` shows."""
         kernel, boundary = (", ".join(dict.fromkeys(w)) for w in ([k.name for k in self.kernel], self.boundary))
         return f"{self.grid}, channels={self.channels}, kernel={kernel}, boundary={boundary}"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bases": {}}
 
     def _sample(self, points: torch.Tensor, orders: tuple[tuple[int, ...], ...], several: bool) -> torch.Tensor:
         """sample() without what is known already: half of the time of a small call."""
@@ -219,12 +216,20 @@ class SplineField(torch.nn.Module):
         >>> SplineField((4, 5), channels=2).on_grid((64, 64)).shape
         torch.Size([2, 64, 64])
         """
-        target = shape if isinstance(shape, Grid) else self.grid_of(shape)
-        check.grid(target, self.ndim, "gf.torch.SplineField.on_grid")
         values = self.coefficients
-        for matrix in reversed(self._basis(target)):  # the last axis first would make the largest product last
-            values = torch.einsum("...i,ji->...j", values, matrix).movedim(-1, 1)
+        target = shape if isinstance(shape, Grid) else self._per_axis(shape)
+        if isinstance(target, Grid):
+            check.grid(target, self.ndim, "gf.torch.SplineField.on_grid")
+        for a in reversed(range(self.ndim)):  # the last axis first makes the largest product a plain matrix product
+            matrix = _matrix(self.grid, target, a, self.kernel[a], self.boundary[a], FACE.dtype(values))
+            values = torch.einsum("...i,ji->...j", values, matrix.to(values.device)).movedim(-1, 1)
         return values
+
+    def _per_axis(self, shape: int | Sequence[int]) -> tuple[int, ...]:
+        shape = (shape,) * self.ndim if isinstance(shape, int) else tuple(shape)
+        if len(shape) != self.ndim:
+            raise ValueError(f"gf.torch.SplineField: shape has {len(shape)} axes {shape} but the field has {self.ndim}")
+        return shape
 
     def grid_of(self, shape: int | Sequence[int]) -> Grid:
         """The grid of that shape with the bounds of this field.
@@ -245,35 +250,37 @@ class SplineField(torch.nn.Module):
         >>> SplineField(4, bounds=(0, 6)).grid_of(7).spacing
         (1.0,)
         """
-        g = self.grid
-        shape = (shape,) * g.ndim if isinstance(shape, int) else tuple(shape)
-        if len(shape) != g.ndim:
-            raise ValueError(f"gf.torch.SplineField: shape has {len(shape)} axes {shape} but the field has {g.ndim}")
-        bounds = [
-            (lo, lo + spacing * (n if periodic else max(n - 1, 1)))
-            for (lo, _), spacing, n, periodic in zip(g.bounds, g.spacing, g.shape, g.periodic, strict=True)
-        ]
-        return Grid(shape, bounds, periodic=g.periodic)
+        return _same_bounds(self.grid, self._per_axis(shape))
 
-    def _basis(self, target: Grid) -> list[torch.Tensor]:
-        """Per axis the matrix (samples, control points) of the kernel, made by sampling the identity."""
-        like = self.coefficients
-        key = target, like.dtype, like.device
-        if key not in self._bases:
-            exact = torch.float64 if like.dtype == torch.float64 else torch.float32
-            while len(self._bases) >= 8:
-                del self._bases[next(iter(self._bases))]
-            self._bases[key] = [
-                sample(
-                    torch.eye(n, dtype=torch.float64),
-                    torch.from_numpy(target.axes()[a])[:, None],
-                    grid=self.grid.take([a]),
-                    kernel=self.kernel[a],
-                    boundary=self.boundary[a],
-                    prefilter=False,
-                )
-                .to(exact)
-                .to(like.device, like.dtype)
-                for a, n in enumerate(self.grid.shape)
-            ]
-        return self._bases[key]
+
+def _same_bounds(g: Grid, shape: tuple[int, ...]) -> Grid:
+    """Another shape between the same bounds."""
+    bounds = [
+        (lo, lo + spacing * (n if periodic else max(n - 1, 1)))
+        for (lo, _), spacing, n, periodic in zip(g.bounds, g.spacing, g.shape, g.periodic, strict=True)
+    ]
+    return Grid(shape, bounds, periodic=g.periodic)
+
+
+@torch.compiler.assume_constant_result
+def _matrix(
+    source: Grid, target: Grid | tuple[int, ...], axis: int, kernel: Kernel, boundary: str, dtype: str
+) -> torch.Tensor:
+    """The matrix (samples, control points) of a kernel along one axis. A shape: a grid between the source's bounds."""
+    return _cached_matrix(source, target, axis, kernel, boundary, dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_matrix(
+    source: Grid, target: Grid | tuple[int, ...], axis: int, kernel: Kernel, boundary: str, dtype: str
+) -> torch.Tensor:
+    target = target if isinstance(target, Grid) else _same_bounds(source, target)
+    matrix = sample(  # the kernel at the points is what sampling the identity gives
+        torch.eye(source.shape[axis], dtype=torch.float64),
+        torch.from_numpy(target.axes()[axis])[:, None],
+        grid=source.take([axis]),
+        kernel=kernel,
+        boundary=boundary,
+        prefilter=False,
+    )
+    return FACE.astype(matrix, dtype)

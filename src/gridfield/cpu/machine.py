@@ -155,6 +155,13 @@ class Emit:
         f = cgutils.get_or_insert_function(b.module, f, "llvm.masked.load." + suffix)
         return _shuffle(b, b.call(f, [p, align, mask, ir.Constant(t, [0.0] * full)]), list(range(lanes)))
 
+    def prefetch(self, a: Any, i: Any) -> None:
+        """Ask for the cache line of an element, which may lie beyond the array, to be brought near."""
+        p = self._pointer(a, i, 0)
+        f = ir.FunctionType(ir.VoidType(), [p.type, I32, I32, I32])
+        f = cgutils.get_or_insert_function(self.b.module, f, "llvm.prefetch.p0")
+        self.b.call(f, [p, I32(0), I32(2), I32(1)])  # to be read, into the second level, data
+
     def stride(self, a: Any, axis: int) -> Value:
         """Stride of an axis in elements."""
         step = cgutils.unpack_tuple(self.b, a.strides)[axis]
@@ -276,6 +283,7 @@ class Plain:
     def const(a: Any, xs: list[float]) -> Any:
         return np.array(xs, a.dtype)
 
+    prefetch = staticmethod(lambda a, i: None)
     narrow = staticmethod(lambda x, a: int(x))
     widen = staticmethod(int)
     truncate = staticmethod(lambda x, a: int(x))

@@ -39,7 +39,10 @@ class NumPy(Face):
     @staticmethod
     def array(x: Any, dtype: str | None = None) -> Any:
         """From anything array-like."""
-        return np.asarray(x, dtype)
+        if isinstance(x, np.ma.MaskedArray):
+            raise TypeError("gridfield does not take masked arrays, whose mask would be lost: use x.filled(np.nan)")
+        x = np.asarray(x, dtype)
+        return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 
     @staticmethod
     def as_real(x: Any) -> Any:

@@ -27,7 +27,7 @@ def _run(op: Op, *args: Any) -> torch.Tensor:
     """The kernel on CPU tensors, without copies; the reference elsewhere."""
     *tensors, text = args
     if all(t.device.type == "cpu" for t in tensors):
-        return torch.from_numpy(op.run(*(t.detach().numpy() for t in tensors), text))
+        return torch.from_numpy(op.run(*(t.detach().resolve_neg().numpy() for t in tensors), text))
     _warn_once(op.name, tensors[0].device.type)
     with torch.no_grad():
         return op.reference(*tensors, decode(text))
