@@ -70,7 +70,7 @@ BAD = {  # what: (call, error, message)
     "values without an axis of derivatives": (
         splat(derivative=[(0, 0), (1, 0)]),
         ValueError,
-        r"gf\.splat: values has shape \(10,\) but must begin with the number of derivatives and the shape of points \(2, 10\)",
+        r"gf\.splat: values has shape \(10,\) but must begin with the number of derivatives and .* points \(2, 10\)",
     ),
     "a scalar to prefilter": (
         lambda: gf.prefilter(1.0),
@@ -291,31 +291,27 @@ BAD = {  # what: (call, error, message)
     "the wrong grid to evaluate on": (
         lambda: SplineField((4, 5)).on_grid(GRID.take(0)),
         ValueError,
-        r"gf\.torch\.SplineField\.on_grid: .* 1 .* 2 axes",
+        r"gf\.torch\.SplineField\.on_grid: (grid|shape) .* 1 .* 2",
     ),
     "one length for two axes": (
         lambda: SplineField((4, 5)).on_grid(7),
         ValueError,
-        r"gf\.torch\.SplineField\.on_grid: .*shape",
+        r"gf\.torch\.SplineField\.on_grid: shape .* 2",
     ),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_errors_say_what_is_wrong(what):
-    call, error, message = BAD[what]
+    call, error, pattern = BAD[what]
     with pytest.raises(error) as caught:
         call()
     assert type(caught.value) in (ValueError, TypeError)
-    assert re.search(message, str(caught.value)), str(caught.value)
-
-
-@pytest.mark.parametrize("what", [what for what, (_, _, m) in BAD.items() if re.match(r"gf\\.(sample|splat): ", m)])
-def test_the_message_begins_with_the_operation_and_is_one_sentence(what):
-    with pytest.raises((ValueError, TypeError)) as caught:
-        BAD[what][0]()
     message = str(caught.value)
-    assert re.match(r"gf\.\w+: (values|points|grid|kernel|boundary|derivative|cval)\b", message)
+    assert re.match(pattern, message), message
+    # the operation, then the argument, in one sentence
+    arguments = "values|points|grid|kernel|boundary|derivative|cval|margins|channels|bounds|dtype|shape"
+    assert re.match(rf"gf\.[\w.]+: ({arguments})\b", message)
     assert "\n" not in message and len(message) < 400
 
 

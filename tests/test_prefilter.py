@@ -120,7 +120,7 @@ def test_the_spline_passes_through_the_data(rng, kernel, boundary, n, dtype):
 @bounded
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(
-    "shape", [(1, 2000), (3, 900), (1, 1200, 3), (40, 300, 4), (1, 700, 70), (2, 300, 300), (1, 700, 2, 40)]
+    "shape", [(1, 700), (3, 500), (1, 500, 3), (40, 300, 4), (1, 400, 70), (2, 200, 300), (1, 400, 2, 40)]
 )
 def test_windows_of_every_kind_equal_dense_solves(rng, monkeypatch, boundary, transposed, shape):
     monkeypatch.setattr(recurrence, "BLOCK", 2**12)

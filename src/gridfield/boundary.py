@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,8 +76,7 @@ def reach(boundary: str, n: int, width: int) -> tuple[float, float]:
 
 def as_boundaries(boundary: str | Sequence[str], ndim: int, periodic: Sequence[bool], where: str) -> tuple[str, ...]:
     """One boundary per axis from one word or one per axis; a periodic axis of the grid always wraps."""
-    one = isinstance(boundary, str) or not isinstance(boundary, Sequence)
-    words = (boundary,) * ndim if one else tuple(boundary)
+    words: tuple[Any, ...] = tuple(boundary) if isinstance(boundary, (list, tuple)) else (boundary,) * ndim
     if len(words) != ndim:
         raise ValueError(f"{where}: boundary names {len(words)} axes but the grid has {ndim}")
     for word in words:

@@ -7,14 +7,16 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from . import check
 from .boundary import as_boundaries
+from .faces.numpy import FACE as NUMPY
 from .faces.torch import FACE
 from .grid import Grid
 from .kernel import Kernel, as_kernels
-from .sampling import BoundaryLike, KernelLike, Texts, evaluate, sample
+from .sampling import BoundaryLike, KernelLike, Texts, evaluate
 from .scheme import Scheme, intern
 
 __all__ = ["SplineField"]
@@ -220,10 +222,14 @@ class SplineField(torch.nn.Module):
         target = shape if isinstance(shape, Grid) else self._per_axis(shape)
         if isinstance(target, Grid):
             check.grid(target, self.ndim, "gf.torch.SplineField.on_grid")
-        for a in reversed(range(self.ndim)):  # the last axis first makes the largest product a plain matrix product
-            matrix = _matrix(self.grid, target, a, self.kernel[a], self.boundary[a], FACE.dtype(values))
-            values = torch.einsum("...i,ji->...j", values, matrix.to(values.device)).movedim(-1, 1)
-        return values
+        done, last = self.channels, self.ndim - 1
+        for a, n in enumerate(self.grid.shape):
+            matrix = _matrix(self.grid, target, a, self.kernel[a], self.boundary[a])
+            matrix = matrix.to(values.device, values.dtype)
+            # nearly all the work is in the last axis: one plain matrix product, which writes the result in order
+            values = values.reshape(done, n) @ matrix.mT if a == last else matrix @ values.reshape(done, n, -1)
+            done *= len(matrix)
+        return values.reshape(self.channels, *(target.shape if isinstance(target, Grid) else target))
 
     def _per_axis(self, shape: int | Sequence[int]) -> tuple[int, ...]:
         shape = (shape,) * self.ndim if isinstance(shape, int) else tuple(shape)
@@ -262,25 +268,34 @@ def _same_bounds(g: Grid, shape: tuple[int, ...]) -> Grid:
     return Grid(shape, bounds, periodic=g.periodic)
 
 
-@torch.compiler.assume_constant_result
-def _matrix(
-    source: Grid, target: Grid | tuple[int, ...], axis: int, kernel: Kernel, boundary: str, dtype: str
-) -> torch.Tensor:
-    """The matrix (samples, control points) of a kernel along one axis. A shape: a grid between the source's bounds."""
-    return _cached_matrix(source, target, axis, kernel, boundary, dtype)
+def _matrix(source: Grid, target: Grid | tuple[int, ...], axis: int, kernel: Kernel, boundary: str) -> torch.Tensor:
+    """The matrix (samples, control points) of a kernel along one axis, in float64: what sampling the identity gives.
+
+    A shape as target means a grid between the source's bounds.
+    """
+    if not torch.compiler.is_compiling():
+        return torch.from_numpy(_cached_matrix(source, target, axis, kernel, boundary))
+    text, n, start, spacing = _matrix_text(source, target, axis, kernel, boundary)
+    points = start + spacing * torch.arange(n, dtype=torch.float64)
+    identity = torch.eye(source.shape[axis], dtype=torch.float64)
+    return FACE.sample(identity[None], points[None, :, None], text)[0, 0]
 
 
 @functools.lru_cache(maxsize=64)
 def _cached_matrix(
-    source: Grid, target: Grid | tuple[int, ...], axis: int, kernel: Kernel, boundary: str, dtype: str
-) -> torch.Tensor:
+    source: Grid, target: Grid | tuple[int, ...], axis: int, kernel: Kernel, boundary: str
+) -> np.ndarray[Any, Any]:
+    """In NumPy, because a tensor would belong to the mode (inference, torch.func) that it was first made in."""
+    text, n, start, spacing = _matrix_text(source, target, axis, kernel, boundary)
+    points = start + spacing * np.arange(n)
+    return NUMPY.sample(np.eye(source.shape[axis])[None], points[None, :, None], text)[0, 0]
+
+
+@torch.compiler.assume_constant_result
+def _matrix_text(
+    source: Grid, target: Grid | tuple[int, ...], axis: int, kernel: Kernel, boundary: str
+) -> tuple[str, int, float, float]:
+    """The scheme of one axis, and where its samples are."""
     target = target if isinstance(target, Grid) else _same_bounds(source, target)
-    matrix = sample(  # the kernel at the points is what sampling the identity gives
-        torch.eye(source.shape[axis], dtype=torch.float64),
-        torch.from_numpy(target.axes()[axis])[:, None],
-        grid=source.take([axis]),
-        kernel=kernel,
-        boundary=boundary,
-        prefilter=False,
-    )
-    return FACE.astype(matrix, dtype)
+    text = intern(Scheme(source.take([axis]), (kernel,), (boundary,), ((0,),)))
+    return text, target.shape[axis], target.origin[axis], target.spacing[axis]
