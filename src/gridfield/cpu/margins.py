@@ -11,12 +11,13 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
 from .cache import array, compiled
 
 
 # dims rows: n, padded n, samples before
+@njit(nogil=True, error_model="numpy")
 def _rows_in(src, dst, dims, channels, start, stop):  # type: ignore[no-untyped-def]
     """Copy lines start ... stop of src (batch, channels, *shape) into the middle of dst (batch, *padded, channels)."""
     nd = dims.shape[1]
@@ -41,6 +42,7 @@ def _rows_in(src, dst, dims, channels, start, stop):  # type: ignore[no-untyped-
                     dst[place + k * channels + c] = src[source + k]
 
 
+@njit(nogil=True, error_model="numpy")
 def _rows_out(src, dst, dims, channels, start, stop):  # type: ignore[no-untyped-def]
     """The way back: the middle of src (batch, *padded, channels) to lines of dst (batch, channels, *shape)."""
     nd = dims.shape[1]
@@ -65,6 +67,7 @@ def _rows_out(src, dst, dims, channels, start, stop):  # type: ignore[no-untyped
                     dst[target + k] = src[place + k * channels + c]
 
 
+@njit(nogil=True, error_model="numpy")
 def _margins_in(dst, dims, batch, channels, index, weight, rest, cval):  # type: ignore[no-untyped-def]
     """Fill the margins of dst from its middle."""
     nd = dims.shape[1]
@@ -89,6 +92,7 @@ def _margins_in(dst, dims, batch, channels, index, weight, rest, cval):  # type:
         outer *= size
 
 
+@njit(nogil=True, error_model="numpy")
 def _margins_out(dst, dims, batch, channels, index, weight):  # type: ignore[no-untyped-def]
     """The transpose: add the margins of dst to the samples they were made of, last axis first."""
     nd = dims.shape[1]
@@ -111,16 +115,26 @@ def _margins_out(dst, dims, batch, channels, index, weight):  # type: ignore[no-
         inner *= size
 
 
+def _pad(src, dst, dims, batch, channels, start, stop, margins, index, weight, rest, cval):  # type: ignore[no-untyped-def]
+    """Copy lines start ... stop into the middle; then, if asked, fill the margins."""
+    _rows_in(src, dst, dims, channels, start, stop)
+    if margins:
+        _margins_in(dst, dims, batch, channels, index, weight, rest, cval)
+
+
+def _fold(src, dst, dims, batch, channels, start, stop, margins, index, weight):  # type: ignore[no-untyped-def]
+    """If asked, fold the margins; then copy the middle out to lines start ... stop."""
+    if margins:
+        _margins_out(src, dims, batch, channels, index, weight)
+    _rows_out(src, dst, dims, channels, start, stop)
+
+
 @functools.cache
 def entry(kind: str, dtype: str) -> Any:
-    """The compiled function: "rows_in", "rows_out", "margins_in" or "margins_out"."""
-    flat, dims, i64 = array(dtype, 1, "C"), array(np.int64, 2, "C"), types.int64
-    index, weight, rest = array(np.int64, 3, "C"), array(dtype, 3, "C"), array(dtype, 2, "C")
-    rows = (flat, flat, dims, i64, i64, i64)
-    f, signature = {
-        "rows_in": (_rows_in, rows),
-        "rows_out": (_rows_out, rows),
-        "margins_in": (_margins_in, (flat, dims, i64, i64, index, weight, rest, types.float64)),
-        "margins_out": (_margins_out, (flat, dims, i64, i64, index, weight)),
-    }[kind]
-    return compiled(f, dtype, signature)
+    """The compiled function: "pad" or "fold"."""
+    flat, i64 = array(dtype, 1, "C"), types.int64
+    shared = (flat, flat, array(np.int64, 2, "C"), i64, i64, i64, i64, types.boolean)
+    tables = (array(np.int64, 3, "C"), array(dtype, 3, "C"))
+    if kind == "pad":
+        return compiled(_pad, dtype, (*shared, *tables, array(dtype, 2, "C"), types.float64))
+    return compiled(_fold, dtype, (*shared, *tables))

@@ -21,6 +21,7 @@ WIDE = 2**31  # elements of a grid from which on offsets need 64 bits
 SLACK = 64  # elements that vector loads may read past the last row: lanes are rounded up to a power of two
 LANES = 32  # (tap, channel) lanes handled at once: more channels go in groups
 COPY_NS, EDGE_NS = 0.8, 1.5  # measured: padding one sample; one tap of a stencil that crosses the ends
+SMALL = 2e5  # ns of work that stay on one thread
 SERIAL = 2**14  # points that are not worth a second copy of the grid
 
 
@@ -46,7 +47,7 @@ class Ends:
             self.index[a, :k, :t], self.weight[a, :k, :t], self.rest[a, :k] = e
         self.plain = self.padded == shape
         self.lines, self.length = prod(shape[:-1]), prod(self.padded)
-        self.margins_in = margins.entry("margins_in", dtype)
+        self.pad_kernel, self.fold_kernel = margins.entry("pad", dtype), margins.entry("fold", dtype)
 
     def buffer(self, batch: int, channels: int, *, zero: bool = False) -> tuple[Array, Array]:
         """An empty or zeroed padded grid (batch, *padded, channels) with slack, and its flat memory."""
@@ -58,28 +59,29 @@ class Ends:
         """(batch, channels, *shape) -> (batch, *padded, channels), with slack behind it."""
         batch, channels = values.shape[:2]
         grid, flat = self.buffer(batch, channels)
-        self._rows("rows_in", values.reshape(-1), flat, batch, channels)
-        if not self.plain:
-            self.margins_in(flat, self.dims, batch, channels, self.index, self.weight, self.rest, cval)
+        src, lines, beyond = values.reshape(-1), batch * self.lines, (self.index, self.weight, self.rest, cval)
+        work = COPY_NS * values.size
+        if work < SMALL:
+            self.pad_kernel(src, flat, self.dims, batch, channels, 0, lines, not self.plain, *beyond)
+        else:
+            part = functools.partial(self.pad_kernel, src, flat, self.dims, batch, channels)
+            threads.over(lambda i, j: part(i, j, False, *beyond), lines, work, align=1)
+            part(0, 0, not self.plain, *beyond)
         return grid
 
     def fold(self, grid: Array, flat: Array) -> Array:
         """The transpose of pad; spoils grid."""
         batch, channels = grid.shape[0], grid.shape[-1]
-        if not self.plain:
-            margins.entry("margins_out", self.dtype)(flat, self.dims, batch, channels, self.index, self.weight)
         out = np.empty((batch, channels, *self.shape), self.dtype)
-        self._rows("rows_out", flat, out.reshape(-1), batch, channels)
+        dst, lines, beyond = out.reshape(-1), batch * self.lines, (self.index, self.weight)
+        work = COPY_NS * out.size
+        if work < SMALL:
+            self.fold_kernel(flat, dst, self.dims, batch, channels, 0, lines, not self.plain, *beyond)
+        else:
+            part = functools.partial(self.fold_kernel, flat, dst, self.dims, batch, channels)
+            part(0, 0, not self.plain, *beyond)
+            threads.over(lambda i, j: part(i, j, False, *beyond), lines, work, align=1)
         return out
-
-    def _rows(self, kind: str, src: Array, dst: Array, batch: int, channels: int) -> None:
-        kernel, lines = margins.entry(kind, self.dtype), batch * self.lines
-        threads.over(
-            functools.partial(kernel, src, dst, self.dims, channels),
-            lines,
-            COPY_NS * lines * self.shape[-1] * channels,
-            align=1,
-        )
 
 
 @functools.cache

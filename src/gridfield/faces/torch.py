@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -70,52 +69,55 @@ def _batched(face: Torch, op: Op, in_dims: tuple[Any, ...], args: tuple[Any, ...
     return batched(face, op, front, of, text)
 
 
-def _function(face: Torch, op: Op) -> type[torch.autograd.Function]:
-    """The op with the derivatives and batching of ops.py, for eager torch and torch.func."""
+def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type[torch.autograd.Function]]:
+    """The op with the derivatives and batching of ops.py: for plain autograd, and for torch.func.
 
-    class Bound(torch.autograd.Function):
-        @staticmethod
-        def forward(*args: Any) -> Any:
-            return _run(op, *args)
+    torch.func needs `setup_context`, with which torch binds the signature anew in every call: that costs 10 us, a
+    third of a small call.
+    """
 
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-            ctx.save_for_backward(*inputs[:-1])
-            ctx.save_for_forward(*inputs[:-1])
-            ctx.text = inputs[-1]
+    def keep(ctx: Any, args: tuple[Any, ...]) -> None:
+        ctx.save_for_backward(*args[:-1])
+        ctx.save_for_forward(*args[:-1])
+        ctx.text = args[-1]
 
+    class Rules:
         @staticmethod
         def backward(ctx: Any, ct: torch.Tensor) -> Any:
             return *vjp(face, op, ctx.saved_tensors, ct, ctx.needs_input_grad[:-1], ctx.text), None
 
         @staticmethod
         def jvp(ctx: Any, *tangents: Any) -> Any:
-            terms = op.jvp(face, ctx.saved_tensors, tangents[:-1], ctx.text)
-            return functools.reduce(torch.add, terms)
+            return functools.reduce(torch.add, op.jvp(face, ctx.saved_tensors, tangents[:-1], ctx.text))
+
+    class Eager(Rules, torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *args: Any) -> Any:
+            keep(ctx, args)
+            return _run(op, *args)
+
+    class Transformed(Rules, torch.autograd.Function):
+        @staticmethod
+        def forward(*args: Any) -> Any:
+            return _run(op, *args)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            keep(ctx, inputs)
 
         @staticmethod
         def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
             return _batched(face, op, in_dims, args), 0
 
-    Bound.__name__ = f"gridfield_{op.name}"
-    # torch asks for the signature in every call; finding it anew takes 10 us, a fifth of a small one
-    names = [*(f"a{i}" for i in range(op.arrays)), "text"]
-    parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
-    Bound.forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return Bound
+    for cls in (Eager, Transformed):
+        cls.__name__ = f"gridfield_{op.name}"
+    return Eager, Transformed
 
 
 def _forward_levels() -> int:
     """How many forward-mode transforms of torch.func are being run."""
     stack = functorch.get_interpreter_stack() or []
     return sum(level.key() == functorch.TransformType.Jvp for level in stack)
-
-
-def _plain(tensors: tuple[Any, ...]) -> bool:
-    """Whether nothing follows this call: no autograd, forward mode or torch.func."""
-    if functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0:
-        return False
-    return not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
 
 
 class Torch(Face):
@@ -125,19 +127,23 @@ class Torch(Face):
 
     def bind(self, op: Op) -> Callable[..., Any]:
         """The op as a function of tensors and the static text."""
-        custom, function = _custom_op(self, op), _function(self, op)
+        custom, (eager, transformed) = _custom_op(self, op), _functions(self, op)
 
         def call(*args: Any) -> torch.Tensor:
             if torch.compiler.is_compiling():
                 return custom(*args)
-            if _plain(args[:-1]):
+            if functorch.peek_interpreter_stack() is None:
+                if torch.autograd.forward_ad._current_level >= 0:
+                    return eager.apply(*args)
+                if torch.is_grad_enabled() and any(t.requires_grad for t in args[:-1]):
+                    return eager.apply(*args)
                 return _run(op, *args)
             if _forward_levels() > 1:
                 raise NotImplementedError(
                     f"gf.{op.name}: forward-mode over forward-mode is silently zero in torch's custom functions; "
                     "use torch.func.hessian or jacfwd(jacrev(f)), reverse mode inside"
                 )
-            return function.apply(*args)
+            return transformed.apply(*args)
 
         return call
 
