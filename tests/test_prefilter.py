@@ -9,8 +9,9 @@ import pytest
 import scipy.ndimage
 
 from gridfield import reference
-from gridfield.cpu import recurrence, threads
-from gridfield.cpu.recurrence import prefilter
+from gridfield.cpu import prefilter as filters
+from gridfield.cpu import threads
+from gridfield.cpu.prefilter import prefilter
 from gridfield.kernel import Kernel, bspline, catmull_rom
 from gridfield.scheme import Filter
 
@@ -123,17 +124,17 @@ def test_the_spline_passes_through_the_data(rng, kernel, boundary, n, dtype):
     "shape", [(1, 700), (3, 500), (1, 500, 3), (40, 300, 4), (1, 400, 70), (2, 200, 300), (1, 400, 2, 40)]
 )
 def test_windows_of_every_kind_equal_dense_solves(rng, monkeypatch, boundary, transposed, shape):
-    monkeypatch.setattr(recurrence, "BLOCK", 2**12)
-    monkeypatch.setattr(recurrence, "TALL", 2**14)
-    recurrence.plan.cache_clear()
+    monkeypatch.setattr(filters, "BLOCK", 2**12)
+    monkeypatch.setattr(filters, "TALL", 2**14)
+    filters.plan.cache_clear()
     try:
         kernels, boundaries = (bspline(3),) * (len(shape) - 1), (boundary,) * (len(shape) - 1)
-        sweeps = recurrence.plan(shape, np.dtype(float), kernels, boundaries, transposed).sweeps
+        sweeps = filters.plan(shape, np.dtype(float), kernels, boundaries, transposed).sweeps
         assert any(sweep.windowed for sweep in sweeps)
         values = rng.standard_normal(shape)
         close(prefilter(values, kernels, boundaries, transposed), dense(values, kernels, boundaries, transposed), float)
     finally:
-        recurrence.plan.cache_clear()
+        filters.plan.cache_clear()
 
 
 def test_a_straight_line_keeps_its_coefficients_under_the_natural_boundary():
@@ -222,7 +223,7 @@ def test_same_bits_for_any_number_of_threads(rng, boundary, shape, dtype):
 
 def test_without_the_jit():
     code = (
-        "import numpy as np; from gridfield.cpu.recurrence import prefilter; from gridfield.kernel import bspline\n"
+        "import numpy as np; from gridfield.cpu.prefilter import prefilter; from gridfield.kernel import bspline\n"
         "x = np.random.default_rng(0).standard_normal((2, 9, 70)).astype('f4')\n"
         "y = prefilter(x, (bspline(3), bspline(5)), ('natural', 'wrap'), True)\n"
         "print(y.astype('f8').sum(), abs(y).astype('f8').sum())"

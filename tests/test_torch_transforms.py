@@ -1,4 +1,4 @@
-"""torch.func and torch.compile: every transform gives what the plain derivative gives; what torch cannot do is refused."""
+"""torch.func and torch.compile: each transform gives what the plain derivative gives; what torch cannot do is refused."""
 
 import numpy as np
 import pytest
@@ -333,7 +333,7 @@ def test_compiled_what_prefilter_leaves_as_it_is():
 
 
 def test_errors_while_compiling_are_still_errors():
-    with pytest.raises(Exception, match="gf.sample: kernel must be one of"):
+    with pytest.raises(Exception, match=r"gf\.sample: kernel must be one of"):
         compiled(lambda x: gf.sample(V, x, kernel="nonsense"))(X)
     with pytest.raises(Exception, match="points has 3 coordinates per point"):
         compiled(lambda x: gf.sample(V, x))(draw(4, 3))

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
-from .cpu import plan, recurrence
+from .cpu import plan, prefilter
 from .scheme import decode
 
 Shape = tuple[int, ...]
@@ -157,7 +157,7 @@ def _run_fold(values: np.ndarray, text: str) -> np.ndarray:
 
 def _run_prefilter(values: np.ndarray, text: str) -> np.ndarray:
     f = decode(text)
-    return recurrence.prefilter(values, f.kernels, f.boundaries, f.transposed)
+    return prefilter.prefilter(values, f.kernels, f.boundaries, f.transposed)
 
 
 def _pad_shape(shape: Shape, text: str) -> Shape:
