@@ -10,7 +10,7 @@ from torch.autograd import gradcheck, gradgradcheck
 import gridfield as gf
 from gridfield.torch import SplineField
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own use
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
 
 
 def steps(case):

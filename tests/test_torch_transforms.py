@@ -1,4 +1,4 @@
-"""torch.func and torch.compile: each transform gives what the plain derivative gives; what torch cannot do is refused."""
+"""torch.func and torch.compile: transforms give what plain derivatives give; what torch cannot do is refused."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp,
 import gridfield as gf
 from gridfield.torch import SplineField
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own use
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
 
 GRID = gf.Grid.pixels((5, 6))
 
@@ -330,6 +330,27 @@ def test_compiled_what_prefilter_leaves_as_it_is():
         for v in (one, V, draw(1, 1)):
             close(compiled(f)(v), f(v))
             torch.compiler.reset()
+
+
+def test_exported_programs():
+    field = SplineField((5, 6), 2, dtype=torch.float64)
+    with torch.no_grad():
+        field.coefficients.copy_(draw(2, 5, 6))
+    program = torch.export.export(field, (X / 4,))
+    close(program.module()(X / 5), field(X / 5))
+
+
+def test_tensors_without_memory():
+    """Under FakeTensorMode, as every tracer of torch has it, an op is its shape and type; nothing is computed."""
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode() as mode:
+        v, x = mode.from_tensor(V).requires_grad_(), mode.from_tensor(X).requires_grad_()
+        y = gf.sample(v, x, derivative=[(0, 0), (1, 0)])
+        assert type(y) is type(v) and y.shape == (2, 7) and y.dtype == torch.float64
+        y.sum().backward()
+        assert v.grad.shape == V.shape and x.grad.shape == X.shape
+        assert gf.splat(x, x, GRID).shape == (2, 5, 6)
 
 
 def test_errors_while_compiling_are_still_errors():

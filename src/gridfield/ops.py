@@ -371,6 +371,11 @@ class Face:
         for name, op in OPS.items():
             setattr(self, name, self.bind(op))
 
+    def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
+        """An op between reshapes: of its arrays to `shapes`, of its result to `out_shape`."""
+        out = getattr(self, name)(*(self.reshape(a, s) for a, s in zip(arrays, shapes, strict=True)), text)
+        return self.reshape(out, out_shape)
+
     def bind(self, op: Op) -> Callable[..., Any]:
         """The op as a differentiable function of this framework's arrays."""
         raise NotImplementedError

@@ -162,36 +162,44 @@ def sample(
     where_is = shape if grid is None else grid
     texts = _texts(where_is, kernel, boundary, orders, cval, prefilter, where)
     if F.dtype(values) not in check.REAL or cval == 0:
-        return evaluate(F, values, points, shape, texts, several, dtype, derivative is None)
+        return evaluate(F, values, points, shape, texts, len(orders), several, dtype, derivative is None)
     # complex: the real part continues by cval, the imaginary part by 0
     linear = _texts(where_is, kernel, boundary, orders, 0.0, prefilter, where)
     parts = F.as_real(values)
-    real = evaluate(F, parts[..., 0], points, shape, texts, several, dtype, True)
-    imaginary = evaluate(F, parts[..., 1], points, shape, linear, several, dtype, True)
+    real = evaluate(F, parts[..., 0], points, shape, texts, len(orders), several, dtype, True)
+    imaginary = evaluate(F, parts[..., 1], points, shape, linear, len(orders), several, dtype, True)
     return F.as_complex(F.stack([real, imaginary], -1))
 
 
 def evaluate(
-    F: Any, values: Any, points: Any, shape: tuple[int, ...], texts: Texts, several: bool, dtype: str, rounded: bool
+    F: Any,
+    values: Any,
+    points: Any,
+    shape: tuple[int, ...],
+    texts: Texts,
+    orders: int,
+    several: bool,
+    dtype: str,
+    rounded: bool,
 ) -> Any:
     """sample with all arguments checked and turned into the static texts of sample, prefilter and pad."""
     text, filt, pad = texts
-    ndim = len(shape)
-    given, pts, lead = F.dtype(values), tuple(points.shape[:-1]), tuple(values.shape[: values.ndim - ndim])
-    v = _to_channels(F, values, lead, shape, dtype)
+    given, pts, lead = F.dtype(values), tuple(points.shape[:-1]), tuple(values.shape[: values.ndim - len(shape)])
+    v = values if given == dtype else _to_channels(F, values, lead, shape, dtype)
     if pad:
-        v = F.pad(v[0], pad)[None]
+        v = F.pad(F.reshape(v, (-1, *shape)), pad)
+        shape = tuple(v.shape[1:])
     if filt:
-        v = F.prefilter(v[0], filt)[None]
+        v = F.prefilter(F.reshape(v, (-1, *shape)), filt)
     if F.dtype(points) != dtype:
         points = F.astype(points, dtype)
-    out = F.sample(v, F.reshape(points, (1, prod(pts), ndim)), text)
-    before = (out.shape[1], *pts) if several else pts
+    parts, before = (2,) if given in check.REAL else (), (orders, *pts) if several else pts
+    shapes = (1, prod(parts + lead), *shape), (1, prod(pts), len(shape))
+    out = F.shaped("sample", (v, points), shapes, text, (*before, *parts, *lead))
     if given == dtype:
-        return F.reshape(out, (*before, *lead))
-    if given in check.REAL:
-        return F.as_complex(F.moveaxis(F.reshape(out, (*before, 2, *lead)), len(before), -1))
-    out = F.reshape(out, (*before, *lead))
+        return out
+    if parts:
+        return F.as_complex(F.moveaxis(out, len(before), -1))
     if not check.is_integer(given):
         return F.astype(out, given)
     if not rounded:

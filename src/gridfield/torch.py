@@ -140,7 +140,7 @@ class SplineField(torch.nn.Module):
         check.same_device(where, values.device, points.device)
         dtype = check.compute_dtype(FACE.dtype(values), FACE.dtype(points), where)
         texts = self._texts.get(orders) or self._resolve(orders)
-        return evaluate(FACE, values, points, self.grid.shape, texts, several, dtype, False)
+        return evaluate(FACE, values, points, self.grid.shape, texts, len(orders), several, dtype, False)
 
     def _resolve(self, orders: tuple[tuple[int, ...], ...]) -> Texts:
         scheme = Scheme(self.grid, self.kernel, self.boundary, orders)

@@ -18,77 +18,69 @@ from .cache import array, compiled
 
 # dims rows: n, padded n, samples before
 @njit(nogil=True, error_model="numpy")
-def _rows_in(src, dst, dims, channels, start, stop):  # type: ignore[no-untyped-def]
-    """Copy lines start ... stop of src (batch, channels, *shape) into the middle of dst (batch, *padded, channels)."""
+def _place(dims, lines, line):  # type: ignore[no-untyped-def]
+    """Where line `line` of all batch items begins in the padded grid, in samples."""
     nd = dims.shape[1]
-    n = dims[0, nd - 1]
-    lines = 1
-    for a in range(nd - 1):
-        lines *= dims[0, a]
-    for line in range(start, stop):
-        item, r = line // lines, line % lines
-        place, size, rest = dims[2, nd - 1], dims[1, nd - 1], r
-        for a in range(nd - 2, -1, -1):
-            place += (rest % dims[0, a] + dims[2, a]) * size
-            size *= dims[1, a]
-            rest //= dims[0, a]
-        place = (place + item * size) * channels
-        for c in range(channels):
-            source = ((item * channels + c) * lines + r) * n
-            if channels == 1:
-                dst[place : place + n] = src[source : source + n]
-            else:
-                for k in range(n):
-                    dst[place + k * channels + c] = src[source + k]
+    place, size, rest = dims[2, nd - 1], dims[1, nd - 1], line % lines
+    for a in range(nd - 2, -1, -1):
+        place += (rest % dims[0, a] + dims[2, a]) * size
+        size *= dims[1, a]
+        rest //= dims[0, a]
+    return place + line // lines * size
 
 
 @njit(nogil=True, error_model="numpy")
-def _rows_out(src, dst, dims, channels, start, stop):  # type: ignore[no-untyped-def]
-    """The way back: the middle of src (batch, *padded, channels) to lines of dst (batch, channels, *shape)."""
+def _rows(flat, padded, dims, channels, start, stop, inward):  # type: ignore[no-untyped-def]
+    """Copy lines start ... stop of flat (batch, channels, *shape) into the middle of padded (batch, *padded, channels),
+    or back."""
     nd = dims.shape[1]
     n = dims[0, nd - 1]
     lines = 1
     for a in range(nd - 1):
         lines *= dims[0, a]
-    for line in range(start, stop):
-        item, r = line // lines, line % lines
-        place, size, rest = dims[2, nd - 1], dims[1, nd - 1], r
-        for a in range(nd - 2, -1, -1):
-            place += (rest % dims[0, a] + dims[2, a]) * size
-            size *= dims[1, a]
-            rest //= dims[0, a]
-        place = (place + item * size) * channels
-        for c in range(channels):
-            target = ((item * channels + c) * lines + r) * n
-            if channels == 1:
-                dst[target : target + n] = src[place : place + n]
-            else:
-                for k in range(n):
-                    dst[target + k] = src[place + k * channels + c]
+    run = dims[0, nd - 2] if nd > 1 else 1  # lines that follow one another: no divisions between them
+    line = start
+    while line < stop:
+        place = _place(dims, lines, line)
+        for _ in range(min(run - line % run, stop - line)):
+            at = place * channels
+            for c in range(channels):
+                source = (line // lines * (channels - 1) * lines + c * lines + line) * n
+                if channels == 1 and inward:
+                    padded[at : at + n] = flat[source : source + n]
+                elif channels == 1:
+                    flat[source : source + n] = padded[at : at + n]
+                elif inward:
+                    for k in range(n):
+                        padded[at + k * channels + c] = flat[source + k]
+                else:
+                    for k in range(n):
+                        flat[source + k] = padded[at + k * channels + c]
+            place += dims[1, nd - 1]
+            line += 1
 
 
 @njit(nogil=True, error_model="numpy")
 def _margins_in(dst, dims, batch, channels, index, weight, rest, cval):  # type: ignore[no-untyped-def]
     """Fill the margins of dst from its middle."""
     nd = dims.shape[1]
-    inner = channels
+    inner, outer = channels, batch
     for a in range(nd):
         inner *= dims[1, a]
-    outer = batch
     for a in range(nd):
         n, size, before = dims[0, a], dims[1, a], dims[2, a]
         inner //= size
-        for o in range(outer):
-            for e in range(size - n):
-                row = (o * size + (e if e < before else e + n)) * inner
-                for j in range(inner):
-                    dst[row + j] = cval if rest[a, e] != 0 else 0.0
-                for t in range(index.shape[2]):
-                    w = weight[a, e, t]
-                    if w != 0:
-                        source = (o * size + before + index[a, e, t]) * inner
-                        for j in range(inner):
-                            dst[row + j] += w * dst[source + j]
+        for e in range(size - n):
+            row = (e if e < before else e + n) * inner
+            for o in range(outer):
+                for j in range(o * size * inner + row, o * size * inner + row + inner):
+                    dst[j] = cval if rest[a, e] != 0 else 0.0
+            for t in range(index.shape[2]):
+                w, shift = weight[a, e, t], (before + index[a, e, t]) * inner - row
+                if w != 0:
+                    for o in range(outer):
+                        for j in range(o * size * inner + row, o * size * inner + row + inner):
+                            dst[j] += w * dst[j + shift]
         outer *= size
 
 
@@ -96,28 +88,26 @@ def _margins_in(dst, dims, batch, channels, index, weight, rest, cval):  # type:
 def _margins_out(dst, dims, batch, channels, index, weight):  # type: ignore[no-untyped-def]
     """The transpose: add the margins of dst to the samples they were made of, last axis first."""
     nd = dims.shape[1]
-    inner = channels
-    outer = batch
+    inner, outer = channels, batch
     for a in range(nd):
         outer *= dims[1, a]
     for a in range(nd - 1, -1, -1):
         n, size, before = dims[0, a], dims[1, a], dims[2, a]
         outer //= size
-        for o in range(outer):
-            for e in range(size - n):
-                row = (o * size + (e if e < before else e + n)) * inner
-                for t in range(index.shape[2]):
-                    w = weight[a, e, t]
-                    if w != 0:
-                        target = (o * size + before + index[a, e, t]) * inner
-                        for j in range(inner):
-                            dst[target + j] += w * dst[row + j]
+        for e in range(size - n):
+            row = (e if e < before else e + n) * inner
+            for t in range(index.shape[2]):
+                w, shift = weight[a, e, t], (before + index[a, e, t]) * inner - row
+                if w != 0:
+                    for o in range(outer):
+                        for j in range(o * size * inner + row, o * size * inner + row + inner):
+                            dst[j + shift] += w * dst[j]
         inner *= size
 
 
 def _pad(src, dst, dims, batch, channels, start, stop, margins, index, weight, rest, cval):  # type: ignore[no-untyped-def]
     """Copy lines start ... stop into the middle; then, if asked, fill the margins."""
-    _rows_in(src, dst, dims, channels, start, stop)
+    _rows(src, dst, dims, channels, start, stop, True)
     if margins:
         _margins_in(dst, dims, batch, channels, index, weight, rest, cval)
 
@@ -126,7 +116,7 @@ def _fold(src, dst, dims, batch, channels, start, stop, margins, index, weight):
     """If asked, fold the margins; then copy the middle out to lines start ... stop."""
     if margins:
         _margins_out(src, dims, batch, channels, index, weight)
-    _rows_out(src, dst, dims, channels, start, stop)
+    _rows(dst, src, dims, channels, start, stop, False)
 
 
 @functools.cache

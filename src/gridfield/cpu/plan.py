@@ -118,6 +118,7 @@ class Plan:
         # below this many points, reading the grid in place beats one copy of it
         roomy = all(a.n >= a.kernel.width for a in axes)
         self.few = COPY_NS * self.samples / (self.crossing * self.edge_ns + self.point_ns) if roomy else 0.0
+        self.no_block = np.empty((0,) * (len(axes) + 2), dtype)
         self.kernels: dict[tuple[str, int, bool, bool], tuple[Any, taps.Spec, str]] = {}
 
     def spec(self, channels: int, direct: bool, dot: bool) -> taps.Spec:
@@ -152,7 +153,7 @@ class Plan:
         """Run a kernel on points start ... stop of all items; fields: values (splat), out (sample), both (dot)."""
         kernel, spec, index = self.kernel(kind, fields[0].shape[-1], direct, grid.size >= WIDE * len(grid))
         base, w = spec.scratch(self.dtype, index)
-        block = np.empty((1, *spec.widths, 1) if direct else (0,) * (spec.ndim + 2), self.dtype)
+        block = np.empty((1, *spec.widths, 1), self.dtype) if direct else self.no_block
         ends, fields = self.ends, fields * 2 if kind == "sample" else fields
         kernel(spec, grid, points, *fields, self.frame, block, ends.index, ends.weight, base, w, start, stop)
 
@@ -166,8 +167,11 @@ class Plan:
             else:
                 part = values if c.stop - c.start == channels else np.ascontiguousarray(values[:, c])
                 grid = self.ends.pad(part, self.beyond)
-            work = functools.partial(self.call, kind, grid, points, fields(c), direct)
-            threads.over(work, batch * n, batch * n * self.point_ns)
+            if batch * n * self.point_ns < SMALL:
+                self.call(kind, grid, points, fields(c), direct, 0, batch * n)
+            else:
+                work = functools.partial(self.call, kind, grid, points, fields(c), direct)
+                threads.over(work, batch * n, batch * n * self.point_ns)
 
     def sample(self, values: Array, points: Array) -> Array:
         """See reference.sample."""
@@ -178,18 +182,18 @@ class Plan:
 
     def dot(self, values: Array, weights: Array, points: Array) -> Array:
         """See reference.dot; the scheme is the one with the derivatives along each axis (Scheme.up)."""
-        total = np.zeros(points.shape, self.dtype)
+        if not (points.size and values.size):
+            return np.zeros(points.shape, self.dtype)
         parts: list[Array] = []
 
         def fields(c: slice) -> tuple[Array, Array]:
             parts.append(np.empty((len(points), 1, *points.shape[1:]), self.dtype))
             return weights[..., c], parts[-1]
 
-        if total.size and values.size:
-            self.gather("dot", values, points, fields)
-            total = parts[0][:, 0]
-            for part in parts[1:]:
-                total += part[:, 0]
+        self.gather("dot", values, points, fields)
+        total = parts[0][:, 0]
+        for part in parts[1:]:
+            total += part[:, 0]
         return total
 
     def splat(self, values: Array, points: Array) -> Array:
