@@ -293,11 +293,6 @@ BAD = {  # what: (call, error, message)
         ValueError,
         r"gf\.torch\.SplineField\.on_grid: (grid|shape) .* 1 .* 2",
     ),
-    "one length for two axes": (
-        lambda: SplineField((4, 5)).on_grid(7),
-        ValueError,
-        r"gf\.torch\.SplineField\.on_grid: shape .* 2",
-    ),
 }
 
 

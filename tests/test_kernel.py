@@ -233,7 +233,7 @@ def test_user_made_kernels_are_what_they_are_meant_to_be():
 @pytest.mark.parametrize("shape", ((9,), (2,), (1,), (5, 1)), ids=str)
 def test_a_prefiltered_symmetric_table_passes_through_the_data(shape, kernel, rng):
     data, grid = rng.normal(size=shape), gf.Grid.pixels(shape)
-    for boundary in ("natural", "mirror", "reflect", "wrap", "constant"):
+    for boundary in ("natural", "reflect"):
         got = gf.sample(data, grid.coords(), kernel=kernel, boundary=boundary)
         assert_allclose(got, data, rtol=0, atol=1e-11, err_msg=boundary)
 

@@ -130,7 +130,8 @@ def check_adjoint(problem):
         force(patch, path)
         image, preimage = case.sample(c, points), case.splat(y, points)
     scale = np.linalg.norm(image) * np.linalg.norm(y) + np.linalg.norm(c) * np.linalg.norm(preimage)
-    assert abs(np.vdot(image, y) - np.vdot(c, preimage)) <= 1e-12 * scale + 1e-300
+    scale += steepness(case) * np.linalg.norm(c) * np.linalg.norm(y)  # weights of derivatives may cancel
+    assert abs(np.vdot(image, y) - np.vdot(c, preimage)) <= 1e-12 * scale
 
 
 @given(problems(), st.data(), st.floats(-10, 10))

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from cases import HIGH, KERNELS, SKEW, as_kernel
+from cases import HIGH, KERNELS, SKEW, as_kernel, force
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gridfield as gf
@@ -73,8 +73,9 @@ def test_jacobian_and_hessian_by_autograd(ndim):
 
 
 @pytest.mark.parametrize(("kernel", "boundary"), ALL, ids=str)
-def test_on_grid_is_the_field_at_those_points(kernel, boundary):
-    field = field_of(6, 2, kernel=kernel, boundary=boundary, bounds=(0, 5), dtype=torch.float64)
+def test_on_grid_is_the_field_at_those_points(kernel, boundary, monkeypatch):
+    force(monkeypatch, "direct")  # channels one by one there: nothing more to compile for the matrices
+    field = field_of(8, 2, kernel=kernel, boundary=boundary, bounds=(0, 5), dtype=torch.float64)
     beyond = gf.Grid(17, (-3.1, 9.3))  # samples off the breaks, many of them outside
     for target in (7, beyond):
         grid = target if isinstance(target, gf.Grid) else field.grid_of(target)

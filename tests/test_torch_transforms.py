@@ -50,7 +50,7 @@ def partial(what, argument):
 
 def close(got, expected, atol=1e-10):
     assert got.shape == expected.shape and got.dtype == expected.dtype
-    assert_allclose(got.detach(), expected.detach(), rtol=0, atol=atol * max(1.0, float(expected.abs().max())))
+    assert_allclose(got.detach(), expected.detach(), rtol=0, atol=atol * max(1.0, float(expected.detach().abs().max())))
 
 
 # ---- derivatives -----------------------------------------------------------------------------------------------------

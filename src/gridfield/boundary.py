@@ -69,7 +69,7 @@ def reach(boundary: str, n: int, width: int) -> tuple[float, float]:
         return -0.5, n - 0.5
     if boundary == "wrap":
         return 0.0, float(n)
-    if boundary == "grid-constant":  # so far out that the kernel sees nothing but cval
+    if boundary in ("nearest", "grid-constant"):  # so far out that the kernel sees nothing but the end value or cval
         return -(width // 2 + 1.0), n + float(width // 2)
     return 0.0, n - 1.0
 
@@ -80,6 +80,6 @@ def as_boundaries(boundary: str | Sequence[str], ndim: int, periodic: Sequence[b
     if len(words) != ndim:
         raise ValueError(f"{where}: boundary names {len(words)} axes but the grid has {ndim}")
     for word in words:
-        if word not in FOLD:
+        if not isinstance(word, str) or word not in FOLD:
             raise ValueError(f"{where}: boundary must be one of {', '.join(map(repr, FOLD))}, got {word!r}")
     return tuple("wrap" if p else word for word, p in zip(words, periodic, strict=True))

@@ -18,21 +18,22 @@ FLOATS = ("float32", "float64")
 HALF = ("float16", "bfloat16")
 
 
-def grid(grid: Any, ndim: int, where: str) -> None:
-    """A Grid of the points' dimension, or None."""
+def is_grid(grid: Any, where: str) -> None:
+    """A Grid."""
     if not isinstance(grid, Grid):
         raise TypeError(f"{where}: grid must be a gf.Grid, got {type(grid).__name__}")
-    if grid.ndim != ndim:
-        raise ValueError(
-            f"{where}: points has {ndim} coordinates per point but the grid has {grid.ndim} axes {grid.shape}"
-        )
 
 
-def points(shape: Sequence[int], where: str) -> int:
-    """Points are (*pts, ndim); returns ndim."""
+def points(shape: Sequence[int], where: str, grid: Grid | None = None) -> int:
+    """Points are (*pts, ndim), with the grid's ndim if there is one; returns ndim."""
     if len(shape) == 0 or shape[-1] == 0:
         raise ValueError(
             f"{where}: points must have shape (*pts, ndim) with coordinates along the last axis, got {tuple(shape)}"
+        )
+    if grid is not None and shape[-1] != grid.ndim:
+        raise ValueError(
+            f"{where}: points has {shape[-1]} coordinates per point (shape {tuple(shape)}) but the grid has "
+            f"{grid.ndim} axes {grid.shape}"
         )
     return shape[-1]
 

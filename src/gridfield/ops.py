@@ -352,6 +352,7 @@ class Face:
     einsum: Callable[..., Any]
     broadcast_to: Callable[..., Any]
     stack: Callable[..., Any]
+    copy: Callable[[Any], Any]
     array: Callable[[Any], Any]  # from anything array-like
     dtype: Callable[[Any], str]  # the name of the element type
     astype: Callable[[Any, str], Any]

@@ -43,7 +43,7 @@ def fold(u: Array, axis: Axis) -> tuple[Array, Array, Array]:
             slack = 4 * np.finfo(str(u.dtype).removeprefix("torch.")).eps * n  # rounding of (x - origin) / spacing
             on = (u >= lo - slack) & (u <= hi + slack)
         return y, xp.where((u >= lo) & (u <= hi), 1.0, 0.0), on | (u != u)
-    period = {"mirror": 2.0 * (n - 1), "reflect": 2.0 * n, "wrap": float(n)}[axis.fold]
+    period = {"mirror": max(2.0 * (n - 1), 1.0), "reflect": 2.0 * n, "wrap": float(n)}[axis.fold]
     start = lo if axis.fold == "reflect" else 0.0
     z = u - start
     z = z - period * xp.floor(z / period)

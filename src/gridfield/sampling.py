@@ -34,7 +34,10 @@ def _texts(
 
     A shape stands for the pixel grid of that shape.
     """
-    return _cached_texts(grid, kernel, boundary, orders, cval, prefilter, where)
+    try:
+        return _cached_texts(grid, kernel, boundary, orders, cval, prefilter, where)
+    except TypeError:  # something unhashable: let the check of that argument say so
+        return _cached_texts.__wrapped__(grid, kernel, boundary, orders, cval, prefilter, where)
 
 
 @functools.lru_cache(maxsize=4096, typed=True)
@@ -73,7 +76,8 @@ def _prefilter_texts(
 
 
 def _hashable(x: Any) -> Any:
-    return x if isinstance(x, (str, int, Kernel)) or not isinstance(x, Sequence) else tuple(x)
+    """One per axis as a tuple."""
+    return tuple(x) if isinstance(x, Sequence) and not isinstance(x, str) else x
 
 
 def sample(
@@ -144,18 +148,19 @@ def sample(
     where = "gf.sample"
     F = dispatch.face(where, values=values, points=points)
     values, points, dtype = _arrays(F, values, points, where)
-    ndim = check.points(points.shape, where)
-    if grid is None:
-        if values.ndim < ndim:
-            raise ValueError(
-                f"{where}: points has {ndim} coordinates per point (shape {tuple(points.shape)}) but values has only "
-                f"{values.ndim} axes {tuple(values.shape)}"
-            )
-        shape = check.grid_shape(values.shape[values.ndim - ndim :], "values", where)
-    else:
-        check.grid(grid, ndim, where)
+    if grid is not None:
+        check.is_grid(grid, where)
+    ndim = check.points(points.shape, where, grid)
+    if grid is not None:
         shape = grid.shape
         check.trailing(values.shape, shape, "values", "the grid's shape", where)
+    elif values.ndim < ndim:
+        raise ValueError(
+            f"{where}: points has {ndim} coordinates per point (shape {tuple(points.shape)}) but values has only "
+            f"{values.ndim} axes {tuple(values.shape)}"
+        )
+    else:
+        shape = check.grid_shape(values.shape[values.ndim - ndim :], "values", where)
     orders, several = check.orders(derivative, ndim, where)
     cval = check.number(cval, "cval", where)
     kernel, boundary, prefilter = _hashable(kernel), _hashable(boundary), bool(prefilter)
@@ -253,8 +258,8 @@ def splat(
     where = "gf.splat"
     F = dispatch.face(where, values=values, points=points)
     values, points, dtype = _arrays(F, values, points, where)
-    ndim = check.points(points.shape, where)
-    check.grid(grid, ndim, where)
+    check.is_grid(grid, where)
+    ndim = check.points(points.shape, where, grid)
     orders, several = check.orders(derivative, ndim, where)
     pts = tuple(points.shape[:-1])
     stacked = (len(orders), *pts) if several else pts
@@ -330,11 +335,11 @@ def prefilter(
     """
     where = "gf.prefilter"
     F = dispatch.face(where, values=values)
-    values = F.array(values)
+    values = _array(F, values, "values", where)
     dtype = check.compute_dtype(F.dtype(values), "int64", where)
     cval = check.number(cval, "cval", where)
     if grid is not None:
-        check.grid(grid, getattr(grid, "ndim", 0), where)
+        check.is_grid(grid, where)
         shape = grid.shape
         check.trailing(values.shape, shape, "values", "the grid's shape", where)
     else:
@@ -347,8 +352,7 @@ def prefilter(
     flat = _to_channels(F, values, lead, shape, dtype)[0]
     if pad:
         flat = F.pad(flat, pad)
-    if filt:
-        flat = F.prefilter(flat, filt)
+    flat = F.prefilter(flat, filt) if filt else F.copy(flat)  # the result is the caller's to change
     out = _grids_from_channels(F, flat, lead, given)
     return out if enlarged is None else (out, enlarged)
 
@@ -433,7 +437,7 @@ def fold(values: Any, margins: Any, *, boundary: BoundaryLike = "mirror") -> Any
 def _pad_or_fold(name: str, values: Any, margins: Any, boundary: BoundaryLike, cval: float) -> Any:
     where = f"gf.{name}"
     F = dispatch.face(where, values=values)
-    values = F.array(values)
+    values = _array(F, values, "values", where)
     given = F.dtype(values)
     dtype = check.compute_dtype(given, "int64", where)
     widths = check.margins(margins, values.ndim, where)
@@ -459,12 +463,22 @@ def _margins(widths: Any, boundaries: Any, cval: float) -> str:
 # ---- shapes and types, in and out
 def _arrays(F: Any, values: Any, points: Any, where: str) -> tuple[Any, Any, str]:
     """Both as arrays of the framework, and the float type to compute in. Python lists take the other's type."""
-    bare = not hasattr(points, "dtype")
-    values, points = F.array(values), F.array(points)
-    if bare and not check.is_integer(F.dtype(values)):
+    bare_points, bare_values = not hasattr(points, "dtype"), not hasattr(values, "dtype")
+    values, points = _array(F, values, "values", where), _array(F, points, "points", where)
+    if bare_points and not check.is_integer(F.dtype(values)):
         points = F.astype(points, check.REAL.get(F.dtype(values), F.dtype(values)))
+    elif bare_values and not bare_points and F.dtype(values) in check.FLOATS and F.dtype(points) in check.FLOATS:
+        values = F.astype(values, F.dtype(points))
     check.same_device(where, values=values.device, points=points.device)
     return values, points, check.compute_dtype(F.dtype(values), F.dtype(points), where)
+
+
+def _array(F: Any, x: Any, name: str, where: str) -> Any:
+    """As an array of the framework."""
+    try:
+        return F.array(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{where}: {name} must be an array of numbers, or convertible to one ({error})") from None
 
 
 def _to_channels(F: Any, values: Any, lead: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Any:

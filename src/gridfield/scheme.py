@@ -51,7 +51,7 @@ class Axis(NamedTuple):
     def of(n: int, kernel: Kernel, boundary: str) -> Axis:
         """The axis; one of a single sample is constant along it, so one tap does."""
         if n == 1 and boundary not in ("constant", "grid-constant") and kernel.partition_of_unity:
-            kernel, boundary = bspline(0), "nearest"
+            kernel, boundary = bspline(0), "natural"
         lowest, highest = reach(boundary, n, kernel.width)
         cell = floor(lowest + kernel.shift)
         # a coordinate right at the highest end belongs to the cell before it, at fraction 1

@@ -96,8 +96,6 @@ class SplineField(torch.nn.Module):
             self.grid = Grid(shape, bounds)
         if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
             raise ValueError(f"{where}: channels must be an int >= 1, got {channels!r}")
-        kernel = kernel if isinstance(kernel, (str, int, Kernel)) else tuple(kernel)
-        boundary = boundary if isinstance(boundary, str) else tuple(boundary)
         self.kernel = as_kernels(kernel, self.grid.ndim, where)
         self.boundary = as_boundaries(boundary, self.grid.ndim, self.grid.periodic, where)
         dtype = torch.get_default_dtype() if dtype is None else dtype
@@ -136,7 +134,7 @@ class SplineField(torch.nn.Module):
             raise TypeError(
                 f"{where}: points must be a torch.Tensor, got {type(points).__module__}.{type(points).__name__}"
             )
-        check.grid(self.grid, check.points(points.shape, where), where)
+        check.points(points.shape, where, self.grid)
         check.same_device(where, values.device, points.device)
         dtype = check.compute_dtype(FACE.dtype(values), FACE.dtype(points), where)
         texts = self._texts.get(orders) or self._resolve(orders)
@@ -221,7 +219,10 @@ class SplineField(torch.nn.Module):
         values = self.coefficients
         target = shape if isinstance(shape, Grid) else self._per_axis(shape)
         if isinstance(target, Grid):
-            check.grid(target, self.ndim, "gf.torch.SplineField.on_grid")
+            if target.ndim != self.ndim:
+                raise ValueError(
+                    f"gf.torch.SplineField.on_grid: grid has {target.ndim} axes {target.shape} but the field {self.ndim}"
+                )
         done, last = self.channels, self.ndim - 1
         for a, n in enumerate(self.grid.shape):
             matrix = _matrix(self.grid, target, a, self.kernel[a], self.boundary[a])

@@ -8,6 +8,7 @@ all sources of this folder, which is part of the folder's name. The files are pi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -35,7 +36,7 @@ SOURCES = hashlib.sha256(
 def _user_folder() -> Path:
     """Where caches of this user go on this system; GRIDFIELD_CACHE_DIR goes first."""
     if chosen := os.environ.get("GRIDFIELD_CACHE_DIR"):
-        return Path(chosen)
+        return Path(chosen).absolute()
     if os.name == "nt":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "gridfield" / "cache"
     if sys.platform == "darwin":
@@ -88,8 +89,24 @@ class _Locator(_CacheLocator):
 
 
 class _Cache(FunctionCache):
+    """A file that is damaged, gone or not writable is no reason to fail: compile, and go on."""
+
     class _impl_class(FunctionCache._impl_class):
         _locator_classes = (_Locator,)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled function, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            with contextlib.suppress(OSError):
+                os.unlink(self._cache_file._index_path)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep it, if that can be done."""
+        with contextlib.suppress(Exception):
+            super().save_overload(sig, data)
 
 
 def compiled(f: Callable[..., Any], label: str, signature: Any) -> Callable[..., Any]:

@@ -35,14 +35,16 @@ class Ends:
         self.padded = tuple(n + sum(w) for n, w in zip(shape, widths, strict=True))
         self.dims = np.array([shape, self.padded, [before for before, _ in widths]], np.int64)
         # a row per sample of the margins, and one for samples on the grid: themselves
-        rows = 1 + max(map(sum, widths))
-        terms = 3 if "natural" in boundaries else 1
+        parts = [
+            extension(boundary, n, np.r_[-before:0, n : n + after])
+            for n, (before, after), boundary in zip(shape, widths, boundaries, strict=True)
+        ]
+        rows, terms = 1 + max(map(sum, widths)), max(e.index.shape[1] for e in parts)
         self.index = np.zeros((len(shape), rows, terms), np.int64)
         self.weight = np.zeros((len(shape), rows, terms), dtype)
         self.rest = np.zeros((len(shape), rows), dtype)
         self.weight[:, -1, 0] = 1
-        for a, (n, (before, after), boundary) in enumerate(zip(shape, widths, boundaries, strict=True)):
-            e = extension(boundary, n, np.r_[-before:0, n : n + after])
+        for a, e in enumerate(parts):
             k, t = e.index.shape
             self.index[a, :k, :t], self.weight[a, :k, :t], self.rest[a, :k] = e
         self.plain = self.padded == shape
@@ -102,7 +104,13 @@ class Plan:
         frame = []
         for axis, origin, spacing in zip(axes, scheme.grid.origin, scheme.grid.spacing, strict=True):
             n = axis.n
-            period = {"mirror": 2.0 * (n - 1), "reflect": 2.0 * n, "wrap": 1.0 * n, "inside": 4 * eps * n, "hold": 1.0}
+            period = {
+                "mirror": max(2.0 * (n - 1), 1.0),
+                "reflect": 2.0 * n,
+                "wrap": 1.0 * n,
+                "inside": 4 * eps * n,
+                "hold": 1.0,
+            }
             p = period[axis.fold]
             frame += [origin, 1 / spacing, axis.lowest, axis.highest, p, 1 / p, axis.cells - 1.0]
         # what continues the samples: cval counts there only for "grid-constant" (it may be NaN, so not 0 times it)

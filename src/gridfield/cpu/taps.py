@@ -342,7 +342,8 @@ def gather_edge(
     m.loop(0, int(np.prod(spec.widths)), lambda j, _: m.store(block, j, cval))
 
     def collect(place: Any, source: Any, own: Any) -> None:
-        m.store(block, place, m.load(block, place) + own * (m.load(grid, source) - cval))
+        part = own * (m.load(grid, source) - cval)
+        m.store(block, place, m.load(block, place) + m.select((own < 0.0) | (own > 0.0), part, 0.0))  # NaN stays away
 
     edge_block(m, spec, grid, g, block, base, q, index, weight, collect)
     gather_code(m, spec, block, g * 0, base, (2 + spec.ndim) * BLOCK + 1, w, q, values, out, b, i)
@@ -360,7 +361,8 @@ def scatter_edge(
     scatter_code(m, spec, block, g * 0, base, (2 + spec.ndim) * BLOCK + 1, w, q, values, b, i)
 
     def distribute(place: Any, target: Any, own: Any) -> None:
-        m.store(grid, target, m.load(grid, target) + own * m.load(block, place))
+        part = own * m.load(block, place)
+        m.store(grid, target, m.load(grid, target) + m.select((own < 0.0) | (own > 0.0), part, 0.0))
 
     edge_block(m, spec, grid, g, block, base, q, index, weight, distribute)
 

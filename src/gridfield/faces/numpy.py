@@ -21,6 +21,7 @@ class NumPy(Face):
     einsum = staticmethod(np.einsum)
     broadcast_to = staticmethod(np.broadcast_to)
     stack = staticmethod(np.stack)
+    copy = staticmethod(np.copy)
 
     def bind(self, op: Op) -> Callable[..., Any]:
         """Nothing to add."""
@@ -40,7 +41,7 @@ class NumPy(Face):
     def array(x: Any, dtype: str | None = None) -> Any:
         """From anything array-like."""
         if isinstance(x, np.ma.MaskedArray):
-            raise TypeError("gridfield does not take masked arrays, whose mask would be lost: use x.filled(np.nan)")
+            raise TypeError("a masked array, whose mask would be lost: fill it, e.g. x.filled(np.nan)")
         x = np.asarray(x, dtype)
         return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 

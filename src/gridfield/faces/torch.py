@@ -142,6 +142,9 @@ def _forward_levels() -> int:
     return sum(level.key() == functorch.TransformType.Jvp for level in stack)
 
 
+_TENSORS = (torch.Tensor, torch.nn.Parameter)
+
+
 def _followed(tensors: Sequence[Any]) -> bool:
     """Whether autograd, in reverse or forward mode, follows these tensors."""
     if torch.autograd.forward_ad._current_level >= 0:
@@ -169,8 +172,8 @@ class Torch(Face):
         custom, (eager, transformed) = _custom_op(self, op), _functions(self, op)
 
         def call(*args: Any) -> torch.Tensor:
-            if torch.compiler.is_compiling():
-                return custom(*args)
+            if torch.compiler.is_compiling() or not all(type(t) in _TENSORS for t in args[:-1]):
+                return custom(*args)  # fake, functional and other traced tensors
             if functorch.peek_interpreter_stack() is None:
                 tensors = args[:-1]
                 if not _followed(tensors):
@@ -197,7 +200,24 @@ class Torch(Face):
         """As NumPy's."""
         return x.movedim(source, target)
 
-    einsum = staticmethod(torch.einsum)
+    @staticmethod
+    def einsum(subscripts: str, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Of two tensors, by multiplying and summing.
+
+        torch.einsum makes a matrix product for each point of it, and rounds to half precision under autocast.
+        """
+        (of_a, of_b), out = subscripts.split("->")[0].split(","), subscripts.split("->")[1]
+        letters = out + "".join(dict.fromkeys(c for c in of_a + of_b if c not in out))
+
+        def spread(x: torch.Tensor, of: str) -> torch.Tensor:
+            x = x.permute([of.index(c) for c in letters if c in of])
+            return x.reshape([x.shape[[d for d in letters if d in of].index(c)] if c in of else 1 for c in letters])
+
+        product = spread(a, of_a) * spread(b, of_b)
+        summed = list(range(len(out), len(letters)))
+        return product.sum(summed) if summed else product
+
+    copy = staticmethod(torch.clone)
     broadcast_to = staticmethod(torch.broadcast_to)
     stack = staticmethod(torch.stack)
 
