@@ -101,6 +101,7 @@ def test_on_grid_in_any_dimension(shape, fine, how):
     grid = field.grid_of(fine)
     expected = field(torch.from_numpy(grid.coords())).movedim(-1, 0)
     assert_allclose(field.on_grid(fine).detach(), expected.detach(), rtol=0, atol=1e-12)
+    assert torch.equal(field.on_grid(3), field.on_grid((3,) * len(shape)))
     assert grid.bounds == tuple((0, k + 1) if n > 1 else (0, 0) for k, n in enumerate(fine))
 
 

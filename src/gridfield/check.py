@@ -58,7 +58,7 @@ def grid_shape(shape: Sequence[int], name: str, where: str) -> tuple[int, ...]:
         raise ValueError(f"{where}: {name} must have at least one axis, got a scalar")
     if 0 in shape:
         raise ValueError(f"{where}: {name} has no samples along a grid axis (grid shape {tuple(shape)})")
-    return tuple(shape)
+    return tuple(operator.index(n) for n in shape)  # under a tracing compiler: a size, no longer a symbol
 
 
 def last_axes(shape: Sequence[int], ndim: int | None, name: str, where: str) -> Sequence[int]:

@@ -54,7 +54,12 @@ class Kernel:
     name: str
 
     def __init__(self, coefficients: ArrayLike, name: str = "custom") -> None:
-        table = np.asarray(coefficients, dtype=float)
+        try:
+            table = np.asarray(coefficients, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"gf.Kernel: coefficients must be a table of real numbers of shape (width, degree + 1) ({error})"
+            ) from None
         if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
             raise ValueError(
                 f"gf.Kernel: coefficients must be a finite table of shape (width, degree + 1), got shape {table.shape}"
@@ -66,6 +71,9 @@ class Kernel:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"gf.Kernel is frozen: {name} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"gf.Kernel is frozen: {name} cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Kernel) and self._table == other._table)
@@ -159,7 +167,7 @@ class Kernel:
     def __call__(self, x: ArrayLike) -> NDArray[np.float64]:
         """The kernel's value at distance x (in samples), zero outside the support."""
         x = np.asarray(x, dtype=float)
-        position = x + self.width / 2
+        position = np.where(np.isfinite(x), x, 0.0) + self.width / 2
         piece = np.floor(position)
         inside = (piece >= 0) & (piece < self.width)
         t = np.where(inside, position - piece, 0.0)
@@ -168,7 +176,7 @@ class Kernel:
         value = np.zeros_like(x)
         for p in range(self.degree, -1, -1):
             value = value * t + rows[..., p]
-        return np.where(np.isnan(x), np.nan, np.where(inside, value, 0.0))
+        return np.where(np.isnan(x), np.nan, np.where(inside & np.isfinite(x), value, 0.0))
 
     def fourier(self, k: ArrayLike) -> NDArray[np.float64] | NDArray[np.complex128]:
         """Continuous Fourier transform, ``integral kernel(x) exp(-2 pi i k x) dx``.
@@ -195,7 +203,8 @@ class Kernel:
         True
         """
         k = np.asarray(k, dtype=float)
-        phase = np.pi * float(np.max(np.abs(k), initial=0.0))  # half the phase turned over one piece
+        finite = np.where(np.isfinite(k), k, 0.0)
+        phase = np.pi * float(np.max(np.abs(finite), initial=0.0))  # half the phase turned over one piece
         nodes, weights = np.polynomial.legendre.leggauss(int(self.degree + 20 + 1.5 * phase))
         t = (nodes + 1) / 2
         x = np.arange(self.width)[:, None] - self.width / 2 + t
@@ -232,7 +241,7 @@ class Kernel:
                 return order - 1
         return self.degree
 
-    @property
+    @functools.cached_property
     def interpolating(self) -> bool:
         """Whether the kernel is 1 at 0 and 0 at all other samples, so that no prefilter is needed."""
         taps = self.samples
@@ -356,7 +365,7 @@ def as_kernel(kernel: str | int | Kernel, where: str) -> Kernel:
         return bspline(int(kernel))
     raise ValueError(
         f"{where}: kernel must be one of {', '.join(map(repr, NAMED))}, a degree from 0 to 7 or a gf.Kernel, "
-        f"got {kernel!r}"
+        f"got {' '.join(repr(kernel).split())}"
     )
 
 

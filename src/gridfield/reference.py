@@ -40,7 +40,7 @@ def fold(u: Array, axis: Axis) -> tuple[Array, Array, Array]:
         y = xp.where(u < lo, lo + 0 * u, xp.where(u > hi, hi + 0 * u, u))
         y = xp.where(xp.isinf(u), xp.where(u > 0, hi, lo), y)
         if axis.fold == "inside":
-            slack = 4 * np.finfo(str(u.dtype).removeprefix("torch.")).eps * n  # rounding of (x - origin) / spacing
+            slack = axis.slack(float(np.finfo(str(u.dtype).removeprefix("torch.")).eps))
             on = (u >= lo - slack) & (u <= hi + slack)
         return y, xp.where((u >= lo) & (u <= hi), 1.0, 0.0), on | (u != u)
     period = {"mirror": max(2.0 * (n - 1), 1.0), "reflect": 2.0 * n, "wrap": float(n)}[axis.fold]
@@ -196,7 +196,7 @@ def prefilter(values: Array, static: Filter) -> Array:
         matrix = np.zeros((n, n))
         for k, tap in zip(range(-m, m + 1), kernel.samples, strict=True):
             matrix += tap * _extension_matrix(extension(boundary, n, np.arange(n) + k), n)
-        if n > 1 and kernel.poles:
+        if not kernel.interpolating:
             inverse = np.linalg.inv(matrix)
             values = _along(values, inverse.T if static.transposed else inverse, axis)
     return values

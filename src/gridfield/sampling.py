@@ -57,10 +57,12 @@ def _prefilter_texts(
     grid: Grid, kernels: tuple[Kernel, ...], boundaries: tuple[str, ...], cval: float
 ) -> tuple[str | None, str | None, Grid]:
     """Static arguments of the pad and the prefilter (None: not needed), and the grid of the coefficients."""
-    if not any(k.poles for k in kernels):
+    if all(k.interpolating for k in kernels):
         return None, None, grid
+    _ = [k.poles for k in kernels]  # or an error
     widths = tuple(
-        (ENLARGE, ENLARGE) if k.poles and b in ENLARGED else (0, 0) for k, b in zip(kernels, boundaries, strict=True)
+        (ENLARGE, ENLARGE) if not k.interpolating and b in ENLARGED else (0, 0)
+        for k, b in zip(kernels, boundaries, strict=True)
     )
     pad = intern(Margins(widths, boundaries, cval)) if any(sum(w) for w in widths) else None
     solved = tuple("mirror" if b == "constant" else ENLARGED.get(b, b) for b in boundaries)

@@ -26,6 +26,7 @@ class Axis(NamedTuple):
     highest: float
     cell: int  # the lowest cell; a point's stencil starts at its cell - kernel.left
     cells: int  # number of cells
+    offset: float  # |origin| / spacing
 
     @property
     def first(self) -> int:
@@ -47,8 +48,12 @@ class Axis(NamedTuple):
         """How many of those samples lie before and after the grid."""
         return -self.first, self.first + self.extent - self.n
 
+    def slack(self, eps: float) -> float:
+        """How far outside, in samples, a coordinate may come by the rounding of (x - origin) / spacing."""
+        return min(0.25, 4 * eps * (self.n + self.offset))
+
     @staticmethod
-    def of(n: int, kernel: Kernel, boundary: str) -> Axis:
+    def of(n: int, kernel: Kernel, boundary: str, offset: float = 0.0) -> Axis:
         """The axis; one of a single sample is constant along it, so one tap does."""
         if n == 1 and boundary not in ("constant", "grid-constant") and kernel.partition_of_unity:
             kernel, boundary = bspline(0), "natural"
@@ -56,7 +61,7 @@ class Axis(NamedTuple):
         cell = floor(lowest + kernel.shift)
         # a coordinate right at the highest end belongs to the cell before it, at fraction 1
         last = max(cell, ceil(highest + kernel.shift) - 1)
-        return Axis(n, kernel, boundary, lowest, highest, cell, last - cell + 1)
+        return Axis(n, kernel, boundary, lowest, highest, cell, last - cell + 1, offset)
 
 
 class Static:
@@ -103,7 +108,8 @@ class Scheme(Static):
     @functools.cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The axes with their integers."""
-        return tuple(map(Axis.of, self.grid.shape, self.kernels, self.boundaries))
+        offsets = (abs(o / s) for o, s in zip(self.grid.origin, self.grid.spacing, strict=True))
+        return tuple(map(Axis.of, self.grid.shape, self.kernels, self.boundaries, offsets))
 
     @functools.cached_property
     def linear(self) -> str:

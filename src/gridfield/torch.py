@@ -218,11 +218,9 @@ class SplineField(torch.nn.Module):
         """
         values = self.coefficients
         target = shape if isinstance(shape, Grid) else self._per_axis(shape)
-        if isinstance(target, Grid):
-            if target.ndim != self.ndim:
-                raise ValueError(
-                    f"gf.torch.SplineField.on_grid: grid has {target.ndim} axes {target.shape} but the field {self.ndim}"
-                )
+        if isinstance(target, Grid) and target.ndim != self.ndim:
+            where = "gf.torch.SplineField.on_grid"
+            raise ValueError(f"{where}: grid has {target.ndim} axes {target.shape} but the field has {self.ndim}")
         done, last = self.channels, self.ndim - 1
         for a, n in enumerate(self.grid.shape):
             matrix = _matrix(self.grid, target, a, self.kernel[a], self.boundary[a])

@@ -108,7 +108,7 @@ class Plan:
                 "mirror": max(2.0 * (n - 1), 1.0),
                 "reflect": 2.0 * n,
                 "wrap": 1.0 * n,
-                "inside": 4 * eps * n,
+                "inside": axis.slack(eps),
                 "hold": 1.0,
             }
             p = period[axis.fold]

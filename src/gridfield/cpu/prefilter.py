@@ -278,4 +278,11 @@ def plan(
 def prefilter(values: Array, kernels: tuple[Kernel, ...], boundaries: tuple[str, ...], transposed: bool) -> Array:
     """Coefficients whose spline passes through values (batch, *shape), along the axes after the first, or the
     transpose of that solve: see reference.prefilter."""
-    return plan(values.shape, values.dtype, kernels, boundaries, transposed)(values)
+    out = plan(values.shape, values.dtype, kernels, boundaries, transposed)(values)
+    # what no recursion does: kernels whose samples are one number, and axes of one sample
+    scale = prod(
+        float(np.sum(k.samples))
+        for k, n in zip(kernels, values.shape[1:])
+        if not k.interpolating and (n == 1 or not k.poles)
+    )
+    return out if scale == 1 else out / np.asarray(scale, out.dtype)

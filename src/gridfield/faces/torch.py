@@ -163,7 +163,8 @@ class Torch(Face):
 
     def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
         """Without nodes for the reshapes where autograd alone follows."""
-        if torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None or not _followed(arrays):
+        traced = torch.compiler.is_compiling() or not all(type(t) in _TENSORS for t in arrays)
+        if traced or functorch.peek_interpreter_stack() is not None or not _followed(arrays):
             return super().shaped(name, arrays, shapes, text, out_shape)
         return self.eager[name].apply(text, shapes, out_shape, *arrays)
 
