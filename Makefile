@@ -11,8 +11,8 @@ PY    := $(BIN)/python
 PIP   := $(PY) -m pip --disable-pip-version-check install -c constraints.txt
 STAMP := $(VENV)/.installed
 
-# more arguments for pytest, e.g. make test PYTEST_ARGS="-n 2 -k adjoint"
-PYTEST_ARGS ?=
+# arguments for pytest, e.g. make test PYTEST_ARGS="-k adjoint" for one process
+PYTEST_ARGS ?= -n 2
 
 export MPLBACKEND ?= Agg
 
