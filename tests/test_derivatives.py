@@ -276,3 +276,16 @@ def test_cross_derivatives_commute(rng):
     assert_allclose(hessians[:, 1, 0], by_order[1], rtol=0, atol=1e-11)
     assert_allclose(hessians[:, 1, 1], by_order[2], rtol=0, atol=1e-11)
     assert as_kernel("cubic").continuity == 2  # or there would be nothing to commute
+
+
+def test_derivatives_in_points_where_cval_continues_the_samples():
+    """What lies beyond the ends moves with the kernel too: its slope is not that of zeros."""
+    values = torch.tensor(np.random.default_rng(1).normal(size=(5, 6)), requires_grad=True)
+    points = torch.tensor(np.random.default_rng(2).uniform(-1.4, 5.4, (8, 2)), requires_grad=True)
+    for prefilter in (False, True):
+
+        def f(v, x, prefilter=prefilter):
+            return gf.sample(v, x, boundary="grid-constant", cval=3.0, prefilter=prefilter)
+
+        assert torch.autograd.gradcheck(f, (values, points))
+        assert torch.autograd.gradgradcheck(f, (values, points))

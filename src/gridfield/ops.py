@@ -97,7 +97,7 @@ def _splat_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
 
 def _dot_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
     (values, weights, points), (dvalues, dweights, dpoints) = arrays, tangents
-    terms = [] if dvalues is None else [F.dot(dvalues, weights, points, text)]
+    terms = [] if dvalues is None else [F.dot(dvalues, weights, points, decode(text).linear)]
     if dweights is not None:
         terms.append(F.dot(values, dweights, points, text))
     if dpoints is not None:

@@ -110,23 +110,19 @@ def sample(values: Array, points: Array, scheme: Scheme) -> Array:
         rows = flat_values[item, :, flat]
         out = [o + w[..., None] * rows for o, w in zip(out, weights, strict=True)]
     for k, order in enumerate(scheme.orders):
-        # with partition of unity cval's own weight is 1; for other kernels it is the sum of all taps
-        value = not any(order)
-        inside = out[k] + beyond * _unity(points, scheme) if value and beyond else out[k]
-        out[k] = xp.where(on[..., None], inside, scheme.cval if value else 0.0)
+        inside = out[k] + beyond * _of_ones(points, scheme, order) if beyond else out[k]
+        out[k] = xp.where(on[..., None], inside, 0.0 if any(order) else scheme.cval)
         out[k] = xp.where(number[..., None], out[k], math.nan)
     return xp.stack(out, 1)
 
 
-def _unity(points: Array, scheme: Scheme) -> Array:
-    """What the field of ones gives at the points when it is continued by ones."""
-    if all(axis.kernel.partition_of_unity for axis in scheme.axes):
-        return 1.0
+def _of_ones(points: Array, scheme: Scheme, order: tuple[int, ...]) -> Array:
+    """What the field of ones, continued by ones, gives at the points: the weights' own sum."""
     total: Any = 1.0
     for a, axis in enumerate(scheme.axes):
         plain = axis._replace(boundary="nearest" if axis.boundary == "grid-constant" else axis.boundary)
-        taps, _, _ = _taps(points[..., a], plain, {0}, scheme.grid.origin[a], scheme.grid.spacing[a])
-        total = total * sum(w[0] for _, w in taps)
+        taps, _, _ = _taps(points[..., a], plain, {order[a]}, scheme.grid.origin[a], scheme.grid.spacing[a])
+        total = total * sum(w[order[a]] for _, w in taps)
     return total[..., None]
 
 

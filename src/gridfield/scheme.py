@@ -120,7 +120,7 @@ class Scheme(Static):
     def up(self) -> str:
         """One derivative more along each axis: orders (alpha_k + e_i), i fastest."""
         orders = tuple(tuple(o + (j == i) for j, o in enumerate(a)) for a in self.orders for i in range(self.ndim))
-        return intern(replace(self, orders=orders, cval=0.0))
+        return intern(replace(self, orders=orders))
 
     @staticmethod
     def parse(grid: Any, kernels: Any, boundaries: Any, orders: Any, cval: float) -> Scheme:
