@@ -225,7 +225,7 @@ class Kernel:
         total = np.sum(self._table, axis=0)
         return bool(abs(total[0] - 1) < 1e-12 and np.all(np.abs(total[1:]) < 1e-12))
 
-    @property
+    @functools.cached_property
     def continuity(self) -> int:
         """How many derivatives are continuous: -1 for jumps (nearest), 0 (linear), 1 (Catmull-Rom), 2 (cubic) ...
 
