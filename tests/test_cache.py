@@ -100,7 +100,7 @@ def test_sources_that_changed_have_another_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "turn", [0, 1, *(pytest.param(k, marks=pytest.mark.slow) for k in range(2, 12))], ids=lambda k: f"round {k}"
+    "turn", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 11))], ids=lambda k: f"round {k}"
 )
 def test_processes_that_start_cold_at_once(turn, tmp_path):
     """All make the same folder and write different kernels into it, one of them the same for all."""
@@ -194,7 +194,7 @@ def test_files_that_are_damaged(tmp_path):
     """A full disk, a crash: what cannot be read is compiled anew, and replaced."""
     place, _ = run(tmp_path / "cache", 1)
     for damage in (lambda b: b"", lambda b: b[: len(b) // 2], lambda b: bytes(len(b))):
-        for path in files(place):
+        for path in Path(place).glob("taps*"):
             path.write_bytes(damage(path.read_bytes()))
         assert run(tmp_path / "cache", 1) == (place, 2)
     assert run(tmp_path / "cache", 1) == (place, 0)

@@ -225,7 +225,7 @@ class Kernel:
         total = np.sum(self._table, axis=0)
         return bool(abs(total[0] - 1) < 1e-12 and np.all(np.abs(total[1:]) < 1e-12))
 
-    @functools.cached_property
+    @property
     def continuity(self) -> int:
         """How many derivatives are continuous: -1 for jumps (nearest), 0 (linear), 1 (Catmull-Rom), 2 (cubic) ...
 
@@ -241,7 +241,7 @@ class Kernel:
                 return order - 1
         return self.degree
 
-    @functools.cached_property
+    @property
     def interpolating(self) -> bool:
         """Whether the kernel is 1 at 0 and 0 at all other samples, so that no prefilter is needed."""
         taps = self.samples

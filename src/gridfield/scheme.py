@@ -59,7 +59,7 @@ class Axis(NamedTuple):
             kernel, boundary = bspline(0), "natural"
         lowest, highest = reach(boundary, n, kernel.width)
         cell = floor(lowest + kernel.shift)
-        # a coordinate right at the highest end belongs to the cell before it, at fraction 1, unless the kernel jumps there
+        # a coordinate at the highest end belongs to the cell before it, at fraction 1, unless the kernel jumps there
         end = highest + kernel.shift
         last = max(cell, floor(end) if kernel.continuity < 0 else ceil(end) - 1)
         return Axis(n, kernel, boundary, lowest, highest, cell, last - cell + 1, offset)
