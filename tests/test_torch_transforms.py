@@ -298,7 +298,14 @@ def test_compiled_without_anything_known_before():
     close(got, gf.sample(values, X, kernel=("linear", "cubic"), boundary=["wrap", "mirror"]))
 
 
-@pytest.mark.parametrize("dynamic", (None, True, False))
+@pytest.mark.parametrize(
+    "dynamic",
+    (
+        None,
+        pytest.param(True, marks=pytest.mark.xfail(reason="all sizes symbolic, the grid's too: give grid=")),
+        False,
+    ),
+)
 def test_compiled_with_other_sizes(dynamic):
     """More points, then more channels, then another grid."""
     f = compiled(lambda v, x: gf.sample(v, x) * 2, dynamic=dynamic)

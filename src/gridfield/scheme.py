@@ -41,7 +41,7 @@ class Axis(NamedTuple):
     @property
     def fold(self) -> str:
         """What happens to coordinates beyond the ends (boundary.FOLD)."""
-        return FOLD[self.boundary]
+        return "hold" if self.n == 1 and self.boundary == "mirror" else FOLD[self.boundary]
 
     @property
     def margins(self) -> tuple[int, int]:
