@@ -292,14 +292,14 @@ class _Tracing:
         F = self._face
 
         def step(*args: Any) -> Any:
-            at = next((i for i, a in enumerate(args) if isinstance(a, _Traced)), None)
-            if at is None:
+            for at, traced in enumerate(args):
+                if type(traced) is _Traced:
+                    break
+            else:
                 return getattr(F, name)(*args)
             if name in COMPOSITES:
-                rest = args[1:]
-                return _Traced(args[at], lambda ct: COMPOSITES[name][1](F, ct, *rest))
-            *arrays, text = args
-            return _Traced(args[at], lambda ct: OPS[name].transpose[at](F, ct, arrays, text))
+                return _Traced(traced, lambda ct: COMPOSITES[name][1](F, ct, *args[1:]))
+            return _Traced(traced, lambda ct: OPS[name].transpose[at](F, ct, args[:-1], args[-1]))
 
         return step
 
