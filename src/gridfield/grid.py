@@ -1,15 +1,16 @@
 """Grid: the uniform grid that every field, histogram and transform of gridfield lives on."""
 
 import math
-import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import arguments, uniform
+
+_BLOCK = 16384  # points at a time, so that the temporaries of index() stay in cache
 Float = NDArray[np.float64]
 OnePerAxis = float | Sequence[float]
 
@@ -68,9 +69,9 @@ class Grid:
         periodic: bool | Sequence[bool] = False,
     ) -> None:
         name = "gf.Grid"
-        sizes, flags = _shape_and_periodic(name, shape, periodic)
-        lows, highs = _lows_and_highs(name, bounds, sizes)
-        spacing = map(_fit_samples, lows, highs, _steps(sizes, flags))
+        sizes, flags = arguments.shape_and_periodic(name, shape, periodic)
+        lows, highs = arguments.lows_and_highs(name, bounds, sizes)
+        spacing = map(uniform.fit_samples, lows, highs, uniform.steps(sizes, flags))
         self._set(name, sizes, lows, tuple(spacing), flags)
 
     @classmethod
@@ -132,9 +133,9 @@ class Grid:
         ((10.0, 11.0), (10.0, 16.0))
         """
         name = "gf.Grid.from_spacing"
-        sizes, flags = _shape_and_periodic(name, shape, periodic)
-        first = _per_axis(name, "origin", origin, len(sizes), _COORDINATE)
-        steps = _per_axis(name, "spacing", spacing, len(sizes), _LENGTH)
+        sizes, flags = arguments.shape_and_periodic(name, shape, periodic)
+        first = arguments.per_axis(name, "origin", origin, len(sizes), arguments.COORDINATE)
+        steps = arguments.per_axis(name, "spacing", spacing, len(sizes), arguments.LENGTH)
         return cls._new(name, sizes, first, steps, flags)
 
     @classmethod
@@ -174,8 +175,8 @@ class Grid:
         ([array([0. , 0.5, 1. , 1.5, 2. ])], [array([0.25, 0.75, 1.25, 1.75])])
         """
         name = "gf.Grid.cells"
-        sizes, flags = _shape_and_periodic(name, shape, periodic)
-        fits = map(_fit_cells, *_lows_and_highs(name, bounds, sizes), sizes)
+        sizes, flags = arguments.shape_and_periodic(name, shape, periodic)
+        fits = map(uniform.fit_cells, *arguments.lows_and_highs(name, bounds, sizes), sizes)
         return cls._new(name, sizes, *zip(*fits, strict=True), flags)
 
     @classmethod
@@ -205,7 +206,7 @@ class Grid:
         ((0.0, 199.0), (0.0, 299.0))
         """
         name = "gf.Grid.pixels"
-        sizes, flags = _shape_and_periodic(name, shape, periodic)
+        sizes, flags = arguments.shape_and_periodic(name, shape, periodic)
         return cls._new(name, sizes, (0.0,) * len(sizes), (1.0,) * len(sizes), flags)
 
     @classmethod
@@ -258,14 +259,14 @@ class Grid:
         name = "gf.Grid.covering"
         if (spacing is None) == (shape is None):
             raise TypeError(f"{name}: give either spacing or shape, not both and not neither")
-        extremes = _extremes(name, points)
+        extremes = arguments.extremes(name, points)
         ndim = len(extremes)
-        margins = _per_axis(name, "margin", margin, ndim, _COUNT)
+        margins = arguments.per_axis(name, "margin", margin, ndim, arguments.COUNT)
         if spacing is not None:
-            steps = _per_axis(name, "spacing", spacing, ndim, _LENGTH)
-            fits = map(_cover_with_spacing, extremes, steps, margins)
+            steps = arguments.per_axis(name, "spacing", spacing, ndim, arguments.LENGTH)
+            fits = map(uniform.cover_with_spacing, extremes, steps, margins)
         else:
-            sizes = _per_axis(name, "shape", shape, ndim, _SIZE)
+            sizes = arguments.per_axis(name, "shape", shape, ndim, arguments.SIZE)
             for axis, ((lo, hi), n, m) in enumerate(zip(extremes, sizes, margins, strict=True)):
                 if lo == hi:
                     raise ValueError(
@@ -274,7 +275,7 @@ class Grid:
                     )
                 if n <= 2 * m:
                     raise ValueError(f"{name}: shape {sizes} leaves no cell between margins of {m} along axis {axis}")
-            fits = map(_cover_with_cells, extremes, sizes, margins)
+            fits = map(uniform.cover_with_cells, extremes, sizes, margins)
         return cls._new(name, *zip(*fits, strict=True), (False,) * ndim)
 
     @property
@@ -297,7 +298,7 @@ class Grid:
         >>> gf.Grid((5, 4), ((0, 1), (0, 8)), periodic=(False, True)).bounds
         ((0.0, 1.0), (0.0, 6.0))
         """
-        return tuple((o, _end(o, h, n - 1)) for o, h, n in self._each())
+        return tuple((o, uniform.end(o, h, n - 1)) for o, h, n in self._each())
 
     def axes(self) -> list[Float]:
         """Coordinates of the samples along each axis.
@@ -347,7 +348,7 @@ class Grid:
         >>> gf.Grid.pixels(3).edges()
         [array([-0.5,  0.5,  1.5,  2.5])]
         """
-        return [np.linspace(*_outer(*axis), axis[-1] + 1) for axis in self._each()]
+        return [np.linspace(*uniform.outer(*axis), axis[-1] + 1) for axis in self._each()]
 
     def index(self, points: ArrayLike) -> NDArray[np.int64]:
         """Flat number, in C order, of the cell that each point is in.
@@ -380,15 +381,15 @@ class Grid:
         >>> grid.index([[0, 0], [0, 2], [3, 0], [6, 6], [7, 0]])
         array([ 0,  1,  3,  5, -1])
         """
-        array = _points("gf.Grid.index", points, self)
+        array = arguments.coordinates("gf.Grid.index", points, self.shape)
         flat = array.reshape(-1, self.ndim)
         out = np.empty(len(flat), np.int64)
-        outer = [_outer(*axis) for axis in self._each()]
+        outer = [uniform.outer(*axis) for axis in self._each()]
         for start in range(0, len(flat), _BLOCK):
             block = slice(start, start + _BLOCK)
             number, inside = 0, True
             for x, ends, n, wraps in zip(flat[block].T, outer, self.shape, self.periodic, strict=True):
-                cell, within = _cell(x, *ends, n, wraps)
+                cell, within = uniform.cell(x, *ends, n, wraps)
                 number = number * n + cell
                 inside = inside & within
             out[block] = np.where(inside, number, -1)
@@ -420,9 +421,9 @@ class Grid:
         array([[0. , 2. ],
                [2. , 0.5]])
         """
-        array = _points("gf.Grid.to_index", points, self)
+        array = arguments.coordinates("gf.Grid.to_index", points, self.shape)
         out = (array - np.array(self.origin)) / np.array(self.spacing)
-        return out.astype(_floating(array), copy=False)
+        return out.astype(arguments.floating(array), copy=False)
 
     def to_physical(self, index: ArrayLike) -> NDArray[np.floating]:
         """Coordinates in the units of the grid, from coordinates counted in samples.
@@ -449,9 +450,9 @@ class Grid:
         >>> gf.Grid((5, 3), (10, 20)).to_physical([2, 0.5])
         array([15. , 12.5])
         """
-        array = _points("gf.Grid.to_physical", index, self, "index")
+        array = arguments.coordinates("gf.Grid.to_physical", index, self.shape, "index")
         out = array * np.array(self.spacing) + np.array(self.origin)
-        return out.astype(_floating(array), copy=False)
+        return out.astype(arguments.floating(array), copy=False)
 
     def refine(self, factor: int | Sequence[int]) -> Self:
         """Grid with `factor` times finer spacing, whose samples include those of this one.
@@ -478,12 +479,12 @@ class Grid:
         Grid((5, 1), (0.0, 2.0), periodic=False)
         """
         name = "gf.Grid.refine"
-        factors = _per_axis(name, "factor", factor, self.ndim, _SIZE)
+        factors = arguments.per_axis(name, "factor", factor, self.ndim, arguments.SIZE)
         shape, spacing = [], []
         for (o, h, n), wraps, f in zip(self._each(), self.periodic, factors, strict=True):
             steps = n if wraps else n - 1
             shape.append(n if n == 1 else steps * f + (not wraps))
-            spacing.append(h if n == 1 else _fit_samples(o, _end(o, h, steps), steps * f, guess=h / f))
+            spacing.append(h if n == 1 else uniform.fit_samples(o, uniform.end(o, h, steps), steps * f, guess=h / f))
         return self._new(name, tuple(shape), self.origin, spacing, self.periodic)
 
     def take(self, axes: int | Sequence[int]) -> Self:
@@ -510,8 +511,8 @@ class Grid:
         (5, 3)
         """
         name = "gf.Grid.take"
-        items = _items(axes)
-        chosen = _per_axis(name, "axes", axes, 1 if items is None else len(items), _AXIS)
+        items = arguments.items(axes)
+        chosen = arguments.per_axis(name, "axes", axes, 1 if items is None else len(items), arguments.AXIS)
         if not chosen or not all(-self.ndim <= axis < self.ndim for axis in chosen):
             raise ValueError(f"{name}: axes {axes} must name one or more of the axes of shape {self.shape}")
         numbers = [axis % self.ndim for axis in chosen]
@@ -522,237 +523,8 @@ class Grid:
 
     def __repr__(self) -> str:
         # the bounds that the constructor takes, so that eval(repr(grid)) is the grid again
-        steps = _steps(self.shape, self.periodic)
-        bounds = tuple(zip(self.origin, map(_end, self.origin, self.spacing, steps), strict=True))
+        steps = uniform.steps(self.shape, self.periodic)
+        bounds = tuple(zip(self.origin, map(uniform.end, self.origin, self.spacing, steps), strict=True))
         pairs = bounds[0] if len(set(bounds)) == 1 else bounds
         periodic = self.periodic[0] if len(set(self.periodic)) == 1 else self.periodic
         return f"Grid({self.shape}, {pairs}, periodic={periodic})"
-
-
-# Arithmetic of one axis. An axis stores two floats, from which its far end cannot always be had:
-# in float64, 49 * (1 / 49) is 0.9999999999999999. So of the numbers that are the end by all we
-# know (they give the stored floats back) we take the one with the fewest digits, here 1.0.
-
-
-def _steps(shape: tuple[int, ...], periodic: tuple[bool, ...]) -> list[int]:
-    """How many spacings lie between the bounds that the constructor takes, along each axis."""
-    return [n if wraps else max(n - 1, 1) for n, wraps in zip(shape, periodic, strict=True)]
-
-
-def _shortest(value: float, gives_back: Callable[[float], bool]) -> float:
-    for digits in range(1, 18):
-        candidate = float(f"{value:.{digits}g}")
-        if gives_back(candidate):
-            return candidate
-    return value
-
-
-@lru_cache(maxsize=1024)
-def _end(start: float, spacing: float, steps: int) -> float:
-    """The coordinate `steps` spacings after `start`."""
-    if steps == 0:
-        return start
-    return _shortest(start + steps * spacing, lambda end: (end - start) / steps == spacing)
-
-
-@lru_cache(maxsize=1024)
-def _outer(origin: float, spacing: float, n: int) -> tuple[float, float]:
-    """The lower edge of the first cell and the upper edge of the last."""
-    first = _shortest(origin - spacing / 2, lambda edge: edge + spacing / 2 == origin)
-    return first, _end(first, spacing, n)
-
-
-def _near(value: float, rounding: float) -> list[float]:
-    unit = max(math.ulp(value), rounding)
-    return [value + k * unit for k in (0, 1, -1, 2, -2)]
-
-
-def _fit_samples(lo: float, hi: float, steps: int, guess: float | None = None) -> float:
-    """The spacing with which `_end` gives `hi` back, or comes nearest to it."""
-    best = (hi - lo) / steps if guess is None else guess
-    spacings = _near(best, math.ulp(max(abs(lo), abs(hi))) / steps)
-    return next(
-        (h for h in spacings if _end(lo, h, steps) == hi),
-        min(spacings, key=lambda h: abs(lo + steps * h - hi)),
-    )
-
-
-def _fit_cells(lo: float, hi: float, n: int) -> tuple[float, float]:
-    """Origin and spacing with which `_outer` gives `lo` and `hi` back, or is a rounding wider."""
-    rounding = math.ulp(max(abs(lo), abs(hi)))
-    best, least = (lo, hi), (True, math.inf)
-    for h in _near((hi - lo) / n, rounding / n):
-        for o in _near(lo + h / 2, 0.0):
-            first, last = _outer(o, h, n)
-            misfit = (first > lo or last < hi, abs(first - lo) + abs(last - hi))
-            if misfit < least:
-                best, least = (o, h), misfit
-            if least == (False, 0.0):
-                return best
-    return best
-
-
-Fit = tuple[int, float, float]
-
-
-def _cover_with_spacing(data: tuple[float, float], spacing: float, margin: int) -> Fit:
-    lo, hi = data
-    n = math.floor(min((hi - lo) / spacing, 2.0**63) + 0.5) + 1
-    n += _outer(lo, spacing, n)[1] < hi
-    return n + 2 * margin, lo - margin * spacing, spacing
-
-
-def _cover_with_cells(data: tuple[float, float], cells: int, margin: int) -> Fit:
-    lo, hi = data
-    inner = cells - 2 * margin
-    o, h = (lo, _fit_samples(lo, hi, inner - 1)) if inner > 1 else _fit_cells(lo, hi, 1)
-    return cells, o - margin * h, h
-
-
-_BLOCK = 16384  # points at a time, so that the temporaries of index() stay in cache
-
-
-def _cell(x: NDArray[Any], lo: float, hi: float, n: int, wraps: bool) -> tuple[Any, Any]:
-    """Number of the cell of each coordinate along one axis, and whether there is one."""
-    x = x.astype(np.float64)
-    if wraps:
-        away = ~((x >= lo) & (x < hi))
-        with np.errstate(over="ignore", invalid="ignore"):
-            x[away] = np.minimum(lo + np.mod(x[away] - lo, hi - lo), hi)
-    inside = (x >= lo) & (x <= hi)
-    x[~inside] = lo
-    step = (hi - lo) / n
-    cell = np.minimum((x - lo) / step, n - 1).astype(np.int64)
-    # edge k in the arithmetic of linspace, to the bit; the clip below also closes the last cell
-    cell -= x < cell * step + lo
-    cell += x >= (cell + 1) * step + lo
-    return np.minimum(cell, n - 1, out=cell), inside
-
-
-# Reading of arguments: each error names the operation, the argument, what came and what was due.
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool):
-        raise TypeError
-    return operator.index(value)
-
-
-def _real(value: Any) -> float:
-    if isinstance(value, (bool, np.bool_, str)):
-        raise TypeError
-    return float(value)
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError
-    return bool(value)
-
-
-Rule = tuple[Callable[[Any], Any], Callable[[Any], bool], str]
-
-_SIZE: Rule = _integer, lambda v: v >= 1, "an integer of 1 or more"
-_COUNT: Rule = _integer, lambda v: v >= 0, "an integer of 0 or more"
-_AXIS: Rule = _integer, lambda v: True, "an integer"
-_COORDINATE: Rule = _real, math.isfinite, "a finite number"
-_LENGTH: Rule = _real, lambda v: 0 < v < math.inf, "a positive, finite number"
-_FLAG: Rule = _flag, lambda v: True, "True or False"
-
-
-def _items(value: Any) -> tuple[Any, ...] | None:
-    """The items of a sequence or array; None for what is not one."""
-    if isinstance(value, str) or not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0:
-        return None
-    return tuple(value)
-
-
-def _per_axis(name: str, what: str, value: Any, ndim: int, rule: Rule) -> tuple[Any, ...]:
-    convert, allowed, wanted = rule
-    items = _items(value)
-    if items is None:
-        items = (value,) * ndim
-    if len(items) != ndim:
-        raise ValueError(
-            f"{name}: {what} has {len(items)} values but the grid has {ndim} axes: give one value "
-            "for all axes or one for each"
-        )
-    out = []
-    for item in items:
-        try:
-            out.append(convert(item))
-        except (TypeError, ValueError, OverflowError):
-            raise TypeError(f"{name}: {what} {value!r} must hold {wanted} per axis") from None
-        if not allowed(out[-1]):
-            raise ValueError(f"{name}: {what} {value!r} must hold {wanted} per axis")
-    return tuple(out)
-
-
-def _shape_and_periodic(name: str, shape: Any, periodic: Any) -> tuple[Any, Any]:
-    items = _items(shape)
-    if items == ():
-        raise ValueError(f"{name}: shape () is empty, but a grid has at least one axis")
-    sizes = _per_axis(name, "shape", shape, 1 if items is None else len(items), _SIZE)
-    return sizes, _per_axis(name, "periodic", periodic, len(sizes), _FLAG)
-
-
-def _lows_and_highs(name: str, bounds: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    wanted = f"bounds {bounds!r} must be one pair (lo, hi) of numbers, or one such pair per axis"
-    try:
-        array = np.asarray((0, 1) if bounds is None else bounds)
-    except ValueError:
-        raise ValueError(f"{name}: {wanted}") from None
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: {wanted}")
-    if array.shape == (2,):
-        array = np.broadcast_to(array, (len(shape), 2))
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise ValueError(f"{name}: {wanted}")
-    if len(array) != len(shape):
-        raise ValueError(f"{name}: bounds has {len(array)} pairs but shape {shape} has {len(shape)} axes")
-    lows, highs = array.astype(np.float64).T.tolist()
-    for axis, (lo, hi) in enumerate(zip(lows, highs, strict=True)):
-        if not (lo < hi and hi - lo < math.inf):
-            raise ValueError(f"{name}: bounds {lo, hi} along axis {axis} must be lo < hi, finitely far apart")
-    return lows, highs
-
-
-def _points(name: str, points: Any, grid: Grid | None = None, what: str = "points") -> NDArray[Any]:
-    try:
-        array = np.asarray(points)
-    except ValueError:
-        raise ValueError(f"{name}: {what} must be an array, with rows of equal length") from None
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: {what} has dtype {array.dtype} but must be real numbers")
-    count = array.shape[-1] if array.ndim else 0
-    if count == 0 and grid is None:
-        raise ValueError(f"{name}: {what} has shape {array.shape} but must be (*pts, ndim)")
-    if grid is not None and count != grid.ndim:
-        raise ValueError(
-            f"{name}: {what} has {count} coordinates per point (shape {array.shape}) but the grid "
-            + (
-                f"has {grid.ndim} axes {grid.shape}"
-                if grid.ndim > 1
-                else f"has 1 axis {grid.shape}: for a list of coordinates give {what}[..., None]"
-            )
-        )
-    return array
-
-
-def _floating(array: NDArray[Any]) -> np.dtype[Any]:
-    return array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)
-
-
-def _extremes(name: str, points: Any) -> list[tuple[float, float]]:
-    array = _points(name, points)
-    array = array.reshape(-1, array.shape[-1])
-    if array.dtype.kind == "f":
-        bad = np.isnan(array).any(-1)
-        array = array[~bad] if bad.any() else array
-    if len(array) == 0:
-        raise ValueError(f"{name}: points (shape {np.shape(points)}) holds no point without NaN")
-    # column by column: 5 x faster than min(axis=0) over rows this short
-    extremes = [(float(column.min()), float(column.max())) for column in array.T]
-    if not all(math.isfinite(v) for pair in extremes for v in pair):
-        raise ValueError(f"{name}: points must be finite or NaN, but reach from {extremes}")
-    return extremes

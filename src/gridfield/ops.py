@@ -292,11 +292,10 @@ class _Tracing:
         F = self._face
 
         def step(*args: Any) -> Any:
-            for at, traced in enumerate(args):
-                if type(traced) is _Traced:
-                    break
-            else:
+            at = next((i for i, a in enumerate(args) if type(a) is _Traced), None)
+            if at is None:
                 return getattr(F, name)(*args)
+            traced = args[at]
             if name in COMPOSITES:
                 return _Traced(traced, lambda ct: COMPOSITES[name][1](F, ct, *args[1:]))
             return _Traced(traced, lambda ct: OPS[name].transpose[at](F, ct, args[:-1], args[-1]))

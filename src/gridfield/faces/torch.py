@@ -35,7 +35,7 @@ def _run(op: Op, *args: Any) -> torch.Tensor:
 
 def _arrays(tensors: Sequence[torch.Tensor], shapes: Sequence[Any]) -> list[Any] | None:
     """CPU tensors as NumPy arrays of these shapes: a view costs 0.3 us there, 0.9 us in torch. None: not on the CPU."""
-    if not all([t.is_cpu for t in tensors]):
+    if not all(t.is_cpu for t in tensors):
         return None
     return [t.numpy(force=True).reshape(s) for t, s in zip(tensors, shapes, strict=True)]
 
@@ -182,7 +182,7 @@ class Torch(Face):
 
     def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
         """Without nodes for the reshapes where autograd alone follows."""
-        traced = torch.compiler.is_compiling() or not all([type(t) in _TENSORS for t in arrays])
+        traced = torch.compiler.is_compiling() or not all(type(t) in _TENSORS for t in arrays)
         if traced or functorch.peek_interpreter_stack() is not None:
             return super().shaped(name, arrays, shapes, text, out_shape)
         if not _followed(arrays):
