@@ -26,7 +26,7 @@ def is_grid(grid: Any, where: str) -> None:
 
 def points(shape: Sequence[int], where: str, grid: Grid | None = None) -> int:
     """Points are (*pts, ndim), with the grid's ndim if there is one; returns ndim."""
-    if len(shape) == 0 or shape[-1] == 0:
+    if len(shape) == 0 or shape[-1] == 0 or shape[-1] is None:
         raise ValueError(
             f"{where}: points must have shape (*pts, ndim) with coordinates along the last axis, got {tuple(shape)}"
         )
@@ -41,14 +41,14 @@ def points(shape: Sequence[int], where: str, grid: Grid | None = None) -> int:
 def trailing(shape: Sequence[int], expected: Sequence[int], name: str, what: str, where: str) -> None:
     """The last axes are those of the grid."""
     shape, expected = tuple(shape), tuple(expected)
-    if len(shape) < len(expected) or shape[len(shape) - len(expected) :] != expected:
+    if len(shape) < len(expected) or not _same(shape[len(shape) - len(expected) :], expected):
         raise ValueError(f"{where}: {name} has shape {shape} but must end in {what} {expected}")
 
 
 def leading(shape: Sequence[int], expected: Sequence[int], name: str, what: str, where: str) -> None:
     """The first axes are those of the points."""
     shape, expected = tuple(shape), tuple(expected)
-    if shape[: len(expected)] != expected:
+    if not _same(shape[: len(expected)], expected):
         raise ValueError(f"{where}: {name} has shape {shape} but must begin with {what} {expected}")
 
 
@@ -58,7 +58,25 @@ def grid_shape(shape: Sequence[int], name: str, where: str) -> tuple[int, ...]:
         raise ValueError(f"{where}: {name} must have at least one axis, got a scalar")
     if 0 in shape:
         raise ValueError(f"{where}: {name} has no samples along a grid axis (grid shape {tuple(shape)})")
-    return tuple(operator.index(n) for n in shape)  # under a tracing compiler: a size, no longer a symbol
+    return sizes(shape, name, where)
+
+
+def sizes(shape: Sequence[int], name: str, where: str) -> tuple[int, ...]:
+    """The sizes of grid axes as ints; under a tracing compiler they may be unknown, which is an error."""
+    try:
+        return tuple(operator.index(n) for n in shape)
+    except Exception as error:  # of each compiler's own
+        raise TypeError(
+            f"{where}: {name} has grid axes {tuple(shape)} of which not all sizes are known while tracing; only the "
+            "number of points and leading axes may be unknown (give grid=, or fix the shape)"
+        ) from error
+
+
+def _same(shape: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
+    """Whether the sizes agree; None, a size that a tracing compiler does not know, does with any."""
+    return len(shape) == len(expected) and all(
+        a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
+    )
 
 
 def last_axes(shape: Sequence[int], ndim: int | None, name: str, where: str) -> Sequence[int]:
@@ -119,8 +137,8 @@ def number(x: Any, name: str, where: str) -> float:
 
 
 def same_device(where: str, values: Any, points: Any) -> None:
-    """No array is moved silently."""
-    if values != points:
+    """No array is moved silently. None: goes with any device."""
+    if values != points and values is not None and points is not None:
         raise ValueError(f"{where}: values is on {values} but points on {points}; both must be on one device")
 
 

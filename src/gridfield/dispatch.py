@@ -5,28 +5,63 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .faces import numpy as numpy_face
-from .ops import Face
+import numpy as np
+
+from .ops import Face, static
+
+# a framework, by the name of its module, and the classes of its arrays
+FRAMEWORKS = {"torch": ("Tensor",), "jax": ("Array",), "tensorflow": ("Tensor", "Variable")}
+
+_known: dict[type, str] = {np.ndarray: "numpy"}
 
 
-def _is_torch(x: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
+@static
+def _frameworks(classes: tuple[type, ...]) -> tuple[str, ...]:
+    """The framework of each class; "" for numbers and lists, which go with any."""
+    return tuple([_known.get(cls) or _framework(cls) for cls in classes])
+
+
+def _framework(cls: type) -> str:
+    for name, arrays in FRAMEWORKS.items():
+        module = sys.modules.get(name)
+        bases = tuple(getattr(module, a) for a in arrays if hasattr(module, a))  # it may be half imported
+        # a JAX tracer is an instance of jax.Array, but no class of it is a subclass
+        if issubclass(cls, bases) or (name == "jax" and bases and any(c.__name__ == "Tracer" for c in cls.__mro__)):
+            _known[cls] = name
+            return name
+    return "numpy" if issubclass(cls, np.ndarray) or hasattr(cls, "__array_interface__") else ""
 
 
 def face(where: str, **arrays: Any) -> Face:
     """The face for the arguments of a public function; `where` and the names are for the message."""
-    if "torch" not in sys.modules:
-        return numpy_face.FACE
-    torch = [name for name, x in arrays.items() if _is_torch(x)]
-    if not torch:
-        return numpy_face.FACE
-    for name, x in arrays.items():
-        if name not in torch and hasattr(x, "__array_interface__") and getattr(x, "ndim", 0):
-            raise TypeError(
-                f"{where}: {torch[0]} is a torch.Tensor but {name} is a {type(x).__module__}.{type(x).__name__}; "
-                "all arrays of a call must belong to one framework"
-            )
-    from .faces.torch import FACE
+    found = _frameworks(tuple([type(x) for x in arrays.values()]))
+    if len(set(found)) == 1:
+        return of(found[0])
+    # what has no axes, a number, goes with any
+    given = [(f, name) for f, (name, x) in zip(found, arrays.items(), strict=True) if f != "numpy" or np.ndim(x)]
+    given = [g for g in given if g[0]]
+    if len({f for f, _ in given}) > 1:
+        (f, a), (g, b) = sorted(given, key=lambda item: item[0] == "numpy")[:2]
+        raise TypeError(
+            f"{where}: {a} is a {_name(f, arrays[a])} but {b} is a {_name(g, arrays[b])}; "
+            "all arrays of a call must belong to one framework"
+        )
+    return of(given[0][0] if given else "numpy")
 
+
+def _name(framework: str, x: Any) -> str:
+    array = FRAMEWORKS.get(framework)
+    return f"{framework}.{array[0]}" if array else f"{type(x).__module__}.{type(x).__name__}"
+
+
+def of(framework: str) -> Face:
+    """The face of a framework, by name."""
+    if framework == "torch":
+        from .faces.torch import FACE
+    elif framework == "jax":
+        from .faces.jax import FACE
+    elif framework == "tensorflow":
+        from .faces.tensorflow import FACE
+    else:
+        from .faces.numpy import FACE
     return FACE

@@ -20,6 +20,7 @@ over the linear steps that it went through. A framework needs only `run`, `shape
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ from . import reference
 from .cpu import plan, prefilter
 from .scheme import decode
 
+Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Tangents = Sequence[Any]  # one per argument; None: that argument does not move
 
@@ -40,7 +42,7 @@ class Op:
 
     name: str
     arrays: int  # how many arrays it takes; the static text comes after them
-    run: Callable[..., np.ndarray]  # (*arrays, text) -> array, by the kernels
+    run: Callable[..., np.ndarray]  # (*arrays, text, out=None) -> array, by the kernels; `out` is C-contiguous
     reference: Callable[..., Any]  # the same in plain array code
     shape: Callable[..., Shape]  # (*shapes, text) -> shape
     jvp: Callable[..., list[Any]]  # (F, arrays, tangents, text) -> terms of the sum
@@ -51,7 +53,7 @@ class Op:
 # ---- composites: linear in their first argument
 def _unstack(F: Any, x: Any, ndim: int) -> Any:
     """(b, k*i, n, c) -> (b, k, i, n, c)."""
-    b, ki, n, c = x.shape
+    b, ki, n, c = F.shape(x)
     return F.reshape(x, (b, ki // ndim, ndim, n, c))
 
 
@@ -63,8 +65,8 @@ def along(F: Any, dx: Any, values: Any, points: Any, text: str) -> Any:
 
 def spread(F: Any, dx: Any, y: Any) -> Any:
     """dx_bni y_bknc, the orders k and axes i in one axis."""
-    b, k, n, c = y.shape
-    return F.reshape(F.einsum("bni,bknc->bkinc", dx, y), (b, k * dx.shape[-1], n, c))
+    b, k, n, c = F.shape(y)
+    return F.reshape(F.einsum("bni,bknc->bkinc", dx, y), (b, k * F.shape(dx)[-1], n, c))
 
 
 def push(F: Any, dx: Any, y: Any, points: Any, text: str) -> Any:
@@ -77,7 +79,7 @@ COMPOSITES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # with
     "push": (push, lambda F, ct, y, points, text: F.dot(ct, y, points, text)),
     "spread": (
         spread,
-        lambda F, ct, y: F.einsum("bkinc,bknc->bni", _unstack(F, ct, ct.shape[1] // y.shape[1]), y),
+        lambda F, ct, y: F.einsum("bkinc,bknc->bni", _unstack(F, ct, F.shape(ct)[1] // F.shape(y)[1]), y),
     ),
 }
 
@@ -121,19 +123,26 @@ def _dtype(a: np.ndarray) -> str:
     return "float32" if a.itemsize == 4 else "float64"
 
 
-def _run_sample(values: np.ndarray, points: np.ndarray, text: str) -> np.ndarray:
+def _run_sample(values: Array, points: Array, text: str, out: Array | None = None) -> Array:
     values, points = _contiguous(values, points)
-    return plan.plan(text, _dtype(values)).sample(values, points)
+    return plan.plan(text, _dtype(values)).sample(values, points, out)
 
 
-def _run_splat(values: np.ndarray, points: np.ndarray, text: str) -> np.ndarray:
+def _run_splat(values: Array, points: Array, text: str, out: Array | None = None) -> Array:
     values, points = _contiguous(values, points)
-    return plan.plan(decode(text).linear, _dtype(values)).splat(values, points)
+    return plan.plan(decode(text).linear, _dtype(values)).splat(values, points, out)
 
 
-def _run_dot(values: np.ndarray, weights: np.ndarray, points: np.ndarray, text: str) -> np.ndarray:
+def _run_dot(values: Array, weights: Array, points: Array, text: str, out: Array | None = None) -> Array:
     values, weights, points = _contiguous(values, weights, points)
-    return plan.plan(decode(text).up, _dtype(values)).dot(values, weights, points)
+    return _into(out, plan.plan(decode(text).up, _dtype(values)).dot(values, weights, points))
+
+
+def _into(out: Array | None, result: Array) -> Array:
+    if out is None:
+        return result
+    out[...] = result
+    return out
 
 
 def _ends(shape: Shape, text: str, dtype: str) -> plan.Ends:
@@ -141,23 +150,23 @@ def _ends(shape: Shape, text: str, dtype: str) -> plan.Ends:
     return plan.ends(shape, m.widths, m.boundaries, dtype)
 
 
-def _run_pad(values: np.ndarray, text: str) -> np.ndarray:
+def _run_pad(values: Array, text: str, out: Array | None = None) -> Array:
     ends = _ends(values.shape[1:], text, _dtype(values))
-    return ends.pad(np.ascontiguousarray(values)[:, None], decode(text).cval)[..., 0]
+    return _into(out, ends.pad(np.ascontiguousarray(values)[:, None], decode(text).cval)[..., 0])
 
 
-def _run_fold(values: np.ndarray, text: str) -> np.ndarray:
+def _run_fold(values: Array, text: str, out: Array | None = None) -> Array:
     widths = decode(text).widths
     shape = tuple(n - before - after for n, (before, after) in zip(values.shape[1:], widths, strict=True))
     ends = _ends(shape, text, _dtype(values))
     grid, flat = ends.buffer(len(values), 1)
     grid[..., 0] = values
-    return ends.fold(grid, flat)[:, 0]
+    return ends.fold(grid, flat, None if out is None else out[:, None])[:, 0]
 
 
-def _run_prefilter(values: np.ndarray, text: str) -> np.ndarray:
+def _run_prefilter(values: Array, text: str, out: Array | None = None) -> Array:
     f = decode(text)
-    return prefilter.prefilter(values, f.kernels, f.boundaries, f.transposed)
+    return _into(out, prefilter.prefilter(values, f.kernels, f.boundaries, f.transposed))
 
 
 def _pad_shape(shape: Shape, text: str) -> Shape:
@@ -341,6 +350,15 @@ def static(f: Callable[..., Any]) -> Callable[..., Any]:
     return f
 
 
+def recipe(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function over a face, so that AutoGraph (TensorFlow) runs it as it stands instead of rewriting it.
+
+    The attribute is the one that tf.autograph.experimental.do_not_convert sets.
+    """
+    f.autograph_info__ = None  # type: ignore[attr-defined]
+    return f
+
+
 class Face:
     """One framework: its few array functions, and the ops bound to it. faces/ has a subclass for each."""
 
@@ -358,6 +376,7 @@ class Face:
     as_real: Callable[[Any], Any]  # complex (...) -> real (..., 2)
     as_complex: Callable[[Any], Any]  # and back
     round_to: Callable[[Any, str], Any]  # floats to an integer type, rounded and saturated; NaN is 0
+    matmul: Callable[[Any, Any], Any]
 
     # what `bind` makes of OPS
     sample: Callable[..., Any]
@@ -366,10 +385,27 @@ class Face:
     prefilter: Callable[..., Any]
     pad: Callable[..., Any]
     fold: Callable[..., Any]
+    along: Callable[..., Any]
+    push: Callable[..., Any]
+    spread: Callable[..., Any]
 
     def __init__(self) -> None:
         for name, op in OPS.items():
             setattr(self, name, self.bind(op))
+        for name in COMPOSITES:
+            setattr(self, name, self.compose(name))
+
+    def shape(self, x: Any) -> tuple[Any, ...]:
+        """Sizes of the axes, for reshapes; what a tracing compiler does not know yet may be a tensor."""
+        return tuple(x.shape)
+
+    def device(self, x: Any) -> Any:
+        """Where an array is: equal for arrays that can be used together."""
+        return x.device
+
+    def widest(self, dtype: str) -> str:
+        """The float type that stands for this one, where a framework does not have all of them switched on."""
+        return dtype
 
     def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
         """An op between reshapes: of its arrays to `shapes`, of its result to `out_shape`."""
@@ -380,14 +416,6 @@ class Face:
         """The op as a differentiable function of this framework's arrays."""
         raise NotImplementedError
 
-    def along(self, *args: Any) -> Any:
-        """See the composite."""
-        return along(self, *args)
-
-    def push(self, *args: Any) -> Any:
-        """See the composite."""
-        return push(self, *args)
-
-    def spread(self, *args: Any) -> Any:
-        """See the composite."""
-        return spread(self, *args)
+    def compose(self, name: str) -> Callable[..., Any]:
+        """A composite as a function of this framework's arrays."""
+        return functools.partial(COMPOSITES[name][0], self)

@@ -1,6 +1,6 @@
 """The primitives in plain array code: the oracle of the tests, and what runs where there is no kernel.
 
-Every function takes NumPy arrays or torch tensors (of any device) and returns the same. Shapes: values
+Every function takes NumPy arrays, torch tensors or JAX arrays (of any device, traced or not) and returns the same. Shapes: values
 (batch, channels, *grid), points (batch, n, ndim), samples (batch, orders, n, channels).
 """
 
@@ -21,15 +21,22 @@ Array = Any
 
 
 def _lib(x: Array) -> Any:
-    return np if isinstance(x, (np.ndarray, np.generic)) else sys.modules["torch"]
+    """The array library: numpy, torch or jax.numpy, none of which is imported here."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return np
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(x, torch.Tensor) else sys.modules["jax.numpy"]
 
 
 def _like(x: Array, table: np.ndarray) -> Array:
     """A NumPy table as an array of x's library and device; floats in x's dtype."""
-    if isinstance(x, np.ndarray):
-        return table.astype(x.dtype) if table.dtype.kind == "f" else table
-    t = sys.modules["torch"].as_tensor(table, device=x.device)
-    return t.to(x.dtype) if table.dtype.kind == "f" else t
+    lib = _lib(x)
+    if lib is sys.modules.get("torch"):
+        t = lib.as_tensor(table, device=x.device)
+        return t.to(x.dtype) if table.dtype.kind == "f" else t
+    if lib is not np and table.dtype == np.int64:
+        table = table.astype(np.int32)  # JAX has no others unless asked; indices into one grid
+    return lib.asarray(table, x.dtype if table.dtype.kind == "f" else None)
 
 
 def fold(u: Array, axis: Axis) -> tuple[Array, Array, Array]:
@@ -63,7 +70,7 @@ def _taps(x: Array, axis: Axis, orders: set[int], origin: float, spacing: float)
     cell = xp.floor(u)
     cell = xp.where(cell > axis.cells - 1, float(axis.cells - 1), cell)
     t = u - cell
-    cell = cell.astype(np.int64) if xp is np else cell.long()
+    cell = cell.astype(np.int64 if xp is np else np.int32) if hasattr(cell, "astype") else cell.long()
     ext = extension(axis.boundary, axis.n, np.arange(axis.first, axis.first + axis.extent))
     index, weight = _like(t, ext.index), _like(t, ext.weight)
     taps = []
@@ -142,22 +149,26 @@ def splat(values: Array, points: Array, scheme: Scheme) -> Array:
     taps, on, number = _stencil(points, scheme)
     used = (on & number)[..., None]
     item = _like(points, np.arange(batch))[:, None] * size
-    grid = xp.zeros((batch * size, channels), dtype=values.dtype, **({} if xp is np else {"device": values.device}))
+    grid = _like(values, np.zeros((batch * size, channels)))
     for flat, weights in taps:
         part = sum(w[..., None] * values[:, k] for k, w in enumerate(weights))
         part = xp.where(used, part, 0.0).reshape(-1, channels)
         where = (item + flat).reshape(-1)
-        np.add.at(grid, where, part) if xp is np else grid.index_add_(0, where, part)
-    grid = grid.reshape(batch, size, channels)
-    grid = np.moveaxis(grid, -1, 1) if xp is np else grid.movedim(-1, 1)
-    return grid.reshape(batch, channels, *scheme.grid.shape)
+        if xp is np:
+            np.add.at(grid, where, part)
+        else:
+            grid = grid.at[where].add(part) if hasattr(grid, "at") else grid.index_add_(0, where, part)
+    return _moved(grid.reshape(batch, size, channels), -1, 1).reshape(batch, channels, *scheme.grid.shape)
 
 
 def _along(values: Array, matrix: np.ndarray, axis: int) -> Array:
     """matrix @ values along one axis."""
-    xp = _lib(values)
-    move = np.moveaxis if xp is np else xp.movedim
-    return move(xp.tensordot(_like(values, matrix), values, ([1], [axis])), 0, axis)
+    return _moved(_lib(values).tensordot(_like(values, matrix), values, ([1], [axis])), 0, axis)
+
+
+def _moved(x: Array, source: int, target: int) -> Array:
+    xp = _lib(x)
+    return (xp.moveaxis if hasattr(xp, "moveaxis") else xp.movedim)(x, source, target)
 
 
 def _extension_matrix(ext: Extension, n: int) -> np.ndarray:

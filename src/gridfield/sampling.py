@@ -11,7 +11,7 @@ from . import check, dispatch
 from .boundary import ENLARGE, ENLARGED, as_boundaries
 from .grid import Grid
 from .kernel import Kernel, as_kernels
-from .ops import static
+from .ops import recipe, static
 from .scheme import Filter, Margins, Scheme, intern
 
 KernelLike = str | int | Kernel | Sequence[str | int | Kernel]
@@ -82,6 +82,7 @@ def _hashable(x: Any) -> Any:
     return tuple(x) if isinstance(x, Sequence) and not isinstance(x, str) else x
 
 
+@recipe
 def sample(
     values: Any,
     points: Any,
@@ -191,11 +192,11 @@ def evaluate(
 ) -> Any:
     """sample with all arguments checked and turned into the static texts of sample, prefilter and pad."""
     text, filt, pad = texts
-    given, pts, lead = F.dtype(values), tuple(points.shape[:-1]), tuple(values.shape[: values.ndim - len(shape)])
+    given, pts, lead = F.dtype(values), F.shape(points)[:-1], F.shape(values)[: values.ndim - len(shape)]
     v = values if given == dtype else _to_channels(F, values, lead, shape, dtype)
     if pad:
         v = F.pad(F.reshape(v, (-1, *shape)), pad)
-        shape = tuple(v.shape[1:])
+        shape = F.shape(v)[1:]
     if filt:
         v = F.prefilter(F.reshape(v, (-1, *shape)), filt)
     if F.dtype(points) != dtype:
@@ -214,6 +215,7 @@ def evaluate(
     return out >= 0.5 if given == "bool" else F.round_to(out, given)
 
 
+@recipe
 def splat(
     values: Any,
     points: Any,
@@ -263,11 +265,11 @@ def splat(
     check.is_grid(grid, where)
     ndim = check.points(points.shape, where, grid)
     orders, several = check.orders(derivative, ndim, where)
-    pts = tuple(points.shape[:-1])
-    stacked = (len(orders), *pts) if several else pts
+    pts = F.shape(points)[:-1]
+    stacked = (len(orders), *points.shape[:-1]) if several else tuple(points.shape[:-1])
     what = "the number of derivatives and the shape of points" if several else "the shape of points"
     check.leading(values.shape, stacked, "values", what, where)
-    given, lead = F.dtype(values), tuple(values.shape[len(stacked) :])
+    given, lead = F.dtype(values), F.shape(values)[len(stacked) :]
     text, _, _ = _texts(grid, _hashable(kernel), _hashable(boundary), orders, 0.0, False, where)
     y = F.as_real(values) if given in check.REAL else values
     channels = prod(lead) * (2 if given in check.REAL else 1)
@@ -280,6 +282,7 @@ def splat(
     return out if check.is_integer(given) else F.astype(out, given)
 
 
+@recipe
 def prefilter(
     values: Any,
     *,
@@ -338,7 +341,7 @@ def prefilter(
     where = "gf.prefilter"
     F = dispatch.face(where, values=values)
     values = _array(F, values, "values", where)
-    dtype = check.compute_dtype(F.dtype(values), "int64", where)
+    dtype = F.widest(check.compute_dtype(F.dtype(values), "int64", where))
     cval = check.number(cval, "cval", where)
     if grid is not None:
         check.is_grid(grid, where)
@@ -346,7 +349,7 @@ def prefilter(
         check.trailing(values.shape, shape, "values", "the grid's shape", where)
     else:
         shape = check.grid_shape(check.last_axes(values.shape, ndim, "values", where), "values", where)
-    lead = tuple(values.shape[: values.ndim - len(shape)])
+    lead = F.shape(values)[: values.ndim - len(shape)]
     pad, filt, enlarged = _filter(shape if grid is None else grid, _hashable(kernel), _hashable(boundary), cval, where)
     given = F.dtype(values)
     if given in check.REAL and cval != 0:
@@ -370,6 +373,7 @@ def _filter(
     return pad, filt, grid if any(b in ENLARGED for b in boundaries) else None
 
 
+@recipe
 def pad(values: Any, margins: Any, *, boundary: BoundaryLike = "mirror", cval: float = 0.0) -> Any:
     """Continue a grid beyond its ends by a boundary rule; differentiable, with `fold` as its transpose.
 
@@ -405,6 +409,7 @@ def pad(values: Any, margins: Any, *, boundary: BoundaryLike = "mirror", cval: f
     return _pad_or_fold("pad", values, margins, boundary, cval)
 
 
+@recipe
 def fold(values: Any, margins: Any, *, boundary: BoundaryLike = "mirror") -> Any:
     """The transpose of `pad`: add the margins of a grid to the samples they stand for, and cut them off.
 
@@ -441,10 +446,10 @@ def _pad_or_fold(name: str, values: Any, margins: Any, boundary: BoundaryLike, c
     F = dispatch.face(where, values=values)
     values = _array(F, values, "values", where)
     given = F.dtype(values)
-    dtype = check.compute_dtype(given, "int64", where)
+    dtype = F.widest(check.compute_dtype(given, "int64", where))
     widths = check.margins(margins, values.ndim, where)
     ndim = len(widths)
-    lead, shape = tuple(values.shape[: values.ndim - ndim]), tuple(values.shape[values.ndim - ndim :])
+    lead, shape = F.shape(values)[: values.ndim - ndim], check.sizes(values.shape[values.ndim - ndim :], "values", where)
     left = shape if name == "pad" else tuple(n - sum(w) for n, w in zip(shape, widths, strict=True))
     if any(n < 1 for n in left):
         raise ValueError(f"{where}: values has shape {tuple(values.shape)}, too small for margins {widths}")
@@ -471,8 +476,8 @@ def _arrays(F: Any, values: Any, points: Any, where: str) -> tuple[Any, Any, str
         points = F.astype(points, check.REAL.get(F.dtype(values), F.dtype(values)))
     elif bare_values and not bare_points and F.dtype(values) in check.FLOATS and F.dtype(points) in check.FLOATS:
         values = F.astype(values, F.dtype(points))
-    check.same_device(where, values=values.device, points=points.device)
-    return values, points, check.compute_dtype(F.dtype(values), F.dtype(points), where)
+    check.same_device(where, values=F.device(values), points=F.device(points))
+    return values, points, F.widest(check.compute_dtype(F.dtype(values), F.dtype(points), where))
 
 
 def _array(F: Any, x: Any, name: str, where: str) -> Any:
@@ -495,7 +500,7 @@ def _to_channels(F: Any, values: Any, lead: tuple[int, ...], shape: tuple[int, .
 
 def _grids_from_channels(F: Any, flat: Any, lead: tuple[int, ...], given: str) -> Any:
     """(channels, *shape) -> (*lead, *shape) of the type that came in; float64 for integers."""
-    shape = tuple(flat.shape[1:])
+    shape = F.shape(flat)[1:]
     if given in check.REAL:
         return F.as_complex(F.moveaxis(F.reshape(flat, (2, *lead, *shape)), 0, -1))
     out = F.reshape(flat, (*lead, *shape))

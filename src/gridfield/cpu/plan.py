@@ -71,10 +71,10 @@ class Ends:
             part(0, 0, not self.plain, *beyond)
         return grid
 
-    def fold(self, grid: Array, flat: Array) -> Array:
+    def fold(self, grid: Array, flat: Array, out: Array | None = None) -> Array:
         """The transpose of pad; spoils grid."""
         batch, channels = grid.shape[0], grid.shape[-1]
-        out = np.empty((batch, channels, *self.shape), self.dtype)
+        out = np.empty((batch, channels, *self.shape), self.dtype) if out is None else out
         dst, lines, beyond = out.reshape(-1), batch * self.lines, (self.index, self.weight)
         work = COPY_NS * out.size
         if work < SMALL:
@@ -181,9 +181,10 @@ class Plan:
                 work = functools.partial(self.call, kind, grid, points, fields(c), direct)
                 threads.over(work, batch * n, batch * n * self.point_ns)
 
-    def sample(self, values: Array, points: Array) -> Array:
+    def sample(self, values: Array, points: Array, out: Array | None = None) -> Array:
         """See reference.sample."""
-        out = np.empty((len(values), len(self.scheme.orders), points.shape[1], values.shape[1]), self.dtype)
+        if out is None:
+            out = np.empty((len(values), len(self.scheme.orders), points.shape[1], values.shape[1]), self.dtype)
         if out.size:
             self.gather("sample", values, points, lambda c: (out[..., c],))
         return out
@@ -204,22 +205,25 @@ class Plan:
             total += part[:, 0]
         return total
 
-    def splat(self, values: Array, points: Array) -> Array:
+    def splat(self, values: Array, points: Array, out: Array | None = None) -> Array:
         """See reference.splat. The order of additions never depends on the number of threads."""
         batch, _, n, channels = values.shape
-        if values.size == 0:
-            return np.zeros((batch, channels, *self.scheme.grid.shape), self.dtype)
-        if self.direct(batch * n, sweeps=2):
-            out = np.zeros((batch, channels, *self.scheme.grid.shape), self.dtype)
-            for c in range(channels):
+        direct = values.size == 0 or self.direct(batch * n, sweeps=2)
+        if out is None:
+            out = (np.zeros if direct else np.empty)((batch, channels, *self.scheme.grid.shape), self.dtype)
+        elif direct:
+            out[...] = 0
+        if direct:
+            for c in range(channels if values.size else 0):
                 self.call("splat", out[:, c, ..., None], points, (values[..., c : c + 1],), True, 0, batch * n)
             return out
-        parts = []
         for c in groups(channels, self.lanes):
             grid, flat = self.ends.buffer(batch, c.stop - c.start, zero=True)
             self._scatter(grid, flat, points, values[..., c])
-            parts.append(self.ends.fold(grid, flat))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            if c.stop - c.start == channels:
+                return self.ends.fold(grid, flat, out)
+            out[:, c] = self.ends.fold(grid, flat)
+        return out
 
     def _scatter(self, grid: Array, flat: Array, points: Array, values: Array) -> None:
         """Add all points to the padded grid."""

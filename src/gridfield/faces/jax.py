@@ -1,0 +1,227 @@
+"""JAX: every op is a Primitive, with rules derived from ops.py; on the CPU the kernels read and write XLA's buffers."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from ..ops import COMPOSITES, Face, Op, batched
+from ..scheme import decode
+
+try:
+    from jax.experimental.buffer_callback import buffer_callback
+except ImportError:  # another version of JAX
+    buffer_callback = None
+
+
+def _kernel(op: Op, *arrays: Any, text: str) -> Any:
+    """The op by its CPU kernel. Shapes and types are checked before: a callback must not raise."""
+    out = jax.ShapeDtypeStruct(op.shape(*(a.shape for a in arrays), text), arrays[0].dtype)
+    if buffer_callback is None:
+        return jax.pure_callback(lambda *a: op.run(*map(np.asarray, a), text), out, *arrays)
+
+    def run(ctx: Any, target: Any, *buffers: Any) -> None:
+        op.run(*map(np.asarray, buffers), text, np.asarray(target))
+
+    return buffer_callback(run, out)(*arrays)
+
+
+def _reference(op: Op, *arrays: Any, text: str) -> Any:
+    """The op in plain array code: on devices without a kernel, and in what is exported."""
+    return op.reference(*arrays, decode(text))
+
+
+@functools.cache
+def _warn_once(op: str, platforms: tuple[str, ...]) -> None:
+    warnings.warn(
+        f"gridfield has no {op} kernel for JAX on {', '.join(platforms)} yet: using the reference implementation in "
+        "plain JAX, which is slower and takes more memory",
+        stacklevel=2,
+    )
+
+
+def _lowering(op: Op, kernel: bool) -> Callable[..., Any]:
+    by = {plain: mlir.lower_fun(functools.partial(f, op), multiple_results=False)
+          for plain, f in ((False, _kernel), (True, _reference))}  # fmt: skip
+
+    def lower(ctx: Any, *arrays: Any, text: str) -> Any:
+        exported = ctx.module_context.lowering_parameters.for_export  # a Python callback cannot be
+        if not kernel and not exported:
+            _warn_once(op.name, tuple(ctx.module_context.platforms))
+        return by[exported or not kernel](ctx, *arrays, text=text)
+
+    return lower
+
+
+def _eager(primitive: Primitive, static: str) -> None:
+    """Outside of jit, a primitive is a compiled function of its own."""
+
+    def bind(*arrays: Any, **params: Any) -> Any:
+        return primitive.bind(*arrays, **params)
+
+    primitive.def_impl(jax.jit(bind, static_argnames=static))
+
+
+def _zero_as_none(tangents: Any) -> list[Any]:
+    return [None if type(t) is ad.Zero else t for t in tangents]
+
+
+class Jax(Face):
+    """The JAX face."""
+
+    name = "jax"
+
+    def bind(self, op: Op) -> Callable[..., Any]:
+        """The op as a Primitive."""
+        p = Primitive(f"gridfield_{op.name}")
+        _eager(p, "text")
+        p.def_abstract_eval(
+            lambda *avals, text: ShapedArray(op.shape(*(a.shape for a in avals), text), avals[0].dtype)
+        )
+        mlir.register_lowering(p, _lowering(op, kernel=False))
+        mlir.register_lowering(p, _lowering(op, kernel=True), platform="cpu")
+
+        def call(*args: Any) -> Any:
+            return p.bind(*args[:-1], text=args[-1])
+
+        def jvp(primals: Any, tangents: Any, *, text: str) -> tuple[Any, Any]:
+            terms = op.jvp(self, primals, _zero_as_none(tangents), text)
+            return call(*primals, text), functools.reduce(operator.add, terms)
+
+        def transpose(ct: Any, *arrays: Any, text: str) -> list[Any]:
+            cts: list[Any] = [None] * len(arrays)
+            (at,) = (i for i, a in enumerate(arrays) if ad.is_undefined_primal(a))
+            if type(ct) is ad.Zero:
+                cts[at] = ad.Zero(arrays[at].aval)
+            else:
+                cts[at] = op.transpose[at](self, ct, arrays, text)
+            return cts
+
+        def batch(arrays: Any, axes: Any, *, text: str) -> tuple[Any, int]:
+            of = [a is not None for a in axes]
+            front = [jnp.moveaxis(x, a, 0) if has else x for x, a, has in zip(arrays, axes, of, strict=True)]
+            return batched(self, op, front, of, text), 0
+
+        ad.primitive_jvps[p], ad.primitive_transposes[p], batching.primitive_batchers[p] = jvp, transpose, batch
+        return call
+
+    def compose(self, name: str) -> Callable[..., Any]:
+        """A composite as a Primitive, for the sake of its transpose; all else is that of the ops it is made of."""
+        f, transposed = COMPOSITES[name]
+        p = Primitive(f"gridfield_{name}")
+
+        def run(*arrays: Any, text: tuple[str, ...]) -> Any:
+            return f(self, *arrays, *text)
+
+        _eager(p, "text")
+        p.def_abstract_eval(
+            lambda *avals, text: ShapedArray(
+                *operator.attrgetter("shape", "dtype")(jax.eval_shape(functools.partial(run, text=text), *avals))
+            )
+        )
+        mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=False))
+
+        def jvp(primals: Any, tangents: Any, *, text: tuple[str, ...]) -> tuple[Any, Any]:
+            first, *rest = _zero_as_none(tangents)
+            terms = [] if first is None else [p.bind(first, *primals[1:], text=text)]
+            moving = [i for i, t in enumerate(rest, start=1) if t is not None]
+            if moving:
+
+                def of(*some: Any) -> Any:
+                    arrays = list(primals)
+                    for i, a in zip(moving, some, strict=True):
+                        arrays[i] = a
+                    return run(*arrays, text=text)
+
+                terms.append(jax.jvp(of, [primals[i] for i in moving], [rest[i - 1] for i in moving])[1])
+            return p.bind(*primals, text=text), functools.reduce(operator.add, terms)
+
+        def transpose(ct: Any, first: Any, *rest: Any, text: tuple[str, ...]) -> tuple[Any, ...]:
+            ct = ad.Zero(first.aval) if type(ct) is ad.Zero else transposed(self, ct, *rest, *text)
+            return (ct, *(None for _ in rest))
+
+        def batch(arrays: Any, axes: Any, *, text: tuple[str, ...]) -> tuple[Any, int]:
+            return jax.vmap(functools.partial(run, text=text), in_axes=tuple(axes))(*arrays), 0
+
+        ad.primitive_jvps[p], ad.primitive_transposes[p], batching.primitive_batchers[p] = jvp, transpose, batch
+        return lambda *args: (
+            p.bind(*args[:-1], text=args[-1:]) if isinstance(args[-1], str) else p.bind(*args, text=())
+        )
+
+    def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
+        """In one compiled call, where it is not a part of one already."""
+        shapes, out_shape = tuple(map(tuple, shapes)), tuple(out_shape)
+        if any(isinstance(a, jax.core.Tracer) for a in arrays):
+            return super().shaped(name, arrays, shapes, text, out_shape)
+        return self._compiled(name, shapes, text, out_shape)(*arrays)
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 (there is one face)
+    def _compiled(self, name: str, shapes: Any, text: str, out_shape: Any) -> Callable[..., Any]:
+        return jax.jit(lambda *arrays: Face.shaped(self, name, arrays, shapes, text, out_shape))
+
+    reshape = staticmethod(jnp.reshape)
+    moveaxis = staticmethod(jnp.moveaxis)
+    einsum = staticmethod(functools.partial(jnp.einsum, precision="highest"))
+    broadcast_to = staticmethod(jnp.broadcast_to)
+    stack = staticmethod(jnp.stack)
+    matmul = staticmethod(functools.partial(jnp.matmul, precision="highest"))
+
+    @staticmethod
+    def copy(x: Any) -> Any:
+        """The array itself: nobody can change it."""
+        return x
+
+    def device(self, x: Any) -> Any:
+        """Its devices; tracers and uncommitted arrays go where the others are."""
+        return None if isinstance(x, jax.core.Tracer) or not x.committed else str(sorted(map(str, x.devices())))
+
+    def widest(self, dtype: str) -> str:
+        """float32 instead of float64 unless JAX is told otherwise (jax_enable_x64)."""
+        return jax.dtypes.canonicalize_dtype(dtype).name
+
+    @staticmethod
+    def dtype(x: Any) -> str:
+        """Name of the element type."""
+        return x.dtype.name
+
+    @staticmethod
+    def astype(x: Any, dtype: str) -> Any:
+        """Convert, without a copy where there is nothing to do."""
+        return x if x.dtype.name == dtype else x.astype(dtype)
+
+    @staticmethod
+    def array(x: Any, dtype: str | None = None) -> Any:
+        """From anything array-like."""
+        return jnp.asarray(x, dtype)
+
+    @staticmethod
+    def as_real(x: Any) -> Any:
+        """Complex (...) -> real (..., 2)."""
+        return jnp.stack([x.real, x.imag], -1)
+
+    @staticmethod
+    def as_complex(x: Any) -> Any:
+        """Real (..., 2) -> complex (...)."""
+        return jax.lax.complex(x[..., 0], x[..., 1])
+
+    @staticmethod
+    def round_to(x: Any, dtype: str) -> Any:
+        """Floats to the nearest integers of a type, saturated; NaN is 0."""
+        info = jnp.iinfo(dtype)
+        x = jnp.nan_to_num(jnp.round(x), nan=0.0)
+        low, high = x <= float(info.min), x >= float(info.max)
+        y = jnp.where(low | high, 0.0, x).astype(dtype)
+        return jnp.where(low, info.min, jnp.where(high, info.max, y)).astype(dtype)
+
+
+FACE = Jax()

@@ -1,0 +1,152 @@
+"""TensorFlow: every op as a custom gradient round a NumPy function, with rules derived from ops.py."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ..ops import Face, Op, vjp
+
+try:  # which arguments a GradientTape or a ForwardAccumulator follows is known to TensorFlow alone
+    from tensorflow.python.eager.forwardprop_util import pack_tangents
+    from tensorflow.python.eager.record import should_record_backprop
+
+    def _backward(x: Any) -> bool:
+        return should_record_backprop([x])
+
+    def _forward(x: Any) -> bool:
+        return bool(pack_tangents([x]).tangents)
+
+except ImportError:  # another version: as if all were
+
+    def _backward(x: Any) -> bool:
+        return True
+
+    _forward = _backward
+
+_inside = threading.local()  # .forward: an accumulator is transposing a gradient, which it follows without a tape
+
+
+def _run(op: Op, *arrays: Any, text: str) -> Any:
+    """The kernel; TensorFlow copies what is not on the CPU there and back."""
+    if tf.executing_eagerly():
+        return tf.convert_to_tensor(op.run(*map(np.asarray, arrays), text))
+    # stateless: results that nobody uses are not worked out, as gradients in arguments that are not asked for
+    out = tf.numpy_function(
+        lambda *a: op.run(*a, text), arrays, arrays[0].dtype, stateful=False, name=f"gridfield_{op.name}"
+    )
+    out.set_shape(op.shape(*(tuple(a.shape) for a in arrays), text))
+    return out
+
+
+class TensorFlow(Face):
+    """The TensorFlow face."""
+
+    name = "tensorflow"
+
+    def bind(self, op: Op) -> Callable[..., Any]:
+        """The op with its gradient."""
+
+        def call(*args: Any) -> Any:
+            *arrays, text = args
+            everything = not tf.executing_eagerly() or getattr(_inside, "forward", False)
+            forward = [not everything and _forward(a) for a in arrays]
+            wanted = [everything or f or _backward(a) for a, f in zip(arrays, forward, strict=True)]
+            if not any(wanted):
+                return _run(op, *arrays, text=text)
+
+            @tf.custom_gradient
+            def f(*arrays: Any) -> Any:
+                def grad(ct: Any) -> tuple[Any, ...]:
+                    if not any(forward):
+                        return vjp(self, op, arrays, ct, wanted, text)
+                    outer = getattr(_inside, "forward", False)
+                    _inside.forward = True
+                    try:
+                        return vjp(self, op, arrays, ct, wanted, text)
+                    finally:
+                        _inside.forward = outer
+
+                return _run(op, *arrays, text=text), grad
+
+            return f(*arrays)
+
+        return call
+
+    reshape = staticmethod(tf.reshape)
+    broadcast_to = staticmethod(tf.broadcast_to)
+    matmul = staticmethod(tf.matmul)
+    copy = staticmethod(tf.identity)
+
+    @staticmethod
+    def stack(x: Any, axis: int = 0) -> Any:
+        """As NumPy's."""
+        return tf.stack(x, axis)
+
+    @staticmethod
+    def moveaxis(x: Any, source: int, target: int) -> Any:
+        """As NumPy's."""
+        axes = list(range(len(x.shape)))
+        axis = axes.pop(source)
+        axes.insert(target % len(x.shape), axis)
+        return tf.transpose(x, axes)
+
+    @staticmethod
+    def einsum(subscripts: str, a: Any, b: Any) -> Any:
+        """As NumPy's."""
+        return tf.einsum(subscripts, a, b)
+
+    def shape(self, x: Any) -> tuple[Any, ...]:
+        """Sizes of the axes: ints, and tensors where a traced function does not know them."""
+        static = tuple(x.shape)
+        if None not in static:
+            return static
+        dynamic = tf.shape(x)
+        return tuple(dynamic[i] if n is None else n for i, n in enumerate(static))
+
+    def device(self, x: Any) -> None:
+        """TensorFlow copies between devices by itself."""
+
+    @staticmethod
+    def dtype(x: Any) -> str:
+        """Name of the element type."""
+        return x.dtype.name
+
+    @staticmethod
+    def astype(x: Any, dtype: str) -> Any:
+        """Convert, without a copy where there is nothing to do."""
+        return tf.cast(x, dtype)
+
+    @staticmethod
+    def array(x: Any, dtype: str | None = None) -> Any:
+        """From anything array-like; of a Variable its value."""
+        x = tf.convert_to_tensor(x, dtype)
+        if x.shape.rank is None:
+            raise ValueError("its number of axes is unknown while tracing: give it a shape, e.g. by set_shape")
+        return x
+
+    @staticmethod
+    def as_real(x: Any) -> Any:
+        """Complex (...) -> real (..., 2)."""
+        return tf.stack([tf.math.real(x), tf.math.imag(x)], -1)
+
+    @staticmethod
+    def as_complex(x: Any) -> Any:
+        """Real (..., 2) -> complex (...)."""
+        return tf.complex(x[..., 0], x[..., 1])
+
+    @staticmethod
+    def round_to(x: Any, dtype: str) -> Any:
+        """Floats to the nearest integers of a type, saturated; NaN is 0."""
+        target = tf.as_dtype(dtype)
+        x = tf.round(tf.where(tf.math.is_nan(x), tf.zeros_like(x), x))
+        low, high = x <= float(target.min), x >= float(target.max)
+        y = tf.cast(tf.where(low | high, tf.zeros_like(x), x), target)
+        return tf.where(low, target.min, tf.where(high, target.max, y))
+
+
+FACE = TensorFlow()
