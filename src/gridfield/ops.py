@@ -341,12 +341,12 @@ def batched(F: Any, op: Op, arrays: Sequence[Any], of: Sequence[bool], text: str
     return F.reshape(y, (size, y.shape[0] // size if size else 0, *y.shape[1:]))
 
 
-STATIC: list[Callable[..., Any]] = []
-
-
 def static(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a function from static arguments to static results. Tracing compilers call it instead of tracing it."""
-    STATIC.append(f)
+    """Mark a function from static arguments to static results: torch.compile calls it instead of tracing it.
+
+    The attribute is the one that torch.compiler.assume_constant_result sets.
+    """
+    f._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return f
 
 
@@ -377,6 +377,7 @@ class Face:
     as_complex: Callable[[Any], Any]  # and back
     round_to: Callable[[Any, str], Any]  # floats to an integer type, rounded and saturated; NaN is 0
     matmul: Callable[[Any, Any], Any]
+    constant: Callable[[np.ndarray, str, Any], Any]  # (table, dtype, an array whose device it goes to)
 
     # what `bind` makes of OPS
     sample: Callable[..., Any]

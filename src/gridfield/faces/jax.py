@@ -177,6 +177,11 @@ class Jax(Face):
     matmul = staticmethod(functools.partial(jnp.matmul, precision="highest"))
 
     @staticmethod
+    def constant(table: Any, dtype: str, like: Any) -> Any:
+        """A NumPy table as an array."""
+        return jnp.asarray(table, dtype)
+
+    @staticmethod
     def copy(x: Any) -> Any:
         """The array itself: nobody can change it."""
         return x

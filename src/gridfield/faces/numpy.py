@@ -21,6 +21,12 @@ class NumPy(Face):
     einsum = staticmethod(np.einsum)
     broadcast_to = staticmethod(np.broadcast_to)
     stack = staticmethod(np.stack)
+    matmul = staticmethod(np.matmul)
+
+    @staticmethod
+    def constant(table: Any, dtype: str, like: Any) -> Any:
+        """A NumPy table in another type."""
+        return table.astype(dtype, copy=False)
 
     @staticmethod
     def copy(x: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -13,20 +15,16 @@ from ..ops import Face, Op, vjp
 
 try:  # which arguments a GradientTape or a ForwardAccumulator follows is known to TensorFlow alone
     from tensorflow.python.eager.forwardprop_util import pack_tangents
-    from tensorflow.python.eager.record import should_record_backprop
+    from tensorflow.python.eager.record import record_operation, should_record_backprop, stop_recording
+except ImportError:  # another version: no forward mode inside of tf.function; gradients that nobody wants are worked out
+    stop_recording = contextlib.nullcontext
 
-    def _backward(x: Any) -> bool:
-        return should_record_backprop([x])
-
-    def _forward(x: Any) -> bool:
-        return bool(pack_tangents([x]).tangents)
-
-except ImportError:  # another version: as if all were
-
-    def _backward(x: Any) -> bool:
+    def should_record_backprop(tensors: Any) -> bool:
         return True
 
-    _forward = _backward
+    def pack_tangents(tensors: Any) -> Any:
+        return types.SimpleNamespace(tangents=())
+
 
 _inside = threading.local()  # .forward: an accumulator is transposing a gradient, which it follows without a tape
 
@@ -36,9 +34,10 @@ def _run(op: Op, *arrays: Any, text: str) -> Any:
     if tf.executing_eagerly():
         return tf.convert_to_tensor(op.run(*map(np.asarray, arrays), text))
     # stateless: results that nobody uses are not worked out, as gradients in arguments that are not asked for
-    out = tf.numpy_function(
-        lambda *a: op.run(*a, text), arrays, arrays[0].dtype, stateful=False, name=f"gridfield_{op.name}"
-    )
+    with stop_recording():  # the custom gradient is recorded, by tapes and accumulators
+        out = tf.numpy_function(
+            lambda *a: op.run(*a, text), arrays, arrays[0].dtype, stateful=False, name=f"gridfield_{op.name}"
+        )
     out.set_shape(op.shape(*(tuple(a.shape) for a in arrays), text))
     return out
 
@@ -53,27 +52,28 @@ class TensorFlow(Face):
 
         def call(*args: Any) -> Any:
             *arrays, text = args
-            everything = not tf.executing_eagerly() or getattr(_inside, "forward", False)
-            forward = [not everything and _forward(a) for a in arrays]
-            wanted = [everything or f or _backward(a) for a, f in zip(arrays, forward, strict=True)]
+            eager = tf.executing_eagerly()
+            everything = not eager or getattr(_inside, "forward", False)
+            forward = any(pack_tangents([a]).tangents for a in arrays)
+            wanted = [everything or forward or should_record_backprop([a]) for a in arrays]
             if not any(wanted):
                 return _run(op, *arrays, text=text)
 
-            @tf.custom_gradient
-            def f(*arrays: Any) -> Any:
-                def grad(ct: Any) -> tuple[Any, ...]:
-                    if not any(forward):
-                        return vjp(self, op, arrays, ct, wanted, text)
-                    outer = getattr(_inside, "forward", False)
-                    _inside.forward = True
-                    try:
-                        return vjp(self, op, arrays, ct, wanted, text)
-                    finally:
-                        _inside.forward = outer
+            def grad(ct: Any) -> tuple[Any, ...]:
+                if ct.shape.rank is None:  # as accumulators make it
+                    ct.set_shape(op.shape(*(tuple(a.shape) for a in arrays), text))
+                outer = getattr(_inside, "forward", False)
+                _inside.forward = outer or forward
+                try:
+                    return vjp(self, op, arrays, ct, wanted, text)
+                finally:
+                    _inside.forward = outer
 
-                return _run(op, *arrays, text=text), grad
-
-            return f(*arrays)
+            if forward and not eager:  # where an accumulator does not see custom gradients
+                out = _run(op, *arrays, text=text)
+                record_operation(op.name, [out], arrays, grad)
+                return out
+            return tf.custom_gradient(lambda *_: (_run(op, *arrays, text=text), grad))(*arrays)
 
         return call
 
@@ -81,6 +81,11 @@ class TensorFlow(Face):
     broadcast_to = staticmethod(tf.broadcast_to)
     matmul = staticmethod(tf.matmul)
     copy = staticmethod(tf.identity)
+
+    @staticmethod
+    def constant(table: Any, dtype: str, like: Any) -> Any:
+        """A NumPy table as a tensor."""
+        return tf.constant(table, dtype)
 
     @staticmethod
     def stack(x: Any, axis: int = 0) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..ops import OPS, STATIC, Face, Op, batched, vjp
+from ..ops import OPS, Face, Op, batched, vjp
 from ..scheme import decode
 from .numpy import FACE as NUMPY
 
@@ -239,7 +239,13 @@ class Torch(Face):
         summed = list(range(len(out), len(letters)))
         return product.sum(summed) if summed else product
 
+    @staticmethod
+    def constant(table: Any, dtype: str, like: torch.Tensor) -> torch.Tensor:
+        """A NumPy table as a tensor beside another."""
+        return torch.as_tensor(table).to(like.device, getattr(torch, dtype))
+
     copy = staticmethod(torch.clone)
+    matmul = staticmethod(torch.matmul)
     broadcast_to = staticmethod(torch.broadcast_to)
     stack = staticmethod(torch.stack)
 
@@ -282,6 +288,3 @@ class Torch(Face):
 
 
 FACE = Torch()
-
-for _f in STATIC:  # the recipes are imported before this
-    torch.compiler.assume_constant_result(_f)
