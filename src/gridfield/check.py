@@ -129,9 +129,11 @@ def is_number(dtype: str) -> bool:
 
 
 def number(x: Any, name: str, where: str) -> float:
-    """A real number as a float."""
+    """A real number as a float; under a tracing compiler a value, no longer a symbol."""
     try:
-        return float(x)
+        if isinstance(x, str):
+            raise TypeError
+        return float.fromhex(float(x).hex())
     except (TypeError, ValueError):
         raise TypeError(f"{where}: {name} must be a real number, got {x!r}") from None
 
@@ -148,6 +150,7 @@ def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ..
         return ((0,) * ndim,), False
     derivative = derivative.tolist() if hasattr(derivative, "tolist") else derivative
     try:
+        derivative = tuple(derivative)
         several = not all(_is_int(o) for o in derivative)
         alphas = tuple(tuple(operator.index(o) for o in a) for a in (derivative if several else (derivative,)))
     except TypeError:
@@ -165,19 +168,21 @@ def margins(widths: Any, ndim: int, where: str) -> tuple[tuple[int, int], ...]:
     pairs: tuple[tuple[int, int], ...]
     try:
         if _is_int(widths):
-            n = operator.index(widths)
+            n = operator.index(widths)  # under a tracing compiler: a value, no longer a symbol
             pairs = ((n, n),) * ndim
         else:
             pairs = tuple((operator.index(before), operator.index(after)) for before, after in widths)
     except (TypeError, ValueError):
         pairs = ((-1, -1),)
-    if not pairs or len(pairs) > ndim or any(w < 0 for pair in pairs for w in pair):
+    if not pairs or len(pairs) > ndim or not all(0 <= w < 2**31 for pair in pairs for w in pair):
         raise ValueError(
-            f"{where}: margins must be an int >= 0 or one pair (before, after) for each of the last axes "
-            f"(at most {ndim}), got {widths!r}"
+            f"{where}: margins must be an int from 0 to 2**31 - 1 or one pair (before, after) for each of the last "
+            f"axes (at most {ndim}), got {widths!r}"
         )
     return pairs
 
 
 def _is_int(x: Any) -> bool:
-    return hasattr(x, "__index__") and not isinstance(x, bool)
+    if isinstance(x, int):
+        return not isinstance(x, bool)
+    return hasattr(x, "__index__") and not hasattr(x, "__len__")

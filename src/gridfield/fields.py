@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from . import check, dispatch
+from . import arguments, check, dispatch
 from .boundary import as_boundaries
+from .cached import cached_property
 from .grid import Grid
 from .kernel import NAMED, Kernel, as_kernels
 from .ops import recipe, static
@@ -52,7 +53,7 @@ class Spline:
         """Number of axes."""
         return self.grid.ndim
 
-    @functools.cached_property
+    @cached_property
     def texts(self) -> dict[str, tuple[Texts, int]]:
         """The static arguments of sample, and the number of derivatives, for a value, a jacobian, a hessian."""
         n = self.ndim
@@ -83,6 +84,7 @@ class Spline:
                             f"{type(points).__name__}")  # fmt: skip
         points = F.array(points)
         check.points(points.shape, where, self.grid)
+        check.trailing(coefficients.shape, self.grid.shape, "coefficients", "the grid's shape", where)
         check.same_device(where, F.device(coefficients), F.device(points))
         dtype = check.compute_dtype(F.dtype(coefficients), F.dtype(points), where)
         (texts, count), several = _texts(self, what), what != "value"
@@ -99,8 +101,10 @@ class Spline:
         target = shape if isinstance(shape, Grid) else self.per_axis(shape)
         if isinstance(target, Grid) and target.ndim != self.ndim:
             raise ValueError(f"{where}: grid has {target.ndim} axes {target.shape} but the field has {self.ndim}")
-        values, dtype, channels = coefficients, F.dtype(coefficients), F.shape(coefficients)[0]
-        done, last = channels, self.ndim - 1
+        check.trailing(coefficients.shape, self.grid.shape, "coefficients", "the grid's shape", where)
+        given, channels = F.dtype(coefficients), F.shape(coefficients)[0]
+        dtype = check.compute_dtype(given, given, where)
+        values, done, last = F.astype(coefficients, dtype), channels, self.ndim - 1
         for a, n in enumerate(self.grid.shape):
             matrix = _matrix(self, target, a)
             flat = F.reshape(values, (done, n) if a == last else (done, n, prod(self.grid.shape[a + 1 :])))
@@ -111,7 +115,8 @@ class Spline:
                 else F.matmul(F.constant(matrix, dtype, coefficients), flat)
             )
             done *= matrix.shape[0]
-        return F.reshape(values, (channels, *(target.shape if isinstance(target, Grid) else target)))
+        out = F.reshape(values, (channels, *(target.shape if isinstance(target, Grid) else target)))
+        return F.astype(out, given)
 
     def to_json(self) -> dict[str, Any]:
         """As data that JSON can hold."""
@@ -129,10 +134,7 @@ class Spline:
 
     def per_axis(self, shape: int | Sequence[int]) -> tuple[int, ...]:
         """A shape; an int means the same for all axes."""
-        shape = (shape,) * self.ndim if isinstance(shape, int) else tuple(shape)
-        if len(shape) != self.ndim:
-            raise ValueError(f"{self.name}: shape has {len(shape)} axes {shape} but the field has {self.ndim}")
-        return shape
+        return arguments.per_axis(self.name, "shape", shape, self.ndim, arguments.SIZE)
 
     def grid_of(self, shape: int | Sequence[int]) -> Grid:
         """The grid of another shape between the same bounds."""

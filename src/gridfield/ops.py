@@ -124,7 +124,7 @@ def _dtype(a: np.ndarray) -> str:
 
 
 def _run_sample(values: Array, points: Array, text: str, out: Array | None = None) -> Array:
-    values, points = _contiguous(values, points)
+    (points,) = _contiguous(points)
     return plan.plan(text, _dtype(values)).sample(values, points, out)
 
 
@@ -134,7 +134,7 @@ def _run_splat(values: Array, points: Array, text: str, out: Array | None = None
 
 
 def _run_dot(values: Array, weights: Array, points: Array, text: str, out: Array | None = None) -> Array:
-    values, weights, points = _contiguous(values, weights, points)
+    weights, points = _contiguous(weights, points)
     return _into(out, plan.plan(decode(text).up, _dtype(values)).dot(values, weights, points))
 
 

@@ -1,7 +1,7 @@
 """The primitives in plain array code: the oracle of the tests, and what runs where there is no kernel.
 
-Every function takes NumPy arrays, torch tensors or JAX arrays (of any device, traced or not) and returns the same. Shapes: values
-(batch, channels, *grid), points (batch, n, ndim), samples (batch, orders, n, channels).
+Every function takes NumPy arrays, torch tensors or JAX arrays (of any device, traced or not) and returns the same.
+Shapes: values (batch, channels, *grid), points (batch, n, ndim), samples (batch, orders, n, channels).
 """
 
 from __future__ import annotations

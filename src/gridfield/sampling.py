@@ -50,6 +50,8 @@ def _cached_texts(
     pad = filt = None
     if prefilter:
         pad, filt, grid = _prefilter_texts(grid, kernels, boundaries, cval)
+    # the derivative one above the kernel's degree is zero, and so are all beyond
+    orders = tuple(tuple(min(o, k.degree + 1) for o, k in zip(a, kernels, strict=True)) for a in orders)
     return intern(Scheme(grid, kernels, boundaries, orders, cval)), filt, pad
 
 
@@ -449,7 +451,8 @@ def _pad_or_fold(name: str, values: Any, margins: Any, boundary: BoundaryLike, c
     dtype = F.widest(check.compute_dtype(given, "int64", where))
     widths = check.margins(margins, values.ndim, where)
     ndim = len(widths)
-    lead, shape = F.shape(values)[: values.ndim - ndim], check.sizes(values.shape[values.ndim - ndim :], "values", where)
+    lead = F.shape(values)[: values.ndim - ndim]
+    shape = check.sizes(values.shape[values.ndim - ndim :], "values", where)
     left = shape if name == "pad" else tuple(n - sum(w) for n, w in zip(shape, widths, strict=True))
     if any(n < 1 for n in left):
         raise ValueError(f"{where}: values has shape {tuple(values.shape)}, too small for margins {widths}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import threading
 from dataclasses import dataclass, fields, replace
 from math import ceil, floor
 from typing import Any, NamedTuple
 
 from .boundary import FOLD, reach
+from .cached import cached_property, lock
 from .grid import Grid
 from .kernel import NAMED, Kernel, bspline
 
@@ -68,7 +68,7 @@ class Axis(NamedTuple):
 class Static:
     """The static argument of an op. Frozen, one object per content, and a string both ways (frameworks carry that)."""
 
-    @functools.cached_property
+    @cached_property
     def text(self) -> str:
         """The content as a string that `decode` reads, in this process or another."""
         return json.dumps([type(self).__name__, *(_plain(getattr(self, f.name)) for f in fields(self))])  # type: ignore[arg-type]
@@ -106,22 +106,29 @@ class Scheme(Static):
         """Number of axes."""
         return len(self.kernels)
 
-    @functools.cached_property
+    @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """The axes with their integers."""
         offsets = (abs(o / s) for o, s in zip(self.grid.origin, self.grid.spacing, strict=True))
         return tuple(map(Axis.of, self.grid.shape, self.kernels, self.boundaries, offsets))
 
-    @functools.cached_property
+    @cached_property
     def linear(self) -> str:
         """The same without cval: the part that is linear in the values."""
         return self.text if self.cval == 0 else intern(replace(self, cval=0.0))
 
-    @functools.cached_property
+    @cached_property
     def up(self) -> str:
         """One derivative more along each axis: orders (alpha_k + e_i), i fastest."""
         orders = tuple(tuple(o + (j == i) for j, o in enumerate(a)) for a in self.orders for i in range(self.ndim))
         return intern(replace(self, orders=orders))
+
+    def permuted(self, axes: tuple[int, ...]) -> str:
+        """The same with the axes in another order."""
+        kernels, boundaries, *orders = (
+            tuple(x[a] for a in axes) for x in (self.kernels, self.boundaries, *self.orders)
+        )
+        return intern(Scheme(self.grid.take(axes), kernels, boundaries, tuple(orders), self.cval))
 
     @staticmethod
     def parse(grid: Any, kernels: Any, boundaries: Any, orders: Any, cval: float) -> Scheme:
@@ -139,7 +146,7 @@ class Filter(Static):
     boundaries: tuple[str, ...]
     transposed: bool = False
 
-    @functools.cached_property
+    @cached_property
     def flipped(self) -> str:
         """The transpose."""
         return intern(replace(self, transposed=not self.transposed))
@@ -158,7 +165,7 @@ class Margins(Static):
     boundaries: tuple[str, ...]
     cval: float = 0.0
 
-    @functools.cached_property
+    @cached_property
     def linear(self) -> str:
         """The same without cval."""
         return self.text if self.cval == 0 else intern(replace(self, cval=0.0))
@@ -170,7 +177,7 @@ class Margins(Static):
 
 
 _known: dict[str, Any] = {}
-_lock = threading.Lock()
+_lock = lock()
 KNOWN = 4096  # how many static arguments are kept; others are read from their text again
 _parsers = {c.__name__: c.parse for c in (Scheme, Filter, Margins)}
 

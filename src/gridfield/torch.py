@@ -88,8 +88,8 @@ class SplineField(torch.nn.Module):
         self.spline = Spline.of(shape, kernel, bounds, boundary, name)
         check_channels(channels, name)
         dtype = torch.get_default_dtype() if dtype is None else dtype
-        if not dtype.is_floating_point:
-            raise TypeError(f"{name}: dtype must be a floating-point type, got {dtype}")
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise TypeError(f"{name}: dtype must be a floating-point torch.dtype, got {dtype!r}")
         self.coefficients = torch.nn.Parameter(torch.zeros(channels, *self.grid.shape, dtype=dtype, device=device))
 
     @property

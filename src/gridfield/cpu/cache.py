@@ -26,6 +26,11 @@ import numpy as np
 from numba import njit, types
 from numba.core import config
 from numba.core.caching import FunctionCache, _CacheLocator
+from numba.core.compiler_lock import global_compiler_lock
+
+from ..cached import held_over_fork
+
+held_over_fork(global_compiler_lock)
 
 SOURCES = hashlib.sha256(
     b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))
@@ -45,11 +50,22 @@ def _user_folder() -> Path:
 
 
 def _private(folder: Path) -> bool:
-    """Whether the folder is a real one of this user's, and nobody else can write it (POSIX: owner and mode)."""
+    """Whether the folder is a real one of this user's that nobody else can write, or put another in the place of.
+
+    POSIX: by owner and mode, of the folders above too: who can write one of those can rename what is in it, unless
+    its sticky bit is set.
+    """
     info = os.lstat(folder)
     if not stat.S_ISDIR(info.st_mode):
         return False
-    return not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not info.st_mode & 0o022)
+    if not hasattr(os, "getuid"):
+        return True
+    above = (os.stat(parent) for parent in folder.resolve().parents)
+    return (
+        info.st_uid == os.getuid()
+        and not info.st_mode & 0o022
+        and all(not up.st_mode & 0o022 or up.st_mode & stat.S_ISVTX for up in above)
+    )
 
 
 @functools.cache
@@ -57,7 +73,9 @@ def folder() -> Path | None:
     """The cache folder, made if need be; None if there is none that only the user can write."""
     try:
         root = _user_folder()
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for parent in reversed(root.parents):  # mkdir(parents=True) makes those by the umask alone
+            parent.mkdir(mode=0o755, exist_ok=True)
+        root.mkdir(mode=0o700, exist_ok=True)
         place = root / SOURCES[:20]
         place.mkdir(mode=0o700, exist_ok=True)
         if not (_private(root) and _private(place)):

@@ -26,6 +26,8 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
+from ..cached import cached_property
+
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 # a*b + c may fuse and the sign of zero may go. With `reassoc` LLVM turns the tree of multiply-adds into one serial
@@ -339,7 +341,7 @@ def specialising(sources: str) -> Callable[[type], type]:
     """Class decorator: instances of this frozen dataclass are Numba types."""
 
     def register(cls: type) -> type:
-        typed = functools.cached_property(lambda spec: SpecType(spec, sources))
+        typed = cached_property(lambda spec: SpecType(spec, sources))
         typed.__set_name__(cls, "_numba_type_")
         # pickled in every cache file: the fields alone, since a cached attribute would lead back to the type
         cls.__reduce__ = lambda spec: (cls, tuple(getattr(spec, f.name) for f in dataclasses.fields(spec)))

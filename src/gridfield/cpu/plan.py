@@ -113,6 +113,15 @@ class Plan:
             }
             p = period[axis.fold]
             frame += [origin, 1 / spacing, axis.lowest, axis.highest, p, 1 / p, axis.cells - 1.0]
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = np.array(
+                [(o, 1 / h) for o, h in zip(scheme.grid.origin, scheme.grid.spacing, strict=True)], dtype
+            )
+        if not (np.isfinite(rounded).all() and rounded[:, 1].all()):
+            raise ValueError(
+                f"gridfield: origin {scheme.grid.origin} and spacing {scheme.grid.spacing} of the grid do not fit into "
+                f"{dtype}: use float64, or other units"
+            )
         # what continues the samples: cval counts there only for "grid-constant" (it may be NaN, so not 0 times it)
         self.beyond = scheme.cval if "grid-constant" in boundaries else 0.0
         self.frame = np.array([*frame, np.nan, scheme.cval, np.nan, 0.0, self.beyond], dtype)  # see taps.fill
@@ -169,6 +178,9 @@ class Plan:
         """Run a gathering kernel with the grid read in place or padded, channel group by channel group."""
         (batch, channels), n = values.shape[:2], points.shape[1]
         direct = self.direct(batch * n, sweeps=1)
+        # in place, rows must be dense: they are read as vectors
+        if not (values.strides[-1] == values.itemsize if direct else values.flags.c_contiguous):
+            values = np.ascontiguousarray(values)
         for c in groups(channels, 1 if direct else self.lanes):
             if direct:
                 grid = values[:, c.start, ..., None]
@@ -185,6 +197,13 @@ class Plan:
         """See reference.sample."""
         if out is None:
             out = np.empty((len(values), len(self.scheme.orders), points.shape[1], values.shape[1]), self.dtype)
+        if values.strides[-1] != values.itemsize in values.strides[2:] and self.direct(
+            len(values) * points.shape[1], 1
+        ):
+            # few points in a large grid that is dense along another axis (Fortran order): that one last, nothing copied
+            axes = sorted(range(len(self.scheme.axes)), key=lambda a: -values.strides[2 + a])
+            values = values.transpose(0, 1, *(2 + a for a in axes))
+            return plan(self.scheme.permuted(tuple(axes)), self.dtype).sample(values, points[..., axes], out)
         if out.size:
             self.gather("sample", values, points, lambda c: (out[..., c],))
         return out

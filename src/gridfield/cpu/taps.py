@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from ..cached import cached_property
 from .cache import SOURCES, array, compiled
 from .machine import specialising, staged
 
@@ -70,7 +71,7 @@ class Spec:
             rows = tuple(tuple(p * c for p, c in enumerate(r))[1:] or (0.0,) for r in rows)
         return rows
 
-    @functools.cached_property
+    @cached_property
     def slots(self) -> dict[tuple[int, int, int], int]:
         """{(axis, order, tap): row of the weight scratch}; consecutive in the tap. Two rows more hold the last axis's
         fraction and slope factor."""

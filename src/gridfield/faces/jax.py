@@ -85,9 +85,7 @@ class Jax(Face):
         """The op as a Primitive."""
         p = Primitive(f"gridfield_{op.name}")
         _eager(p, "text")
-        p.def_abstract_eval(
-            lambda *avals, text: ShapedArray(op.shape(*(a.shape for a in avals), text), avals[0].dtype)
-        )
+        p.def_abstract_eval(lambda *avals, text: ShapedArray(op.shape(*(a.shape for a in avals), text), avals[0].dtype))
         mlir.register_lowering(p, _lowering(op, kernel=False))
         mlir.register_lowering(p, _lowering(op, kernel=True), platform="cpu")
 
@@ -154,9 +152,7 @@ class Jax(Face):
             return jax.vmap(functools.partial(run, text=text), in_axes=tuple(axes))(*arrays), 0
 
         ad.primitive_jvps[p], ad.primitive_transposes[p], batching.primitive_batchers[p] = jvp, transpose, batch
-        return lambda *args: (
-            p.bind(*args[:-1], text=args[-1:]) if isinstance(args[-1], str) else p.bind(*args, text=())
-        )
+        return lambda *args: p.bind(*args[:-1], text=args[-1:]) if isinstance(args[-1], str) else p.bind(*args, text=())
 
     def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
         """In one compiled call, where it is not a part of one already."""

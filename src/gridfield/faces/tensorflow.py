@@ -16,13 +16,15 @@ from ..ops import Face, Op, vjp
 try:  # which arguments a GradientTape or a ForwardAccumulator follows is known to TensorFlow alone
     from tensorflow.python.eager.forwardprop_util import pack_tangents
     from tensorflow.python.eager.record import record_operation, should_record_backprop, stop_recording
-except ImportError:  # another version: no forward mode inside of tf.function; gradients that nobody wants are worked out
+except (
+    ImportError
+):  # another version: no forward mode inside of tf.function; gradients that nobody wants are worked out
     stop_recording = contextlib.nullcontext
 
-    def should_record_backprop(tensors: Any) -> bool:
+    def should_record_backprop(tensors: Any) -> bool:  # noqa: D103
         return True
 
-    def pack_tangents(tensors: Any) -> Any:
+    def pack_tangents(tensors: Any) -> Any:  # noqa: D103
         return types.SimpleNamespace(tangents=())
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from ..ops import OPS, Face, Op, batched, vjp
 from ..scheme import decode
@@ -20,6 +21,7 @@ from .numpy import FACE as NUMPY
 
 # which transforms of torch.func are running is known to torch alone (2.5 ... 2.13)
 functorch: Any = importlib.import_module("torch._C._functorch")
+transforms: Any = importlib.import_module("torch._functorch.eager_transforms")
 _names = {t: str(t).removeprefix("torch.") for t in vars(torch).values() if isinstance(t, torch.dtype)}
 
 
@@ -85,6 +87,15 @@ def _batched(face: Torch, op: Op, in_dims: tuple[Any, ...], args: tuple[Any, ...
     return batched(face, op, front, of, text)
 
 
+def _each_of_batch(backward: Callable[[torch.Tensor], Any], ct: torch.Tensor) -> tuple[Any, ...]:
+    """backward of every item of a cotangent under the vmap of torch.autograd (is_grads_batched, vectorize=True)."""
+    level = torch._C._vmapmode_increment_nesting() - 1
+    torch._C._vmapmode_decrement_nesting()
+    items = torch._remove_batch_dim(ct, level, 1, 0)
+    parts = zip(*map(backward, items), strict=True)
+    return tuple(None if p[0] is None else torch._add_batch_dim(torch.stack(p), 0, level) for p in parts)
+
+
 def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type[torch.autograd.Function]]:
     """The op with the derivatives and batching of ops.py: for plain autograd, and for torch.func.
 
@@ -98,18 +109,21 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
         @staticmethod
         def forward(ctx: Any, text: str, shapes: Sequence[Any], out_shape: Any, *tensors: Any) -> Any:
             ctx.save_for_backward(*tensors)
-            if torch.autograd.forward_ad._current_level >= 0:
+            if forward_ad._current_level >= 0:
                 ctx.save_for_forward(*tensors)
             ctx.static = text, shapes, out_shape
             return _run_shaped(op, text, tensors, shapes, out_shape)
 
         @staticmethod
         def backward(ctx: Any, ct: torch.Tensor) -> Any:
+            if functorch.is_legacy_batchedtensor(ct):
+                return _each_of_batch(lambda one: Eager.backward(ctx, one), ct)
             text, shapes, _ = ctx.static
             tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[3:]
             every, inner = [*tensors, ct], [*shapes, op.shape(*shapes, text)]
             arrays = None
-            if not torch.is_grad_enabled() and functorch.peek_interpreter_stack() is None:
+            plain = not torch.is_grad_enabled() and forward_ad._current_level < 0
+            if plain and functorch.peek_interpreter_stack() is None:
                 arrays = _arrays(every, inner)
             if arrays is None:
                 *arrays, ct = map(torch.reshape, every, inner)
@@ -155,6 +169,13 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
     return Eager, Transformed
 
 
+def _twice_forward(op: Op) -> NotImplementedError:
+    return NotImplementedError(
+        f"gf.{op.name}: forward-mode over forward-mode is silently zero in torch's custom functions; "
+        "use torch.func.hessian or jacfwd(jacrev(f)), reverse mode inside"
+    )
+
+
 def _forward_levels() -> int:
     """How many forward-mode transforms of torch.func are being run."""
     stack = functorch.get_interpreter_stack() or []
@@ -166,7 +187,7 @@ _TENSORS = (torch.Tensor, torch.nn.Parameter)
 
 def _followed(tensors: Sequence[Any]) -> bool:
     """Whether autograd, in reverse or forward mode, follows these tensors."""
-    if torch.autograd.forward_ad._current_level >= 0:
+    if forward_ad._current_level >= 0:
         return True
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
@@ -193,9 +214,21 @@ class Torch(Face):
         """The op as a function of tensors and the static text."""
         custom, (eager, transformed) = _custom_op(self, op), _functions(self, op)
 
+        def dual(*args: Any) -> torch.Tensor:
+            """Forward mode by hand: a custom op has no rule for it, and gives zeros."""
+            *tensors, text = args
+            primals, tangents = zip(*map(forward_ad.unpack_dual, tensors), strict=True)
+            if transforms.JVP_NESTING > 1:
+                raise _twice_forward(op)
+            out = custom(*primals, text)
+            if all(t is None for t in tangents):
+                return out
+            return forward_ad.make_dual(out, functools.reduce(torch.add, op.jvp(self, primals, tangents, text)))
+
         def call(*args: Any) -> torch.Tensor:
             if torch.compiler.is_compiling() or not all(type(t) in _TENSORS for t in args[:-1]):
-                return custom(*args)  # fake, functional and other traced tensors
+                # fake, functional and other traced tensors
+                return custom(*args) if forward_ad._current_level < 0 else dual(*args)
             if functorch.peek_interpreter_stack() is None:
                 tensors = args[:-1]
                 if not _followed(tensors):
@@ -203,10 +236,7 @@ class Torch(Face):
                 shapes = [t.shape for t in tensors]
                 return eager.apply(args[-1], shapes, op.shape(*shapes, args[-1]), *tensors)
             if _forward_levels() > 1:
-                raise NotImplementedError(
-                    f"gf.{op.name}: forward-mode over forward-mode is silently zero in torch's custom functions; "
-                    "use torch.func.hessian or jacfwd(jacrev(f)), reverse mode inside"
-                )
+                raise _twice_forward(op)
             return transformed.apply(*args)
 
         self.eager[op.name] = eager
@@ -245,7 +275,13 @@ class Torch(Face):
         return torch.as_tensor(table).to(like.device, getattr(torch, dtype))
 
     copy = staticmethod(torch.clone)
-    matmul = staticmethod(torch.matmul)
+
+    @staticmethod
+    def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """As NumPy's, in the type of a and b under autocast too."""
+        with torch.autocast(a.device.type, enabled=False):
+            return a @ b
+
     broadcast_to = staticmethod(torch.broadcast_to)
     stack = staticmethod(torch.stack)
 
@@ -263,6 +299,9 @@ class Torch(Face):
     def array(x: Any, dtype: str | None = None) -> torch.Tensor:
         """From anything array-like."""
         if dtype is None and isinstance(x, torch.Tensor):
+            if x.layout is not torch.strided or x.is_nested:
+                kind = "nested" if x.is_nested else str(x.layout).removeprefix("torch.")
+                raise TypeError(f"a {kind} tensor; give a dense one, e.g. x.to_dense()")
             return x
         return torch.as_tensor(x, dtype=None if dtype is None else getattr(torch, dtype))
 
