@@ -10,6 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports te
 
 import functools
 import operator
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ class Framework:
 
     title = ""
     face = "numpy"
-    cannot: dict = {}  # {transformation: (error, reason)}
+    cannot: ClassVar[dict] = {}  # {transformation, or (transformation, function): (error, reason)}
 
     @property
     def F(self):
@@ -63,7 +64,7 @@ class Torch(Framework):
     kind = torch.Tensor
     half = (torch.float16, torch.bfloat16)
     sum, sin = staticmethod(torch.sum), staticmethod(torch.sin)
-    cannot = {
+    cannot: ClassVar[dict] = {
         "vmap": (None, "autograd has none: see `torch.func`"),
         "vmap of the gradient": (None, "autograd has none: see `torch.func`"),
         "forward over forward": (RuntimeError, "torch has one level of forward mode outside of `torch.func`"),
@@ -97,14 +98,14 @@ class Torch(Framework):
 
 class TorchFunc(Torch):
     title = "torch.func"
-    cannot = {
+    cannot: ClassVar[dict] = {
         "forward over forward": (
             NotImplementedError,
             "torch gives zero silently in a custom function, so gridfield raises; use `torch.func.hessian`",
         ),
         ("forward over forward", "SplineField.on_grid"): (None, None),  # no custom function: matrix products
         "compiled gradient": (Exception, "torch.compile of a `torch.func.grad` through a custom op fails inside torch"),
-        "save and reload": (None, "a transformation has no state: see autograd"),
+        ("compiled gradient", "SplineField.on_grid"): (None, None),
     }
 
     def grad(self, f):
@@ -146,7 +147,7 @@ class TensorFlow(Framework):
     kind = tf.Tensor
     half = (tf.float16, tf.bfloat16)
     sum, sin = staticmethod(tf.reduce_sum), staticmethod(tf.sin)
-    cannot = {
+    cannot: ClassVar[dict] = {
         "compiled": (None, "see `tf.function`"),
         "compiled gradient": (None, "see `tf.function`"),
         "unknown sizes": (None, "see `tf.function`"),
@@ -185,7 +186,7 @@ class TensorFlow(Framework):
 
 class TensorFlowFunction(TensorFlow):
     title = "TensorFlow (tf.function)"
-    cannot = {}
+    cannot: ClassVar[dict] = {}
 
     def grad(self, f):
         """The outermost derivative is in one function, with all that is inside."""

@@ -490,3 +490,20 @@ def test_the_gradient_of_few_points_in_a_huge_volume_is_cheap_too(rng):
 
     assert peak(gradient_in_points) < 1e6
     assert float(x.grad.abs().min()) > 0
+
+
+@pytest.mark.parametrize(
+    "view", (lambda a: a, lambda a: a[:, 1:], lambda a: a[::-1], lambda a: a.T, lambda a: a.transpose(1, 2, 0)[::2])
+)
+def test_few_points_do_not_copy_a_large_volume(view, rng):
+    """Whatever its strides, as long as it is dense along one axis."""
+    volume = view(rng.normal(size=(120, 130, 140)).astype(np.float32))
+    points = rng.uniform(-3, 150, (9, 3)).astype(np.float32)
+    how = {"prefilter": False, "boundary": ("mirror", "natural", "wrap"), "derivative": [(0, 0, 0), (1, 0, 2)]}
+    got = gf.sample(volume, points, **how)
+    np.testing.assert_allclose(got, gf.sample(np.ascontiguousarray(volume), points, **how), rtol=0, atol=2e-5)
+    tracemalloc.start()
+    gf.sample(volume, points, **how)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < volume.nbytes / 20

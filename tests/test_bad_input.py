@@ -84,7 +84,7 @@ BAD = {  # what: (call, error, message)
     ),
     "a scalar to pad": (lambda: gf.pad(1.0, 1), ValueError, r"gf\.pad: (margins|values)"),
     "margins for too many axes": (lambda: gf.pad(V, [(1, 1)] * 3), ValueError, r"gf\.pad: margins must be .*at most 2"),
-    "negative margins": (lambda: gf.pad(V, -1), ValueError, r"gf\.pad: margins must be an int >= 0 .*got -1"),
+    "negative margins": (lambda: gf.pad(V, -1), ValueError, r"gf\.pad: margins must be an int from 0 .*got -1"),
     "half a sample": (lambda: gf.pad(V, 1.5), ValueError, r"gf\.pad: margins must be .*got 1\.5"),
     "margins that are no pairs": (lambda: gf.pad(V, (1, 2)), ValueError, r"gf\.pad: margins must be .*got \(1, 2\)"),
     "margins that are a word": (lambda: gf.fold(V, "ab"), ValueError, r"gf\.fold: margins must be .*got 'ab'"),
@@ -246,8 +246,34 @@ BAD = {  # what: (call, error, message)
     "an integer field": (
         lambda: SplineField(5, dtype=torch.int32),
         TypeError,
-        r"gf\.torch\.SplineField: dtype must be a floating-point type, got torch\.int32",
+        r"gf\.torch\.SplineField: dtype must be a floating-point torch\.dtype, got torch\.int32",
     ),
+    "a field of a type that is a word": (
+        lambda: SplineField(5, dtype="float32"),
+        TypeError,
+        r"gf\.torch\.SplineField: dtype must be a floating-point torch\.dtype, got 'float32'",
+    ),
+    "no shape to evaluate on": (
+        lambda: SplineField(5).on_grid(None),
+        TypeError,
+        r"gf\.torch\.SplineField: shape None must hold an integer",
+    ),
+    "an empty shape to evaluate on": (
+        lambda: SplineField(5).on_grid(0),
+        ValueError,
+        r"gf\.torch\.SplineField: shape 0 must hold an integer of 1 or more",
+    ),
+    "coefficients of another shape": (
+        lambda: _with_coefficients(7)(torch.ones(3, 1)),
+        ValueError,
+        r"gf\.torch\.SplineField: coefficients has shape \(1, 7\) but must end in the grid's shape \(5,\)",
+    ),
+    "a sparse tensor": (
+        lambda: gf.sample(torch.ones(5, 6).to_sparse(), X_TORCH),
+        TypeError,
+        r"gf\.sample: values must be an array of numbers.*sparse_coo tensor",
+    ),
+    "margins without end": (lambda: gf.pad(V, 2**62), ValueError, r"gf\.pad: margins must be an int from 0"),
     "a field with an unknown kernel": (
         lambda: SplineField(5, kernel="x"),
         ValueError,
@@ -296,6 +322,15 @@ BAD = {  # what: (call, error, message)
 }
 
 
+def _with_coefficients(n):
+    field = SplineField(5)
+    field.coefficients = torch.nn.Parameter(torch.ones(1, n))
+    return field
+
+
+X_TORCH = torch.ones(3, 2)
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_errors_say_what_is_wrong(what):
     call, error, pattern = BAD[what]
@@ -305,7 +340,7 @@ def test_errors_say_what_is_wrong(what):
     message = str(caught.value)
     assert re.match(pattern, message), message
     # the operation, then the argument, in one sentence
-    arguments = "values|points|grid|kernel|boundary|derivative|cval|margins|channels|bounds|dtype|shape"
+    arguments = "values|points|grid|kernel|boundary|derivative|cval|margins|channels|coefficients|bounds|dtype|shape"
     assert re.match(rf"gf\.[\w.]+: ({arguments})\b", message)
     assert "\n" not in message and len(message) < 400
 
@@ -330,3 +365,26 @@ def test_unknown_arguments_are_refused():
     ):
         with pytest.raises(TypeError):
             call()
+
+
+def test_grids_that_single_precision_cannot_hold():
+    grid = gf.Grid.from_spacing(4, 0, 1e-50)
+    with pytest.raises(ValueError, match="do not fit into float32: use float64, or other units"):
+        gf.sample(np.ones(4, np.float32), np.zeros((1, 1), np.float32), grid=grid)
+    assert gf.sample(np.ones(4), np.full((1, 1), 1.5e-50), grid=grid) == pytest.approx(1)
+
+
+def test_words_are_no_degrees_and_no_distances():
+    for wrong in ([3], True, "3", None, 8):
+        with pytest.raises(ValueError, match=r"gf\.bspline: degree must be an int from 0 to 7"):
+            gf.bspline(wrong)
+    with pytest.raises(TypeError, match=r"gf\.Kernel: x must be real numbers, got 'a'"):
+        gf.bspline(3)("a")
+    with pytest.raises(TypeError, match=r"gf\.Kernel\.fourier: k must be real numbers"):
+        gf.bspline(3).fourier("a")
+
+
+def test_derivatives_of_any_order_are_defined():
+    assert gf.sample(V, np.full((1, 2), 1.5), derivative=(2000, 0)).tolist() == [0.0]
+    orders = (o for o in [(1, 0), (0, 1)])
+    assert gf.sample(V, np.full((1, 2), 1.5), derivative=orders).shape == (2, 1)

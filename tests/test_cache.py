@@ -143,6 +143,26 @@ def test_a_folder_others_can_write_is_refused(mode, tmp_path, folder):
 
 
 @posix
+def test_a_folder_below_one_that_others_can_write_is_refused(tmp_path, folder):
+    """They could put another in its place; but not where the sticky bit is set, as in /tmp."""
+    above = tmp_path / "above"
+    above.mkdir()
+    above.chmod(0o777)
+    assert folder(above / "cache") is None
+    above.chmod(0o1777)
+    assert folder(above / "other") is not None
+
+
+@posix
+def test_folders_on_the_way_are_made_for_the_user_alone(tmp_path, folder):
+    before = os.umask(0)
+    try:
+        assert folder(tmp_path / "a" / "b" / "cache") is not None
+    finally:
+        os.umask(before)
+    assert not stat.S_IMODE(os.stat(tmp_path / "a").st_mode) & 0o022
+
+
 def test_a_symlink_is_refused(tmp_path, folder):
     real = tmp_path / "real"
     place = folder(real)

@@ -24,6 +24,17 @@ def test_python_blocks_run(page):
     assert "gf" in names
 
 
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)])
+def test_what_blocks_print_is_what_they_say(page, capsys):
+    """A comment after a print is what it prints."""
+    names = {}
+    for block in blocks(page):
+        exec(compile(block, page, "exec"), names)
+        said = re.findall(r"^print\(.*\)  # (.*)$", block, re.M)
+        printed = capsys.readouterr().out.splitlines()
+        assert not said or printed == said
+
+
 def test_pages_with_python_exist():
     assert sum(len(blocks(p)) for p in PAGES) >= 5
 

@@ -279,3 +279,17 @@ def test_many_coefficients(rng):
     weights = [kernel(x[:, [a]] - np.arange(n)) for a, n in enumerate(data.shape)]
     expected = np.einsum("pi,pj,ij->p", *weights, data)
     assert_allclose(gf.sample(data, x, kernel=kernel, boundary="grid-constant", prefilter=False), expected, atol=1e-12)
+
+
+def test_fourier_of_any_frequency():
+    """Both formulas agree where they meet, decay as they must, and take no memory to speak of."""
+    k = np.array([7.9, 8.1, 8.5, 1000.25, 1e6 + 0.5, 1e12, np.inf, np.nan])
+    for degree in range(8):
+        np.testing.assert_allclose(
+            gf.bspline(degree).fourier(k[:6]), np.sinc(k[:6]) ** (degree + 1), rtol=0, atol=1e-14
+        )
+    assert gf.bspline(3).fourier(k)[6] == 0 and np.isnan(gf.bspline(3).fourier(k)[7])
+    skew = gf.Kernel([[0.25, -0.5, 0.25], [0.5, 0.75, -1.0], [-0.125, 0.5, 0.375]])
+    x = np.linspace(-1.5, 1.5, 3_000_001)[:-1] + 5e-7
+    for f in (7.5, 8.5, 20.25):
+        np.testing.assert_allclose(skew.fourier(f), np.mean(skew(x) * np.exp(-2j * np.pi * f * x)) * 3, atol=1e-9)

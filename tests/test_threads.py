@@ -1,9 +1,11 @@
 """Threads: the same bits whatever their number, calls from many Python threads, and forks in the middle of it all."""
 
+import itertools
 import multiprocessing
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +15,7 @@ from cases import force
 from numpy.testing import assert_array_equal
 
 import gridfield as gf
-from gridfield.cpu import plan, threads
+from gridfield.cpu import cache, plan, threads
 from gridfield.cpu.plan import Plan
 
 COUNTS = (1, 2, 3, 7)
@@ -317,6 +319,48 @@ def test_fork_while_other_threads_are_inside_a_call():
         for other in others:
             other.join()
     assert codes == [0] * 10
+
+
+@can_fork
+@forking
+@pytest.mark.parametrize("what", ("static arguments", "a kernel"))
+def test_fork_while_other_threads_prepare_a_call(what, monkeypatch):
+    """Locks of the tables, and of the compiler, held at the moment of the fork must not reach the child."""
+    monkeypatch.setattr(cache, "folder", lambda: None)  # compile, and keep nothing
+    values, points = np.ones((6, 7)), np.full((4, 2), 3.25)
+    stop, count = threading.Event(), itertools.count()
+
+    def busy():
+        while not stop.is_set():
+            k = next(count)
+            if what == "static arguments":
+                gf.sample(values, points, boundary="constant", cval=k + 0.5)
+            else:  # a table that no kernel was compiled for
+                table = np.array(gf.bspline(1).coefficients) * (1 + k / 1024 + os.getpid() * 1e-9)
+                gf.sample(values, points, kernel=gf.Kernel(table), prefilter=False)
+
+    others = [threading.Thread(target=busy) for _ in range(3)]
+    for other in others:
+        other.start()
+    codes = []
+    try:
+        for n in range(20 if what == "static arguments" else 3):
+            time.sleep(0.02)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    kernel = gf.Kernel(np.array(gf.bspline(1).coefficients) * (2 + n + os.getpid() * 1e-9))
+                    gf.sample(values, points, boundary="constant", cval=-1.5 - n)
+                    ok = what == "static arguments" or gf.sample(values, points, kernel=kernel, prefilter=False).all()
+                    os._exit(0 if ok else 1)
+                finally:
+                    os._exit(2)
+            codes.append(wait(pid))
+    finally:
+        stop.set()
+        for other in others:
+            other.join()
+    assert set(codes) == {0}
 
 
 def wait(pid, seconds=60):

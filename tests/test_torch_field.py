@@ -401,3 +401,17 @@ def test_kernels_of_fields_are_kernels():
     assert field.kernel == (as_kernel("cubic"), as_kernel("quintic")) and field.boundary == ("mirror", "mirror")
     assert (field.ndim, field.channels, field.grid.shape) == (2, 1, (4, 5))
     assert SplineField(gf.Grid((4, 5), (0, 2))).grid.bounds == ((0, 2), (0, 2))
+
+
+def test_on_grid_computes_in_single_precision_at_least():
+    """Under autocast nothing is rounded, and a half-precision field is computed in single precision, as elsewhere."""
+    field = SplineField((5, 6), 2)
+    torch.nn.init.normal_(field.coefficients)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(field.on_grid((9, 9)), field.on_grid((9, 9)).float())
+        assert field.on_grid((9, 9)).dtype == torch.float32
+    half = SplineField((5, 6), 2, dtype=torch.float16)
+    half.load_state_dict(field.state_dict())
+    single = SplineField((5, 6), 2)
+    single.load_state_dict(half.state_dict())
+    assert torch.equal(half.on_grid((9, 9)), single.on_grid((9, 9)).half())

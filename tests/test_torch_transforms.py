@@ -298,14 +298,7 @@ def test_compiled_without_anything_known_before():
     close(got, gf.sample(values, X, kernel=("linear", "cubic"), boundary=["wrap", "mirror"]))
 
 
-@pytest.mark.parametrize(
-    "dynamic",
-    (
-        None,
-        pytest.param(True, marks=pytest.mark.xfail(reason="all sizes symbolic, the grid's too: give grid=")),
-        False,
-    ),
-)
+@pytest.mark.parametrize("dynamic", (None, True, False))
 def test_compiled_with_other_sizes(dynamic):
     """More points, then more channels, then another grid."""
     f = compiled(lambda v, x: gf.sample(v, x) * 2, dynamic=dynamic)
@@ -409,3 +402,82 @@ def test_opcheck():
     for name, arguments in calls.items():
         arguments = [a.clone().requires_grad_() if isinstance(a, torch.Tensor) else a for a in arguments]
         torch.library.opcheck(getattr(torch.ops.gridfield, name).default, tuple(arguments))
+
+
+# ---- forward mode, and batches, where torch itself falls back silently -----------------------------------------------
+@pytest.mark.parametrize("what", ("sample", "splat", "prefilter", "pad"))
+def test_compiled_forward_mode(what):
+    """A custom op under torch.func.jvp gives zeros when compiled: ours has its tangent."""
+    f, a = partial(what, 0)
+    close(compiled(lambda a: jvp(f, (a,), (a.cos(),))[1])(a), jvp(f, (a,), (a.cos(),))[1])
+    close(compiled(jacfwd(f))(a), jacfwd(f)(a))
+    field = SplineField((5, 6), 2, bounds=[(0, 4), (0, 5)], dtype=torch.float64)
+    torch.nn.init.normal_(field.coefficients)
+    close(compiled(vmap(jacfwd(field)))(X), field.jacobian(X))
+
+
+def test_compiled_forward_over_forward_is_refused():
+    with pytest.raises(Exception, match=r"forward-mode over forward-mode|Observed exception"):
+        compiled(jacfwd(jacfwd(lambda x: gf.sample(V, x))))(X)
+
+
+def test_gradients_in_batches():
+    """The vmap of torch.autograd itself, which knows nothing of custom functions."""
+    x, cts = X.clone().requires_grad_(), draw(3, 7, seed=5)
+    (got,) = torch.autograd.grad(gf.sample(V, x), x, cts, is_grads_batched=True)
+    close(got, torch.stack([torch.autograd.grad(gf.sample(V, x), x, ct)[0] for ct in cts]))
+
+    def f(v, x):
+        return gf.sample(v, x)
+
+    def loss(v, x):
+        return f(v, x).sin().sum()
+
+    functional = torch.autograd.functional
+    for got, expected in zip(
+        functional.jacobian(f, (V, X), vectorize=True), functional.jacobian(f, (V, X)), strict=True
+    ):
+        close(got, expected)
+    for got, expected in zip(
+        functional.hessian(loss, (V, X), vectorize=True), functional.hessian(loss, (V, X)), strict=True
+    ):
+        for a, b in zip(got, expected, strict=True):
+            close(a, b)
+    assert torch.autograd.gradcheck(f, (V.clone().requires_grad_(), x), check_batched_grad=True)
+
+
+def test_forward_over_reverse_without_create_graph():
+    import torch.autograd.forward_ad as forward
+
+    tangent = torch.ones_like(X)
+    with forward.dual_level():
+        dual = forward.make_dual(X.clone().requires_grad_(), tangent)
+        (g,) = torch.autograd.grad(gf.sample(V, dual).sum(), dual)
+        got = forward.unpack_dual(g).tangent
+    close(got, jvp(grad(lambda x: gf.sample(V, x).sum()), (X,), (tangent,))[1])
+
+
+def test_subclasses_in_forward_mode():
+    import torch.autograd.forward_ad as forward
+
+    class Mine(torch.Tensor):
+        pass
+
+    expected = jvp(lambda x: gf.sample(V, x), (X,), (torch.ones_like(X),))[1]
+    close(jvp(lambda x: gf.sample(V, x), (X.as_subclass(Mine),), (torch.ones_like(X),))[1], expected)
+    with forward.dual_level():
+        out = gf.sample(V, forward.make_dual(X.as_subclass(Mine), torch.ones_like(X)))
+        close(forward.unpack_dual(out).tangent.as_subclass(torch.Tensor), expected)
+
+
+def test_compiled_with_other_numbers():
+    """Numbers that a compiler would keep symbolic are static to us: a new value is a new graph, not a failure."""
+    f = compiled(lambda v, x, c: gf.sample(v, x, boundary="constant", cval=c), dynamic=True)
+    for c in (0.0, 0.5, -2.5):
+        close(f(V, X + 4, c), gf.sample(V, X + 4, boundary="constant", cval=c))
+    g = compiled(lambda v, n: gf.pad(v, n), dynamic=True)
+    field = SplineField((5, 6))
+    h = compiled(lambda n: field.on_grid((n, n)), dynamic=True)
+    for n in (1, 2, 3):
+        close(g(V, n), gf.pad(V, n))
+        assert h(n + 1).shape == (1, n + 1, n + 1)

@@ -149,6 +149,7 @@ def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ..
     if derivative is None:
         return ((0,) * ndim,), False
     derivative = derivative.tolist() if hasattr(derivative, "tolist") else derivative
+    given = derivative
     try:
         derivative = tuple(derivative)
         several = not all(_is_int(o) for o in derivative)
@@ -158,7 +159,7 @@ def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ..
     if not alphas or any(len(a) != ndim or any(o < 0 for o in a) for a in alphas):
         raise ValueError(
             f"{where}: derivative must be a multi-index of {ndim} orders >= 0, one per axis, or a list of those; "
-            f"got {derivative!r}"
+            f"got {given!r}"
         )
     return alphas, several
 

@@ -203,7 +203,9 @@ class Plan:
             # few points in a large grid that is dense along another axis (Fortran order): that one last, nothing copied
             axes = sorted(range(len(self.scheme.axes)), key=lambda a: -values.strides[2 + a])
             values = values.transpose(0, 1, *(2 + a for a in axes))
-            return plan(self.scheme.permuted(tuple(axes)), self.dtype).sample(values, points[..., axes], out)
+            return plan(self.scheme.permuted(tuple(axes)), self.dtype).sample(
+                values, np.ascontiguousarray(points[..., axes]), out
+            )
         if out.size:
             self.gather("sample", values, points, lambda c: (out[..., c],))
         return out
