@@ -16,7 +16,7 @@ PYTEST_ARGS ?= -n 2
 
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test test-slow lint format bench docs clean
+.PHONY: help demo test test-slow lint format bench frameworks docs clean
 
 help:
 	@echo "make demo       register a photograph; prints where the picture is"
@@ -25,6 +25,7 @@ help:
 	@echo "make lint       format, style, types, import layers"
 	@echo "make format     rewrite the sources in the project's format"
 	@echo "make bench      every benchmark, peers beside us in one run"
+	@echo "make frameworks write docs/frameworks.md from the run of its tests"
 	@echo "make docs       the documentation as HTML, in docs/_build/html"
 	@echo "make clean      remove the environment and everything generated"
 
@@ -64,6 +65,10 @@ BENCHMARKS = $(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py)))
 bench: $(STAMP)-bench
 	@test -n "$(BENCHMARKS)" || { echo "no script in benchmarks/" >&2; exit 1; }
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(PY) $$script; done
+
+# the page of what works in which framework, from the run of its tests
+frameworks: $(STAMP)
+	$(PY) -m pytest tests/test_frameworks.py --frameworks-page docs/frameworks.md $(PYTEST_ARGS)
 
 docs: $(STAMP)-docs
 	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -27,11 +27,19 @@ def rng():
     return np.random.default_rng(0)
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_addoption(parser):
+    """`make frameworks` gives the page to write."""
+    parser.addoption("--frameworks-page", help="write the table of tests/test_frameworks.py to this Markdown page")
+
+
+def pytest_terminal_summary(terminalreporter, config):
     """List what tests measured and noted with `record_property`, above the closing line."""
-    noted = [
-        f"{name}: {value}" for report in terminalreporter.getreports("passed") for name, value in report.user_properties
-    ]
+    properties = [p for report in terminalreporter.getreports("passed") for p in report.user_properties]
+    noted = [f"{name}: {value}" for name, value in properties if name != "cell"]
+    if page := config.getoption("--frameworks-page"):
+        import framework_page
+
+        framework_page.write(page, [value for name, value in properties if name == "cell"], noted)
     if noted:
         terminalreporter.section("measured, not asserted")
         for line in noted:

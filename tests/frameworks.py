@@ -141,6 +141,9 @@ class Jax(Framework):
 
     compile = staticmethod(jax.jit)
 
+    def loop(self, f, scales):
+        return jax.lax.scan(lambda carry, s: (carry, f(s)), 0, scales)[1]
+
 
 class TensorFlow(Framework):
     title, face = "TensorFlow (eager)", "tensorflow"
@@ -148,6 +151,7 @@ class TensorFlow(Framework):
     half = (tf.float16, tf.bfloat16)
     sum, sin = staticmethod(tf.reduce_sum), staticmethod(tf.sin)
     cannot: ClassVar[dict] = {
+        "save and reload": (None, "eager code has nothing to save"),
         "compiled": (None, "see `tf.function`"),
         "compiled gradient": (None, "see `tf.function`"),
         "unknown sizes": (None, "see `tf.function`"),
@@ -186,7 +190,9 @@ class TensorFlow(Framework):
 
 class TensorFlowFunction(TensorFlow):
     title = "TensorFlow (tf.function)"
-    cannot: ClassVar[dict] = {}
+    cannot: ClassVar[dict] = {
+        "save and reload": (None, "a SavedModel cannot hold Python code; a Keras model is saved as `.keras`"),
+    }
 
     def grad(self, f):
         """The outermost derivative is in one function, with all that is inside."""
@@ -203,6 +209,9 @@ class TensorFlowFunction(TensorFlow):
         return tf.function(TensorFlow.vmap(self, f, of))
 
     compile = once
+
+    def loop(self, f, scales):
+        return tf.map_fn(f, scales)
 
 
 FRAMEWORKS = {f.title: f for f in (NumPy(), Torch(), TorchFunc(), Jax(), TensorFlow(), TensorFlowFunction())}

@@ -106,15 +106,13 @@ class Spline:
         dtype = check.compute_dtype(given, given, where)
         values, done, last = F.astype(coefficients, dtype), channels, self.ndim - 1
         for a, n in enumerate(self.grid.shape):
-            matrix = _matrix(self, target, a)
-            flat = F.reshape(values, (done, n) if a == last else (done, n, prod(self.grid.shape[a + 1 :])))
+            matrix = F.constant(_matrix(self, target, a, a == last), dtype, coefficients)
             # nearly all the work is in the last axis: one plain matrix product, which writes the result in order
-            values = (
-                F.matmul(flat, F.constant(matrix.T, dtype, coefficients))
-                if a == last
-                else F.matmul(F.constant(matrix, dtype, coefficients), flat)
-            )
-            done *= matrix.shape[0]
+            if a == last:
+                values = F.matmul(F.reshape(values, (done, n)), matrix)
+            else:
+                values = F.matmul(matrix, F.reshape(values, (done, n, prod(self.grid.shape[a + 1 :]))))
+                done *= matrix.shape[0]
         out = F.reshape(values, (channels, *(target.shape if isinstance(target, Grid) else target)))
         return F.astype(out, given)
 
@@ -159,18 +157,20 @@ def _texts(spline: Spline, what: str) -> tuple[Texts, int]:
 
 
 @static
-def _matrix(spline: Spline, target: Grid | tuple[int, ...], axis: int) -> np.ndarray[Any, Any]:
-    """The matrix (samples, control points) of a kernel along one axis: what sampling the identity gives.
+def _matrix(spline: Spline, target: Grid | tuple[int, ...], axis: int, transposed: bool) -> np.ndarray[Any, Any]:
+    """The matrix (samples, control points) of a kernel along one axis, or its transpose.
 
     A shape as target means a grid between the same bounds.
     """
-    return _cached_matrix(spline, target, axis)
+    return _cached_matrix(spline, target, axis, transposed)
 
 
 @functools.lru_cache(maxsize=64)
-def _cached_matrix(spline: Spline, target: Grid | tuple[int, ...], axis: int) -> np.ndarray[Any, Any]:
+def _cached_matrix(spline: Spline, target: Grid | tuple[int, ...], axis: int, transposed: bool) -> np.ndarray[Any, Any]:
+    """What sampling the identity gives."""
     target = target if isinstance(target, Grid) else spline.grid_of(target)
     source = spline.grid.take([axis])
     text = intern(Scheme(source, (spline.kernel[axis],), (spline.boundary[axis],), ((0,),)))
     points = target.origin[axis] + target.spacing[axis] * np.arange(target.shape[axis])
-    return dispatch.of("numpy").sample(np.eye(*source.shape)[None], points[None, :, None], text)[0, 0]
+    matrix = dispatch.of("numpy").sample(np.eye(*source.shape)[None], points[None, :, None], text)[0, 0]
+    return np.ascontiguousarray(matrix.T) if transposed else matrix

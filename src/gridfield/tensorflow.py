@@ -8,8 +8,8 @@ from typing import Any
 from .extras import needs
 
 with needs("tensorflow"):
+    import tensorflow as tf  # isort: skip (Keras says less when it is missing)
     import keras
-    import tensorflow as tf
 
     from .faces.tensorflow import FACE
 

@@ -159,7 +159,12 @@ class Jax(Face):
         shapes, out_shape = tuple(map(tuple, shapes)), tuple(out_shape)
         if any(isinstance(a, jax.core.Tracer) for a in arrays):
             return super().shaped(name, arrays, shapes, text, out_shape)
-        return self._compiled(name, shapes, text, out_shape)(*arrays)
+        try:
+            return self._compiled(name, shapes, text, out_shape)(*arrays)
+        except Exception as error:
+            if "KeyboardInterrupt" in str(error):  # Ctrl-C in the callback, which JAX makes an error of its own
+                raise KeyboardInterrupt from None
+            raise
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (there is one face)
     def _compiled(self, name: str, shapes: Any, text: str, out_shape: Any) -> Callable[..., Any]:

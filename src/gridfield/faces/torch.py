@@ -261,11 +261,11 @@ class Torch(Face):
         (of_a, of_b), out = subscripts.split("->")[0].split(","), subscripts.split("->")[1]
         letters = out + "".join(dict.fromkeys(c for c in of_a + of_b if c not in out))
 
-        def spread(x: torch.Tensor, of: str) -> torch.Tensor:
+        def aligned(x: torch.Tensor, of: str) -> torch.Tensor:
             x = x.permute([of.index(c) for c in letters if c in of])
             return x.reshape([x.shape[[d for d in letters if d in of].index(c)] if c in of else 1 for c in letters])
 
-        product = spread(a, of_a) * spread(b, of_b)
+        product = aligned(a, of_a) * aligned(b, of_b)
         summed = list(range(len(out), len(letters)))
         return product.sum(summed) if summed else product
 
