@@ -10,7 +10,16 @@ import pytest
 
 import gridfield
 
-MODULES = ("gridfield", "gridfield.torch")
+MODULES = ("gridfield", "gridfield.torch", "gridfield.jax", "gridfield.tensorflow")
+HOOKS = {
+    "extra_repr",
+    "tree_flatten_with_keys",
+    "tree_unflatten",
+    "get_config",
+    "from_config",
+    "compute_output_shape",
+    "call",
+}
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -41,7 +50,8 @@ def own_methods(cls):
             plain = getattr(raw, "__func__", raw)  # under classmethod and staticmethod
             plain = getattr(plain, "func", plain)  # under functools.cached_property
             is_ours = isinstance(plain, property) or inspect.isfunction(plain)
-            hook = name == "extra_repr"  # torch.nn.Module calls it, nobody else
+            # what frameworks call, nobody else
+            hook = name in HOOKS
             if not name.startswith("_") and not hook and is_ours:
                 found.setdefault(name, plain)
     return found.items()

@@ -172,5 +172,5 @@ def _cached_matrix(spline: Spline, target: Grid | tuple[int, ...], axis: int, tr
     source = spline.grid.take([axis])
     text = intern(Scheme(source, (spline.kernel[axis],), (spline.boundary[axis],), ((0,),)))
     points = target.origin[axis] + target.spacing[axis] * np.arange(target.shape[axis])
-    matrix = dispatch.of("numpy").sample(np.eye(*source.shape)[None], points[None, :, None], text)[0, 0]
+    matrix = dispatch.of("numpy").sample(np.eye(source.shape[0])[None], points[None, :, None], text)[0, 0]
     return np.ascontiguousarray(matrix.T) if transposed else matrix

@@ -206,7 +206,7 @@ class Kernel:
         True
         """
         k = _reals("gf.Kernel.fourier", "k", k)
-        out = np.where(np.isnan(k), np.nan, 0.0).astype(complex)  # and 0 at infinity
+        out: NDArray[np.complex128] = np.where(np.isnan(k), np.nan, 0.0).astype(np.complex128)  # and 0 at infinity
         few, many = np.abs(k) <= 8, (np.abs(k) > 8) & np.isfinite(k)
         nodes, weights = np.polynomial.legendre.leggauss(self.degree + 60)
         x = np.arange(self.width)[:, None] - self.width / 2 + (nodes + 1) / 2
@@ -217,7 +217,7 @@ class Kernel:
             rows = np.array(self.table(j))[::-1]  # from left to right: the last tap is the leftmost piece
             jumps = np.append(rows[:, 0], 0.0) - np.append(0.0, rows.sum(-1))  # from the right, and from the left
             out[many] += turns @ jumps / (2j * np.pi * k[many]) ** (j + 1)
-        return out.real if self.symmetric else out
+        return np.real(out) if self.symmetric else out
 
     @property
     def symmetric(self) -> bool:

@@ -125,10 +125,9 @@ class Scheme(Static):
 
     def permuted(self, axes: tuple[int, ...]) -> str:
         """The same with the axes in another order."""
-        kernels, boundaries, *orders = (
-            tuple(x[a] for a in axes) for x in (self.kernels, self.boundaries, *self.orders)
-        )
-        return intern(Scheme(self.grid.take(axes), kernels, boundaries, tuple(orders), self.cval))
+        kernels, boundaries = tuple(self.kernels[a] for a in axes), tuple(self.boundaries[a] for a in axes)
+        orders = tuple(tuple(o[a] for a in axes) for o in self.orders)
+        return intern(Scheme(self.grid.take(axes), kernels, boundaries, orders, self.cval))
 
     @staticmethod
     def parse(grid: Any, kernels: Any, boundaries: Any, orders: Any, cval: float) -> Scheme:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import ShapedArray
+from jax.core import ShapedArray, Tracer
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -157,7 +157,7 @@ class Jax(Face):
     def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
         """In one compiled call, where it is not a part of one already."""
         shapes, out_shape = tuple(map(tuple, shapes)), tuple(out_shape)
-        if any(isinstance(a, jax.core.Tracer) for a in arrays):
+        if any(isinstance(a, Tracer) for a in arrays):
             return super().shaped(name, arrays, shapes, text, out_shape)
         try:
             return self._compiled(name, shapes, text, out_shape)(*arrays)
@@ -189,7 +189,7 @@ class Jax(Face):
 
     def device(self, x: Any) -> Any:
         """Its devices; tracers and uncommitted arrays go where the others are."""
-        return None if isinstance(x, jax.core.Tracer) or not x.committed else str(sorted(map(str, x.devices())))
+        return None if isinstance(x, Tracer) or not x.committed else str(sorted(map(str, x.devices())))
 
     def widest(self, dtype: str) -> str:
         """float32 instead of float64 unless JAX is told otherwise (jax_enable_x64)."""

@@ -89,11 +89,12 @@ def _batched(face: Torch, op: Op, in_dims: tuple[Any, ...], args: tuple[Any, ...
 
 def _each_of_batch(backward: Callable[[torch.Tensor], Any], ct: torch.Tensor) -> tuple[Any, ...]:
     """backward of every item of a cotangent under the vmap of torch.autograd (is_grads_batched, vectorize=True)."""
-    level = torch._C._vmapmode_increment_nesting() - 1
-    torch._C._vmapmode_decrement_nesting()
-    items = torch._remove_batch_dim(ct, level, 1, 0)
+    private: Any = torch
+    level = private._C._vmapmode_increment_nesting() - 1
+    private._C._vmapmode_decrement_nesting()
+    items = private._remove_batch_dim(ct, level, 1, 0)
     parts = zip(*map(backward, items), strict=True)
-    return tuple(None if p[0] is None else torch._add_batch_dim(torch.stack(p), 0, level) for p in parts)
+    return tuple(None if p[0] is None else private._add_batch_dim(torch.stack(p), 0, level) for p in parts)
 
 
 def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type[torch.autograd.Function]]:
