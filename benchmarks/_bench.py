@@ -252,7 +252,9 @@ class Report:
         notes = [
             f"{x.case if isinstance(x, Row) else x.what}: {x.note}." for x in (*self.rows, *self.figures) if x.note
         ]
-        worst = max((r.difference for r in self.rows), default=0.0)
+        if not self.rows:
+            return notes
+        worst = max(r.difference for r in self.rows)
         return [*notes, f"Checked before timing: greatest relative difference from a peer {worst:.1g}."]
 
     def about(self) -> str:
@@ -267,14 +269,17 @@ class Report:
     def text(self) -> str:
         """All of it, for a terminal."""
         parts = [f"{self.title}\n{self.setting}\n{self.about()}"]
-        parts += [as_text(self.case_table(), (2, 3, 4, 5)), as_text(self.figure_table(), (1, 3))]
+        parts += [as_text(self.case_table(), (2, 3, 4, 5))] if self.rows else []
+        parts += [as_text(self.figure_table(), (1, 3))] if self.figures else []
         parts += [f"{heading}\n{as_text(t, range(1, len(t[0])))}" for heading, t in self.tables.items()]
         return "\n\n".join([*parts, "\n".join(self.notes())])
 
     def markdown(self, picture: str) -> str:
         """All of it, for the documentation."""
-        parts = [f"# {self.title}", self.setting, f"![How many times faster]({picture})"]
-        parts += [as_markdown(self.case_table(), (2, 3, 4, 5)), as_markdown(self.figure_table(), (1, 3))]
+        parts = [f"# {self.title}", self.setting]
+        if self.rows:
+            parts += [f"![How many times faster]({picture})", as_markdown(self.case_table(), (2, 3, 4, 5))]
+        parts += [as_markdown(self.figure_table(), (1, 3))] if self.figures else []
         for heading, t in self.tables.items():
             parts += [f"## {heading}", as_markdown(t, range(1, len(t[0])))]
         return "\n\n".join([*parts, "\n".join(f"- {n}" for n in self.notes()), f"Measured on {self.about()}."]) + "\n"
@@ -327,6 +332,8 @@ class Report:
         (RESULTS / f"{self.name}.json").write_text(json.dumps(everything, indent=1) + "\n")
         print(f"\n{self.text()}\n\nwritten: {RESULTS}/{self.name}.json")
         for place in filter(None, (RESULTS / self.name, also)):
-            self.plot(place.with_suffix(".png"))
             place.with_suffix(".md").write_text(self.markdown(f"{place.name}.png"))
-            print(f"written: {place}.md, {place}.png")
+            print(f"written: {place}.md")
+            if self.rows:
+                self.plot(place.with_suffix(".png"))
+                print(f"written: {place}.png")

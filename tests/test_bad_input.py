@@ -273,6 +273,12 @@ BAD = {  # what: (call, error, message)
         TypeError,
         r"gf\.sample: values must be an array of numbers.*sparse_coo tensor",
     ),
+    "a prefilter that is a word": (sample(prefilter="no"), TypeError, r"gf\.sample: prefilter must be True or False"),
+    "a tensor in a graph for a grid": (
+        lambda: GRID.index(torch.ones(3, 2, requires_grad=True)),
+        TypeError,
+        r"gf\.Grid\.index: points must be a NumPy array, or convertible to one",
+    ),
     "margins without end": (lambda: gf.pad(V, 2**62), ValueError, r"gf\.pad: margins must be an int from 0"),
     "a field with an unknown kernel": (
         lambda: SplineField(5, kernel="x"),
@@ -340,7 +346,9 @@ def test_errors_say_what_is_wrong(what):
     message = str(caught.value)
     assert re.match(pattern, message), message
     # the operation, then the argument, in one sentence
-    arguments = "values|points|grid|kernel|boundary|derivative|cval|margins|channels|coefficients|bounds|dtype|shape"
+    arguments = (
+        "values|points|grid|kernel|boundary|derivative|cval|margins|channels|coefficients|prefilter|bounds|dtype|shape"
+    )
     assert re.match(rf"gf\.[\w.]+: ({arguments})\b", message)
     assert "\n" not in message and len(message) < 400
 

@@ -619,3 +619,29 @@ tf.saved_model.load({str(tmp_path)!r}).f(tf.constant(np.ones((7, 2))))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert run.returncode != 0 and "gridfield_prefilter" in run.stderr
+
+
+def test_jacobians_in_jax():
+    """jacrev, jacfwd and hessian, also through checkpoint, linearize, strict promotion and without jit."""
+    v, x = jax.numpy.asarray(V[0]), jax.numpy.asarray(X)
+
+    def f(x):
+        return gf.sample(v, x, grid=GRID)
+
+    slopes = np.moveaxis(gf.sample(V[0], X, grid=GRID, derivative=[(1, 0), (0, 1)]), 0, -1)
+    second = gf.sample(V[0], X, grid=GRID, derivative=[(2, 0), (1, 1), (1, 1), (0, 2)]).T.reshape(-1, 2, 2)
+    for transform in (jax.jacrev, jax.jacfwd):
+        dense = transform(f)(x)
+        close(np.asarray(dense)[np.arange(7), np.arange(7)], slopes)
+        assert np.count_nonzero(dense) == slopes.size
+    close(jax.vmap(jax.hessian(f))(x), second)
+    gradient = jax.grad(lambda x: f(x).sum())
+    close(jax.grad(jax.checkpoint(lambda x: f(x).sum()))(x), slopes)
+    close(jax.linearize(f, x)[1](jax.numpy.ones_like(x)), slopes.sum(-1))
+    with jax.numpy_dtype_promotion("strict"):
+        close(gradient(x), slopes)
+    with jax.disable_jit():
+        close(gradient(x), slopes)
+        close(f(x), gf.sample(V[0], X, grid=GRID))
+    with jax.check_tracer_leaks(True):
+        close(jax.jit(gradient)(x), slopes)

@@ -103,6 +103,8 @@ def coordinates(name: str, points: Any, shape: tuple[int, ...] | None = None, wh
         array = np.asarray(points)
     except ValueError:
         raise ValueError(f"{name}: {what} must be an array, with rows of equal length") from None
+    except RuntimeError as error:  # a tensor that is somewhere else, or followed by autograd
+        raise TypeError(f"{name}: {what} must be a NumPy array, or convertible to one ({error})") from None
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: {what} has dtype {array.dtype} but must be real numbers")
     count = array.shape[-1] if array.ndim else 0

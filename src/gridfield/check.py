@@ -138,6 +138,12 @@ def number(x: Any, name: str, where: str) -> float:
         raise TypeError(f"{where}: {name} must be a real number, got {x!r}") from None
 
 
+def flag(x: Any, name: str, where: str) -> None:
+    """True or False (a word would count as True)."""
+    if x is not True and x is not False:
+        raise TypeError(f"{where}: {name} must be True or False, got {x!r}")
+
+
 def same_device(where: str, values: Any, points: Any) -> None:
     """No array is moved silently. None: goes with any device."""
     if values != points and values is not None and points is not None:

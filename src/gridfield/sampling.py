@@ -168,7 +168,8 @@ def sample(
         shape = check.grid_shape(values.shape[values.ndim - ndim :], "values", where)
     orders, several = check.orders(derivative, ndim, where)
     cval = check.number(cval, "cval", where)
-    kernel, boundary, prefilter = _hashable(kernel), _hashable(boundary), bool(prefilter)
+    kernel, boundary = _hashable(kernel), _hashable(boundary)
+    check.flag(prefilter, "prefilter", where)
     where_is = shape if grid is None else grid
     texts = _texts(where_is, kernel, boundary, orders, cval, prefilter, where)
     if F.dtype(values) not in check.REAL or cval == 0:

@@ -69,7 +69,13 @@ def _eager(primitive: Primitive, static: str) -> None:
     def bind(*arrays: Any, **params: Any) -> Any:
         return primitive.bind(*arrays, **params)
 
-    primitive.def_impl(jax.jit(bind, static_argnames=static))
+    compiled = jax.jit(bind, static_argnames=static)
+
+    def impl(*arrays: Any, **params: Any) -> Any:
+        with jax.disable_jit(False):  # a kernel has nothing to step through, and would come back here for ever
+            return compiled(*arrays, **params)
+
+    primitive.def_impl(impl)
 
 
 def _zero_as_none(tangents: Any) -> list[Any]:

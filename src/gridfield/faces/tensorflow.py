@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ..ops import Face, Op, vjp
+from ..ops import OPS, Face, Op, vjp
 
 try:  # which arguments a GradientTape or a ForwardAccumulator follows is known to TensorFlow alone
     from tensorflow.python.eager.forwardprop_util import pack_tangents
@@ -29,6 +29,10 @@ except (
 
 
 _inside = threading.local()  # .forward: an accumulator is transposing a gradient, which it follows without a tape
+
+
+def _followed(x: Any) -> bool:
+    return should_record_backprop([x]) or bool(pack_tangents([x]).tangents) or getattr(_inside, "forward", False)
 
 
 def _run(op: Op, *arrays: Any, text: str) -> Any:
@@ -78,6 +82,13 @@ class TensorFlow(Face):
             return tf.custom_gradient(lambda *_: (_run(op, *arrays, text=text), grad))(*arrays)
 
         return call
+
+    def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
+        """Reshaped in NumPy where nobody follows: a view costs 0.3 us there, 20 us in TensorFlow."""
+        if not tf.executing_eagerly() or any(map(_followed, arrays)):
+            return super().shaped(name, arrays, shapes, text, out_shape)
+        views = [np.asarray(a).reshape(s) for a, s in zip(arrays, shapes, strict=True)]
+        return tf.convert_to_tensor(OPS[name].run(*views, text).reshape(out_shape))
 
     reshape = staticmethod(tf.reshape)
     broadcast_to = staticmethod(tf.broadcast_to)
