@@ -21,7 +21,10 @@ from gridfield.cpu.plan import Plan
 COUNTS = (1, 2, 3, 7)
 can_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this platform")
 # Python 3.12 and later warn of a fork in a process with threads: it is what these tests are about
-forking = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+# (and so does JAX, where another test imported it)
+forking = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning", "ignore:os.fork:RuntimeWarning"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -354,10 +354,11 @@ def test_memory_of_a_training_loop_is_steady():
     try:
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
-        for k in range(100):
+        for k in range(300):
             step(k)
         gc.collect()  # what Python has not freed yet is not kept
-        assert tracemalloc.get_traced_memory()[0] - before < 50_000
+        # a graph, a plan or a closure kept would be more than a kilobyte a step; what is left is caches elsewhere
+        assert tracemalloc.get_traced_memory()[0] - before < 300 * 500
     finally:
         tracemalloc.stop()
 
@@ -380,6 +381,7 @@ class Augmented(torch.utils.data.Dataset):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX, where another test imported it
 @pytest.mark.parametrize("start", ("fork", "spawn"))
 def test_data_loader_workers(start):
     if start not in torch.multiprocessing.get_all_start_methods():

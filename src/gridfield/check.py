@@ -9,6 +9,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .grid import Grid
 
 MultiIndex = tuple[int, ...]
@@ -140,7 +142,7 @@ def number(x: Any, name: str, where: str) -> float:
 
 def flag(x: Any, name: str, where: str) -> None:
     """True or False (a word would count as True)."""
-    if x is not True and x is not False:
+    if not isinstance(x, (bool, np.bool_)):
         raise TypeError(f"{where}: {name} must be True or False, got {x!r}")
 
 
