@@ -135,6 +135,8 @@ def number(x: Any, name: str, where: str) -> float:
     try:
         if isinstance(x, str):
             raise TypeError
+        if type(x) is float and x == 0:
+            return 0.0
         return float.fromhex(float(x).hex())
     except (TypeError, ValueError):
         raise TypeError(f"{where}: {name} must be a real number, got {x!r}") from None

@@ -13,10 +13,11 @@ from .ops import Face, static
 FRAMEWORKS = {"torch": ("Tensor",), "jax": ("Array",), "tensorflow": ("Tensor", "Variable")}
 
 _known: dict[type, str] = {np.ndarray: "numpy"}
+_faces: dict[str, Face] = {}
 
 
 @static
-def _frameworks(classes: tuple[type, ...]) -> tuple[str, ...]:
+def frameworks(classes: tuple[type, ...]) -> tuple[str, ...]:
     """The framework of each class; "" for numbers and lists, which go with any."""
     return tuple([_known.get(cls) or _framework(cls) for cls in classes])
 
@@ -34,8 +35,8 @@ def _framework(cls: type) -> str:
 
 def face(where: str, **arrays: Any) -> Face:
     """The face for the arguments of a public function; `where` and the names are for the message."""
-    found = _frameworks(tuple([type(x) for x in arrays.values()]))
-    if len(set(found)) == 1:
+    found = frameworks(tuple(map(type, arrays.values())))
+    if found.count(found[0]) == len(found):
         return of(found[0])
     # what has no axes, a number, goes with any
     given = [(f, name) for f, (name, x) in zip(found, arrays.items(), strict=True) if f != "numpy" or np.ndim(x)]
@@ -56,6 +57,10 @@ def _name(framework: str, x: Any) -> str:
 
 def of(framework: str) -> Face:
     """The face of a framework, by name."""
+    return _faces.get(framework) or _load(framework)
+
+
+def _load(framework: str) -> Face:
     if framework == "torch":
         from .faces.torch import FACE
     elif framework == "jax":
@@ -64,4 +69,4 @@ def of(framework: str) -> Face:
         from .faces.tensorflow import FACE
     else:
         from .faces.numpy import FACE
-    return FACE
+    return _faces.setdefault(framework, FACE)

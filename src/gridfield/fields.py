@@ -79,12 +79,13 @@ class Spline:
         gf.sample without what is known already: half of the time of a small call.
         """
         where = self.name
-        if dispatch.face(where, points=points) is not F:
+        if dispatch.frameworks((type(points),)) != (F.name,):
             raise TypeError(f"{where}: points must be an array of {F.name}, got {type(points).__module__}."
                             f"{type(points).__name__}")  # fmt: skip
         points = F.array(points)
         check.points(points.shape, where, self.grid)
-        check.trailing(coefficients.shape, self.grid.shape, "coefficients", "the grid's shape", where)
+        if tuple(coefficients.shape[1:]) != self.grid.shape:
+            check.trailing(coefficients.shape, self.grid.shape, "coefficients", "the grid's shape", where)
         check.same_device(where, F.device(coefficients), F.device(points))
         dtype = check.compute_dtype(F.dtype(coefficients), F.dtype(points), where)
         (texts, count), several = _texts(self, what), what != "value"
