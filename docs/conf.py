@@ -1,5 +1,6 @@
 """Sphinx configuration; `make docs` builds with warnings as errors."""
 
+import re
 from importlib.metadata import version as installed_version
 
 project = "gridfield"
@@ -28,6 +29,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_param = False  # types are prose: `ndim` in a shape is not a link
+napoleon_use_ivar = True  # attributes that are properties have a place of their own
 
 # The gallery is made of the examples, each run from top to bottom: one that fails fails the build.
 sphinx_gallery_conf = {
@@ -39,3 +42,17 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
 }
+
+
+def _escape_stars(app, what, name, obj, options, lines):
+    """``(*pts, ndim)`` is a shape, not the beginning of emphasis."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            pieces = re.split(r"(``.*?``)", line)
+            pieces[::2] = [re.sub(r"(?<![*\w\\])\*(?=[A-Za-z])", r"\\*", piece) for piece in pieces[::2]]
+            lines[i] = "".join(pieces)
+
+
+def setup(app):
+    """Before napoleon, whose own stars are emphasis."""
+    app.connect("autodoc-process-docstring", _escape_stars, priority=400)
