@@ -23,7 +23,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import gridfield as gf
 from gridfield import ops
-from gridfield.fields import Spline
+from gridfield.spline import Spline
 
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning"),  # torch's own
@@ -411,7 +411,7 @@ def test_faces_have_no_rule_of_an_op():
 
 
 def test_modules_of_frameworks_have_no_recipe():
-    """The classes of fields hand over to fields.Spline: no face function but through it."""
+    """The classes of fields hand over to fields.Field and spline.Spline: no face function but through them."""
     for name in ("torch", "jax", "tensorflow"):
         tree = ast.parse(pathlib.Path(gf.__file__).with_name(f"{name}.py").read_text())
         used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == "FACE"}

@@ -1,148 +1,15 @@
-"""Learnable spline fields, without the framework: what torch.py, jax.py and tensorflow.py make classes of.
-
-A field is a `Spline` (grid, kernel and boundary per axis: frozen, hashable) and an array of coefficients
-(channels, *grid.shape), which belongs to the framework's class.
-"""
+"""Field: what the learnable fields of all frameworks can do; torch.py, jax.py and tensorflow.py make classes of it."""
 
 from __future__ import annotations
 
-import functools
-import itertools
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
-from typing import Any
+from functools import reduce
+from typing import Any, Self
 
-import numpy as np
-
-from . import arguments, check, dispatch
-from .boundary import as_boundaries
-from .cached import cached_property
 from .grid import Grid
-from .kernel import NAMED, Kernel, as_kernels
-from .ops import recipe, static
-from .sampling import BoundaryLike, KernelLike, Texts, evaluate
-from .scheme import Scheme, intern
-
-Orders = tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class Spline:
-    """Where a field's control points are and what lies between and beyond them."""
-
-    grid: Grid
-    kernel: tuple[Kernel, ...]
-    boundary: tuple[str, ...]
-    name: str = "gf.SplineField"  # for messages
-
-    @staticmethod
-    def of(
-        shape: int | Sequence[int] | Grid, kernel: KernelLike, bounds: Any, boundary: BoundaryLike, name: str
-    ) -> Spline:
-        """From what users give."""
-        if not isinstance(shape, Grid):
-            shape = Grid(shape, bounds)
-        elif bounds is not None:
-            raise ValueError(f"{name}: bounds must not be given with a Grid, which has its own")
-        kernels = as_kernels(kernel, shape.ndim, name)
-        return Spline(shape, kernels, as_boundaries(boundary, shape.ndim, shape.periodic, name), name)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.grid.ndim
-
-    @cached_property
-    def texts(self) -> dict[str, tuple[Texts, int]]:
-        """The static arguments of sample, and the number of derivatives, for a value, a jacobian, a hessian."""
-        n = self.ndim
-        # all pairs, both ways round: the kernel sums each once, and a view of the result is the matrix
-        pairs = itertools.product(range(n), repeat=2)
-        orders: dict[str, Orders] = {
-            "value": ((0,) * n,),
-            "jacobian": tuple(tuple(int(i == j) for j in range(n)) for i in range(n)),
-            "hessian": tuple(tuple((i == a) + (i == b) for i in range(n)) for a, b in pairs),
-        }
-        schemes = {what: Scheme(self.grid, self.kernel, self.boundary, o) for what, o in orders.items()}
-        return {what: ((intern(s), None, None), len(s.orders)) for what, s in schemes.items()}
-
-    def describe(self, channels: int) -> str:
-        """What `print` shows of a field."""
-        kernel, boundary = (", ".join(dict.fromkeys(w)) for w in ([k.name for k in self.kernel], self.boundary))
-        return f"{self.grid}, channels={channels}, kernel={kernel}, boundary={boundary}"
-
-    @recipe
-    def sample(self, F: Any, coefficients: Any, points: Any, what: str) -> Any:
-        """(*pts, channels), for a jacobian (*pts, channels, ndim), for a hessian (*pts, channels, ndim, ndim).
-
-        gf.sample without what is known already: half of the time of a small call.
-        """
-        where = self.name
-        if dispatch.frameworks((type(points),)) != (F.name,):
-            raise TypeError(f"{where}: points must be an array of {F.name}, got {type(points).__module__}."
-                            f"{type(points).__name__}")  # fmt: skip
-        points = F.array(points)
-        check.points(points.shape, where, self.grid)
-        if tuple(coefficients.shape[1:]) != self.grid.shape:
-            check.trailing(coefficients.shape, self.grid.shape, "coefficients", "the grid's shape", where)
-        check.same_device(where, F.device(coefficients), F.device(points))
-        dtype = check.compute_dtype(F.dtype(coefficients), F.dtype(points), where)
-        (texts, count), several = _texts(self, what), what != "value"
-        out = evaluate(F, coefficients, points, self.grid.shape, texts, count, several, dtype, False)
-        if not several:
-            return out
-        out = F.moveaxis(out, 0, -1)
-        return out if what == "jacobian" else F.reshape(out, (*F.shape(out)[:-1], self.ndim, self.ndim))
-
-    @recipe
-    def on_grid(self, F: Any, coefficients: Any, shape: int | Sequence[int] | Grid) -> Any:
-        """(channels, *shape): one small banded matrix per axis."""
-        where = f"{self.name}.on_grid"
-        target = shape if isinstance(shape, Grid) else self.per_axis(shape)
-        if isinstance(target, Grid) and target.ndim != self.ndim:
-            raise ValueError(f"{where}: grid has {target.ndim} axes {target.shape} but the field has {self.ndim}")
-        check.trailing(coefficients.shape, self.grid.shape, "coefficients", "the grid's shape", where)
-        given, channels = F.dtype(coefficients), F.shape(coefficients)[0]
-        dtype = check.compute_dtype(given, given, where)
-        values, done, last = F.astype(coefficients, dtype), channels, self.ndim - 1
-        for a, n in enumerate(self.grid.shape):
-            matrix = F.constant(_matrix(self, target, a, a == last), dtype, coefficients)
-            # nearly all the work is in the last axis: one plain matrix product, which writes the result in order
-            if a == last:
-                values = F.matmul(F.reshape(values, (done, n)), matrix)
-            else:
-                values = F.matmul(matrix, F.reshape(values, (done, n, prod(self.grid.shape[a + 1 :]))))
-                done *= matrix.shape[0]
-        out = F.reshape(values, (channels, *(target.shape if isinstance(target, Grid) else target)))
-        return F.astype(out, given)
-
-    def to_json(self) -> dict[str, Any]:
-        """As data that JSON can hold."""
-        g = self.grid
-        kernels = [k.name if NAMED.get(k.name) == k else [k.name, k.table()] for k in self.kernel]
-        return {"grid": [g.shape, g.origin, g.spacing, g.periodic], "kernel": kernels, "boundary": self.boundary}
-
-    @staticmethod
-    def from_json(spline: Any) -> dict[str, Any]:
-        """The arguments (shape, kernel, boundary) of a field from `to_json`."""
-        shape, origin, spacing, periodic = map(tuple, spline["grid"])
-        kernels = [NAMED[k] if isinstance(k, str) else Kernel(k[1], k[0]) for k in spline["kernel"]]
-        grid = Grid.from_spacing(shape, origin, spacing, periodic=periodic)
-        return {"shape": grid, "kernel": kernels, "boundary": list(spline["boundary"])}
-
-    def per_axis(self, shape: int | Sequence[int]) -> tuple[int, ...]:
-        """A shape; an int means the same for all axes."""
-        return arguments.per_axis(self.name, "shape", shape, self.ndim, arguments.SIZE)
-
-    def grid_of(self, shape: int | Sequence[int]) -> Grid:
-        """The grid of another shape between the same bounds."""
-        g, shape = self.grid, self.per_axis(shape)
-        bounds = [
-            (lo, lo + spacing * (n if periodic else max(n - 1, 1)))
-            for (lo, _), spacing, n, periodic in zip(g.bounds, g.spacing, g.shape, g.periodic, strict=True)
-        ]
-        return Grid(shape, bounds, periodic=g.periodic)
+from .kernel import Kernel
+from .spline import Spline
 
 
 def check_channels(channels: Any, where: str) -> int:
@@ -152,26 +19,399 @@ def check_channels(channels: Any, where: str) -> int:
     return channels
 
 
-@static
-def _texts(spline: Spline, what: str) -> tuple[Texts, int]:
-    return spline.texts[what]
+class Field:
+    """What the fields of all frameworks can do. A subclass has `spline`, `coefficients`, `_face` and `_with`."""
+
+    spline: Spline
+    coefficients: Any
+    _face: Any
+
+    def _array(self) -> Any:
+        """The coefficients as an array of the framework."""
+        return self.coefficients
+
+    def _with(self, spline: Spline, coefficients: Any) -> Self:
+        """A field of the same class with other control points."""
+        raise NotImplementedError
+
+    @property
+    def grid(self) -> Grid:
+        """Where the control points are."""
+        return self.spline.grid
+
+    @property
+    def kernel(self) -> tuple[Kernel, ...]:
+        """The kernel of each axis."""
+        return self.spline.kernel
+
+    @property
+    def boundary(self) -> tuple[str, ...]:
+        """The boundary of each axis."""
+        return self.spline.boundary
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.spline.ndim
+
+    @property
+    def channels(self) -> int:
+        """Values per point."""
+        return self.coefficients.shape[0]
+
+    # ---- values and derivatives
+    def jacobian(self, points: Any) -> Any:
+        """First derivatives of the field, per unit of the bounds.
+
+        Parameters
+        ----------
+        points : array, shape (*pts, ndim)
+            Coordinates in the units of the bounds.
+
+        Returns
+        -------
+        array, shape (*pts, channels, ndim)
+            Differentiable in the coefficients and in the points.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5), 3).jacobian(torch.rand(7, 2)).shape
+        torch.Size([7, 3, 2])
+        """
+        return self.spline.sample(self._face, self._array(), points, "jacobian")
+
+    def hessian(self, points: Any) -> Any:
+        """Second derivatives of the field, per unit of the bounds squared.
+
+        Parameters
+        ----------
+        points : array, shape (*pts, ndim)
+            Coordinates in the units of the bounds.
+
+        Returns
+        -------
+        array, shape (*pts, channels, ndim, ndim)
+            Symmetric; differentiable in the coefficients and in the points.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5)).hessian(torch.rand(7, 2)).shape
+        torch.Size([7, 1, 2, 2])
+        """
+        return self.spline.sample(self._face, self._array(), points, "hessian")
+
+    def on_grid(self, shape: int | Sequence[int] | Grid) -> Any:
+        """The field at all samples of a grid: one small banded matrix per axis, far faster than the same points.
+
+        Parameters
+        ----------
+        shape : int, sequence of int, or Grid
+            Samples per axis (an int: the same for all) between the bounds of this field, or a grid of its own.
+
+        Returns
+        -------
+        array, shape (channels, *shape)
+            Differentiable in the coefficients.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5), channels=2).on_grid((64, 64)).shape
+        torch.Size([2, 64, 64])
+        """
+        return self.spline.on_grid(self._face, self._array(), shape)
+
+    def grid_of(self, shape: int | Sequence[int]) -> Grid:
+        """The grid of that shape with the bounds of this field.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+            Samples per axis; an int: the same for all.
+
+        Returns
+        -------
+        Grid
+            Periodic where this field is.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> SplineField(4, bounds=(0, 6)).grid_of(7).spacing
+        (1.0,)
+        """
+        return self.spline.grid_of(shape)
+
+    def divergence(self, points: Any) -> Any:
+        """Divergence of a vector field, ``sum_i d field_i / d x_i``.
+
+        Parameters
+        ----------
+        points : array, shape (*pts, ndim)
+            Coordinates in the units of the bounds.
+
+        Returns
+        -------
+        array, shape (*pts)
+            Differentiable in the coefficients and in the points.
+
+        Raises
+        ------
+        ValueError
+            If the field has not one channel per axis.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5), channels=2).divergence(torch.rand(7, 2)).shape
+        torch.Size([7])
+        """
+        slopes = self._vector("divergence", points)
+        return reduce(operator.add, (slopes[..., i, i] for i in range(self.ndim)))
+
+    def curl(self, points: Any) -> Any:
+        """Curl of a vector field in two or three dimensions.
+
+        Parameters
+        ----------
+        points : array, shape (*pts, ndim)
+            Coordinates in the units of the bounds.
+
+        Returns
+        -------
+        array, shape (*pts) in 2-D, (*pts, 3) in 3-D
+            ``d field_1 / d x_0 - d field_0 / d x_1``; in 3-D the vector of such differences.
+
+        Raises
+        ------
+        ValueError
+            If the field has not one channel per axis, or not two or three axes.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5, 6), channels=3).curl(torch.rand(7, 3)).shape
+        torch.Size([7, 3])
+        """
+        if self.ndim not in (2, 3):
+            raise ValueError(f"{self.spline.name}.curl: grid has {self.ndim} axes, but a curl needs 2 or 3")
+        d = self._vector("curl", points)
+        if self.ndim == 2:
+            return d[..., 1, 0] - d[..., 0, 1]
+        turns = ((2, 1), (0, 2), (1, 0))
+        return self._face.stack([d[..., i, j] - d[..., j, i] for i, j in turns], -1)
+
+    def jacobian_determinant(
+        self, points: Any = None, *, on_grid: int | Sequence[int] | Grid | None = None, displacement: bool = False
+    ) -> Any:
+        """Determinant of the first derivatives of a vector field: how it scales volumes; below zero it folds.
+
+        Parameters
+        ----------
+        points : array, shape (*pts, ndim), optional
+            Coordinates in the units of the bounds.
+        on_grid : int, sequence of int, or Grid, optional
+            Instead of points: all samples of a grid, as for `on_grid`, and as fast.
+        displacement : bool, default False
+            Whether the field is a displacement u, so that the map is ``x + u(x)``.
+
+        Returns
+        -------
+        array, shape (*pts) or the grid's shape
+            Differentiable in the coefficients and in the points.
+
+        Raises
+        ------
+        ValueError
+            If the field has not one channel per axis, or not one of `points` and `on_grid` is given.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gridfield.torch import SplineField
+        >>> warp = SplineField((4, 5), channels=2)
+        >>> warp.jacobian_determinant(on_grid=(2, 3), displacement=True).detach()
+        tensor([[1., 1., 1.],
+                [1., 1., 1.]])
+        """
+        name, F = "jacobian_determinant", self._face
+        if (points is None) == (on_grid is None):
+            raise ValueError(f"{self.spline.name}.{name}: points or on_grid must be given, not both")
+        n = range(self.ndim)
+        if on_grid is None:
+            d = self._vector(name, points)
+            rows = [[d[..., i, j] for j in n] for i in n]
+        else:
+            self._vector(name)
+            orders = [tuple(int(i == j) for i in n) for j in n]
+            by_axis = [self.spline.on_grid(F, self._array(), on_grid, o) for o in orders]
+            rows = [[by_axis[j][i] for j in n] for i in n]
+        if displacement:
+            rows = [[x + 1 if i == j else x for j, x in enumerate(row)] for i, row in enumerate(rows)]
+        return _determinant(rows)
+
+    def _vector(self, what: str, points: Any = None) -> Any:
+        """The jacobian of a field with one channel per axis."""
+        if self.channels != self.ndim:
+            raise ValueError(
+                f"{self.spline.name}.{what}: channels must be one per axis ({self.ndim}), but the field has "
+                f"{self.channels}"
+            )
+        return None if points is None else self.jacobian(points)
+
+    # ---- integrals
+    def roughness(self, order: int = 2) -> Any:
+        """The integral of all squared derivatives of an order, exactly: what smoothing splines penalise.
+
+        ``sum_c sum_{|a| = order} order! / a! integral (d^a field_c)^2 dx`` over the domain of the field, from the first
+        to the last control point; by Gram matrices of B-spline derivatives, without samples.
+
+        Parameters
+        ----------
+        order : int, default 2
+            1 (membrane), 2 (thin plate) or 3.
+
+        Returns
+        -------
+        array, shape ()
+            Differentiable in the coefficients.
+
+        Raises
+        ------
+        ValueError
+            If order is not from 1 to 3.
+
+        References
+        ----------
+        J. Duchon, "Splines minimizing rotation-invariant semi-norms in Sobolev spaces" (1977).
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gridfield.torch import SplineField
+        >>> field = SplineField(5, bounds=(0, 4), dtype=torch.float64)
+        >>> with torch.no_grad():
+        ...     field.coefficients[0] = 3 * torch.arange(5.0)  # slope 3 over a length of 4
+        >>> round(field.roughness(1).item(), 9), abs(round(field.roughness(2).item(), 9))
+        (36.0, 0.0)
+        """
+        if order not in (1, 2, 3) or isinstance(order, bool):
+            raise ValueError(f"{self.spline.name}.roughness: order must be 1, 2 or 3, got {order!r}")
+        return self.spline.roughness(self._face, self._array(), order)
+
+    def bending_energy(self) -> Any:
+        """The integral of all squared second derivatives, mixed ones twice: ``roughness(2)``.
+
+        Returns
+        -------
+        array, shape ()
+
+        References
+        ----------
+        D. Rueckert et al., "Nonrigid registration using free-form deformations", IEEE Trans. Med. Imaging 18 (1999),
+        712-721.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5), 2).bending_energy().item()
+        0.0
+        """
+        return self.roughness(2)
+
+    def integral(self) -> Any:
+        """The integral of each channel over the domain, exactly.
+
+        Returns
+        -------
+        array, shape (channels,)
+            Differentiable in the coefficients.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gridfield.torch import SplineField
+        >>> field = SplineField((4, 5), bounds=[(0, 3), (0, 2)])
+        >>> torch.nn.init.ones_(field.coefficients).shape
+        torch.Size([1, 4, 5])
+        >>> round(field.integral().item(), 4)
+        6.0
+        """
+        return self.spline.integral(self._face, self._array())
+
+    # ---- other lattices
+    def refine(self, factor: int | Sequence[int]) -> Self:
+        """The same field on a finer lattice: knot insertion, exact at every point.
+
+        Parameters
+        ----------
+        factor : int or one per axis
+            How many times finer; odd for kernels of even degree.
+
+        Returns
+        -------
+        SplineField
+            With ``grid.refine(factor)``; its coefficients are new ones, without history.
+
+        Raises
+        ------
+        ValueError
+            If no field on that lattice is the same: for kernels other than B-splines, boundaries other than "natural",
+            "mirror" and "wrap", or even factors at an even degree. `resample` then finds the nearest.
+
+        References
+        ----------
+        M. Unser, "Splines: a perfect fit for signal and image processing", IEEE Signal Process. Mag. 16 (1999), 22-38.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5)).refine((2, 3)).grid.shape
+        (7, 13)
+        """
+        spline, factors = self.spline.refined(factor)
+        c = self.spline.separable(self._face, self._array(), "refine", tuple((f,) for f in factors))
+        return self._with(spline, c)
+
+    def resample(self, shape: int | Sequence[int] | Grid) -> Self:
+        """The nearest field on another lattice, in the sense of L2 over its domain.
+
+        Parameters
+        ----------
+        shape : int, sequence of int, or Grid
+            Control points between the same bounds, or a lattice of its own.
+
+        Returns
+        -------
+        SplineField
+            Equal to this one where nothing has to be lost, as on a lattice `refine` would give; its coefficients are
+            new ones, without history.
+
+        Raises
+        ------
+        ValueError
+            If shape has not one size per axis.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((8, 8)).resample((5, 6)).grid.shape
+        (5, 6)
+        """
+        spline = self.spline.lattice(shape)
+        c = self.spline.separable(self._face, self._array(), "resample", tuple((axis,) for axis in spline.axes))
+        return self._with(spline, c)
 
 
-@static
-def _matrix(spline: Spline, target: Grid | tuple[int, ...], axis: int, transposed: bool) -> np.ndarray[Any, Any]:
-    """The matrix (samples, control points) of a kernel along one axis, or its transpose.
-
-    A shape as target means a grid between the same bounds.
-    """
-    return _cached_matrix(spline, target, axis, transposed)
-
-
-@functools.lru_cache(maxsize=64)
-def _cached_matrix(spline: Spline, target: Grid | tuple[int, ...], axis: int, transposed: bool) -> np.ndarray[Any, Any]:
-    """What sampling the identity gives."""
-    target = target if isinstance(target, Grid) else spline.grid_of(target)
-    source = spline.grid.take([axis])
-    text = intern(Scheme(source, (spline.kernel[axis],), (spline.boundary[axis],), ((0,),)))
-    points = target.origin[axis] + target.spacing[axis] * np.arange(target.shape[axis])
-    matrix = dispatch.of("numpy").sample(np.eye(source.shape[0])[None], points[None, :, None], text)[0, 0]
-    return np.ascontiguousarray(matrix.T) if transposed else matrix
+def _determinant(rows: list[list[Any]]) -> Any:
+    """By expansion along the first row: fields have few axes."""
+    if len(rows) == 1:
+        return rows[0][0]
+    terms = [(-1) ** j * x * _determinant([row[:j] + row[j + 1 :] for row in rows[1:]]) for j, x in enumerate(rows[0])]
+    return reduce(operator.add, terms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .extras import needs
 
@@ -14,17 +14,17 @@ with needs("jax"):
 
     from .faces.jax import FACE
 
-from .fields import Spline, check_channels
+from .fields import Field, check_channels
 from .grid import Grid
-from .kernel import Kernel
 from .sampling import BoundaryLike, KernelLike
+from .spline import Spline
 
 __all__ = ["SplineField"]
 
 
 @jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True, init=False, repr=False, eq=False)
-class SplineField:
+class SplineField(Field):
     """A learnable field on a grid of control points: any dimension, any number of channels.
 
     ``field(x)[c] = sum_k prod_i kernel(x_i - k_i) coefficients[c, k]`` with coordinates in units of the grid's spacing.
@@ -75,6 +75,7 @@ class SplineField:
 
     coefficients: jax.Array
     spline: Spline
+    _face: ClassVar[Any] = FACE
 
     def __init__(
         self,
@@ -144,30 +145,8 @@ class SplineField:
     def __repr__(self) -> str:
         return f"SplineField({self.spline.describe(self.channels)})"
 
-    @property
-    def grid(self) -> Grid:
-        """Where the control points are."""
-        return self.spline.grid
-
-    @property
-    def kernel(self) -> tuple[Kernel, ...]:
-        """The kernel of each axis."""
-        return self.spline.kernel
-
-    @property
-    def boundary(self) -> tuple[str, ...]:
-        """The boundary of each axis."""
-        return self.spline.boundary
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.spline.ndim
-
-    @property
-    def channels(self) -> int:
-        """Values per point."""
-        return self.coefficients.shape[0]
+    def _with(self, spline: Spline, coefficients: Any) -> SplineField:
+        return self.tree_unflatten(spline, (coefficients,))
 
     def __call__(self, points: Any) -> jax.Array:
         """The field at points.
@@ -183,88 +162,3 @@ class SplineField:
             Differentiable in the coefficients and in the points.
         """
         return self.spline.sample(FACE, self.coefficients, points, "value")
-
-    def jacobian(self, points: Any) -> jax.Array:
-        """First derivatives of the field, per unit of the bounds.
-
-        Parameters
-        ----------
-        points : array, shape (*pts, ndim)
-            Coordinates in the units of the bounds.
-
-        Returns
-        -------
-        array, shape (*pts, channels, ndim)
-
-        Examples
-        --------
-        >>> import jax.numpy as jnp
-        >>> from gridfield.jax import SplineField
-        >>> SplineField((4, 5), 3).jacobian(jnp.zeros((7, 2))).shape
-        (7, 3, 2)
-        """
-        return self.spline.sample(FACE, self.coefficients, points, "jacobian")
-
-    def hessian(self, points: Any) -> jax.Array:
-        """Second derivatives of the field, per unit of the bounds squared.
-
-        Parameters
-        ----------
-        points : array, shape (*pts, ndim)
-            Coordinates in the units of the bounds.
-
-        Returns
-        -------
-        array, shape (*pts, channels, ndim, ndim)
-            Symmetric.
-
-        Examples
-        --------
-        >>> import jax.numpy as jnp
-        >>> from gridfield.jax import SplineField
-        >>> SplineField((4, 5)).hessian(jnp.zeros((7, 2))).shape
-        (7, 1, 2, 2)
-        """
-        return self.spline.sample(FACE, self.coefficients, points, "hessian")
-
-    def on_grid(self, shape: int | Sequence[int] | Grid) -> jax.Array:
-        """The field at all samples of a grid: one small banded matrix per axis, far faster than the same points.
-
-        Parameters
-        ----------
-        shape : int, sequence of int, or Grid
-            Samples per axis (an int: the same for all) between the bounds of this field, or a grid of its own.
-
-        Returns
-        -------
-        array, shape (channels, *shape)
-            Differentiable in the coefficients.
-
-        Examples
-        --------
-        >>> from gridfield.jax import SplineField
-        >>> SplineField((4, 5), channels=2).on_grid((64, 64)).shape
-        (2, 64, 64)
-        """
-        return self.spline.on_grid(FACE, self.coefficients, shape)
-
-    def grid_of(self, shape: int | Sequence[int]) -> Grid:
-        """The grid of that shape with the bounds of this field.
-
-        Parameters
-        ----------
-        shape : int or sequence of int
-            Samples per axis; an int: the same for all.
-
-        Returns
-        -------
-        Grid
-            Periodic where this field is.
-
-        Examples
-        --------
-        >>> from gridfield.jax import SplineField
-        >>> SplineField(4, bounds=(0, 6)).grid_of(7).spacing
-        (1.0,)
-        """
-        return self.spline.grid_of(shape)

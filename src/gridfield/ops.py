@@ -377,6 +377,7 @@ class Face:
     as_complex: Callable[[Any], Any]  # and back
     round_to: Callable[[Any, str], Any]  # floats to an integer type, rounded and saturated; NaN is 0
     matmul: Callable[[Any, Any], Any]
+    sum: Callable[[Any], Any]  # of all elements
     constant: Callable[[np.ndarray, str, Any], Any]  # (table, dtype, an array whose device it goes to)
 
     # what `bind` makes of OPS

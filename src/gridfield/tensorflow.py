@@ -13,16 +13,16 @@ with needs("tensorflow"):
 
     from .faces.tensorflow import FACE
 
-from .fields import Spline, check_channels
+from .fields import Field, check_channels
 from .grid import Grid
-from .kernel import Kernel
 from .sampling import BoundaryLike, KernelLike
+from .spline import Spline
 
 __all__ = ["SplineField"]
 
 
 @keras.saving.register_keras_serializable("gridfield")
-class SplineField(keras.layers.Layer):
+class SplineField(Field, keras.layers.Layer):
     """A learnable field on a grid of control points, as a Keras layer: any dimension, any number of channels.
 
     ``field(x)[c] = sum_k prod_i kernel(x_i - k_i) coefficients[c, k]`` with coordinates in units of the grid's spacing.
@@ -73,6 +73,8 @@ class SplineField(keras.layers.Layer):
     array([[1.5, 1.5]], dtype=float32)
     """
 
+    _face = FACE
+
     def __init__(
         self,
         shape: int | Sequence[int] | Grid,
@@ -104,124 +106,19 @@ class SplineField(keras.layers.Layer):
         config = dict(config)
         return cls(**Spline.from_json(config.pop("spline")), **config)
 
-    @property
-    def grid(self) -> Grid:
-        """Where the control points are."""
-        return self.spline.grid
+    def _array(self) -> Any:
+        return tf.convert_to_tensor(self.coefficients)
 
-    @property
-    def kernel(self) -> tuple[Kernel, ...]:
-        """The kernel of each axis."""
-        return self.spline.kernel
-
-    @property
-    def boundary(self) -> tuple[str, ...]:
-        """The boundary of each axis."""
-        return self.spline.boundary
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.spline.ndim
-
-    @property
-    def channels(self) -> int:
-        """Values per point."""
-        return self.coefficients.shape[0]
-
-    def _sample(self, points: Any, what: str) -> Any:
-        points = tf.convert_to_tensor(points)
-        return self.spline.sample(FACE, tf.convert_to_tensor(self.coefficients), points, what)
+    def _with(self, spline: Spline, coefficients: Any) -> SplineField:
+        layer = {k: v for k, v in super().get_config().items() if k != "name"}
+        field = SplineField(spline.grid, coefficients.shape[0], kernel=spline.kernel, boundary=spline.boundary, **layer)
+        field.coefficients.assign(coefficients)
+        return field
 
     def call(self, points: Any) -> Any:
         """The field at points (*pts, ndim) -> (*pts, channels); differentiable in the coefficients and the points."""
-        return self._sample(points, "value")
+        return self.spline.sample(FACE, self._array(), tf.convert_to_tensor(points), "value")
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """For Keras: (*pts, ndim) -> (*pts, channels)."""
         return (*input_shape[:-1], self.channels)
-
-    def jacobian(self, points: Any) -> Any:
-        """First derivatives of the field, per unit of the bounds.
-
-        Parameters
-        ----------
-        points : tensor, shape (*pts, ndim)
-            Coordinates in the units of the bounds.
-
-        Returns
-        -------
-        tensor, shape (*pts, channels, ndim)
-
-        Examples
-        --------
-        >>> import tensorflow as tf
-        >>> from gridfield.tensorflow import SplineField
-        >>> SplineField((4, 5), 3).jacobian(tf.zeros((7, 2))).shape
-        TensorShape([7, 3, 2])
-        """
-        return self._sample(points, "jacobian")
-
-    def hessian(self, points: Any) -> Any:
-        """Second derivatives of the field, per unit of the bounds squared.
-
-        Parameters
-        ----------
-        points : tensor, shape (*pts, ndim)
-            Coordinates in the units of the bounds.
-
-        Returns
-        -------
-        tensor, shape (*pts, channels, ndim, ndim)
-            Symmetric.
-
-        Examples
-        --------
-        >>> import tensorflow as tf
-        >>> from gridfield.tensorflow import SplineField
-        >>> SplineField((4, 5)).hessian(tf.zeros((7, 2))).shape
-        TensorShape([7, 1, 2, 2])
-        """
-        return self._sample(points, "hessian")
-
-    def on_grid(self, shape: int | Sequence[int] | Grid) -> Any:
-        """The field at all samples of a grid: one small banded matrix per axis, far faster than the same points.
-
-        Parameters
-        ----------
-        shape : int, sequence of int, or Grid
-            Samples per axis (an int: the same for all) between the bounds of this field, or a grid of its own.
-
-        Returns
-        -------
-        tensor, shape (channels, *shape)
-            Differentiable in the coefficients.
-
-        Examples
-        --------
-        >>> from gridfield.tensorflow import SplineField
-        >>> SplineField((4, 5), channels=2).on_grid((64, 64)).shape
-        TensorShape([2, 64, 64])
-        """
-        return self.spline.on_grid(FACE, tf.convert_to_tensor(self.coefficients), shape)
-
-    def grid_of(self, shape: int | Sequence[int]) -> Grid:
-        """The grid of that shape with the bounds of this field.
-
-        Parameters
-        ----------
-        shape : int or sequence of int
-            Samples per axis; an int: the same for all.
-
-        Returns
-        -------
-        Grid
-            Periodic where this field is.
-
-        Examples
-        --------
-        >>> from gridfield.tensorflow import SplineField
-        >>> SplineField(4, bounds=(0, 6)).grid_of(7).spacing
-        (1.0,)
-        """
-        return self.spline.grid_of(shape)

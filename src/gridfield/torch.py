@@ -12,15 +12,15 @@ with needs("torch"):
 
     from .faces.torch import FACE
 
-from .fields import Spline, check_channels
+from .fields import Field, check_channels
 from .grid import Grid
-from .kernel import Kernel
 from .sampling import BoundaryLike, KernelLike
+from .spline import Spline
 
 __all__ = ["SplineField"]
 
 
-class SplineField(torch.nn.Module):
+class SplineField(Field, torch.nn.Module):
     """A learnable field on a grid of control points: any dimension, any number of channels.
 
     ``field(x)[c] = sum_k prod_i kernel(x_i - k_i) coefficients[c, k]`` with coordinates in units of the grid's spacing.
@@ -71,6 +71,7 @@ class SplineField(torch.nn.Module):
     """
 
     coefficients: torch.nn.Parameter
+    _face = FACE
 
     def __init__(
         self,
@@ -92,30 +93,10 @@ class SplineField(torch.nn.Module):
             raise TypeError(f"{name}: dtype must be a floating-point torch.dtype, got {dtype!r}")
         self.coefficients = torch.nn.Parameter(torch.zeros(channels, *self.grid.shape, dtype=dtype, device=device))
 
-    @property
-    def grid(self) -> Grid:
-        """Where the control points are."""
-        return self.spline.grid
-
-    @property
-    def kernel(self) -> tuple[Kernel, ...]:
-        """The kernel of each axis."""
-        return self.spline.kernel
-
-    @property
-    def boundary(self) -> tuple[str, ...]:
-        """The boundary of each axis."""
-        return self.spline.boundary
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.spline.ndim
-
-    @property
-    def channels(self) -> int:
-        """Values per point."""
-        return self.coefficients.shape[0]
+    def _with(self, spline: Spline, coefficients: torch.Tensor) -> SplineField:
+        field = SplineField(spline.grid, len(coefficients), kernel=spline.kernel, boundary=spline.boundary)
+        field.coefficients = torch.nn.Parameter(coefficients.detach(), self.coefficients.requires_grad)
+        return field
 
     def extra_repr(self) -> str:
         """What `print` shows."""
@@ -135,82 +116,3 @@ class SplineField(torch.nn.Module):
             Differentiable in the coefficients and in the points.
         """
         return self.spline.sample(FACE, self.coefficients, points, "value")
-
-    def jacobian(self, points: torch.Tensor) -> torch.Tensor:
-        """First derivatives of the field, per unit of the bounds.
-
-        Parameters
-        ----------
-        points : Tensor, shape (*pts, ndim)
-            Coordinates in the units of the bounds.
-
-        Returns
-        -------
-        Tensor, shape (*pts, channels, ndim)
-            Differentiable in the coefficients and in the points.
-        """
-        return self.spline.sample(FACE, self.coefficients, points, "jacobian")
-
-    def hessian(self, points: torch.Tensor) -> torch.Tensor:
-        """Second derivatives of the field, per unit of the bounds squared.
-
-        Parameters
-        ----------
-        points : Tensor, shape (*pts, ndim)
-            Coordinates in the units of the bounds.
-
-        Returns
-        -------
-        Tensor, shape (*pts, channels, ndim, ndim)
-            Symmetric; differentiable in the coefficients and in the points.
-
-        Examples
-        --------
-        >>> import torch
-        >>> from gridfield.torch import SplineField
-        >>> SplineField((4, 5)).hessian(torch.rand(7, 2)).shape
-        torch.Size([7, 1, 2, 2])
-        """
-        return self.spline.sample(FACE, self.coefficients, points, "hessian")
-
-    def on_grid(self, shape: int | Sequence[int] | Grid) -> torch.Tensor:
-        """The field at all samples of a grid: one small banded matrix per axis, far faster than the same points.
-
-        Parameters
-        ----------
-        shape : int, sequence of int, or Grid
-            Samples per axis (an int: the same for all) between the bounds of this field, or a grid of its own.
-
-        Returns
-        -------
-        Tensor, shape (channels, *shape)
-            Differentiable in the coefficients.
-
-        Examples
-        --------
-        >>> from gridfield.torch import SplineField
-        >>> SplineField((4, 5), channels=2).on_grid((64, 64)).shape
-        torch.Size([2, 64, 64])
-        """
-        return self.spline.on_grid(FACE, self.coefficients, shape)
-
-    def grid_of(self, shape: int | Sequence[int]) -> Grid:
-        """The grid of that shape with the bounds of this field.
-
-        Parameters
-        ----------
-        shape : int or sequence of int
-            Samples per axis; an int: the same for all.
-
-        Returns
-        -------
-        Grid
-            Periodic where this field is.
-
-        Examples
-        --------
-        >>> from gridfield.torch import SplineField
-        >>> SplineField(4, bounds=(0, 6)).grid_of(7).spacing
-        (1.0,)
-        """
-        return self.spline.grid_of(shape)

@@ -179,6 +179,7 @@ class Jax(Face):
     reshape = staticmethod(jnp.reshape)
     moveaxis = staticmethod(jnp.moveaxis)
     einsum = staticmethod(functools.partial(jnp.einsum, precision="highest"))
+    sum = staticmethod(jnp.sum)
     broadcast_to = staticmethod(jnp.broadcast_to)
     stack = staticmethod(jnp.stack)
     matmul = staticmethod(functools.partial(jnp.matmul, precision="highest"))

@@ -19,6 +19,7 @@ class NumPy(Face):
     reshape = staticmethod(np.reshape)
     moveaxis = staticmethod(np.moveaxis)
     einsum = staticmethod(np.einsum)
+    sum = staticmethod(np.sum)
     broadcast_to = staticmethod(np.broadcast_to)
     stack = staticmethod(np.stack)
     matmul = staticmethod(np.matmul)

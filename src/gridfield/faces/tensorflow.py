@@ -91,6 +91,7 @@ class TensorFlow(Face):
         return tf.convert_to_tensor(OPS[name].run(*views, text).reshape(out_shape))
 
     reshape = staticmethod(tf.reshape)
+    sum = staticmethod(tf.reduce_sum)
     broadcast_to = staticmethod(tf.broadcast_to)
     matmul = staticmethod(tf.matmul)
     copy = staticmethod(tf.identity)

@@ -283,6 +283,7 @@ class Torch(Face):
         with torch.autocast(a.device.type, enabled=False):
             return a @ b
 
+    sum = staticmethod(torch.sum)
     broadcast_to = staticmethod(torch.broadcast_to)
     stack = staticmethod(torch.stack)
 
