@@ -10,7 +10,13 @@ import pytest
 
 import gridfield
 
-MODULES = ("gridfield", "gridfield.torch", "gridfield.jax", "gridfield.tensorflow")
+MODULES = (
+    "gridfield",
+    "gridfield.torch",
+    "gridfield.jax",
+    "gridfield.tensorflow",
+    "gridfield.compat.torch_cubic_spline_grids",
+)
 HOOKS = {
     "extra_repr",
     "tree_flatten_with_keys",
