@@ -14,6 +14,8 @@ import gridfield.compat.torch_cubic_spline_grids as ours
 from gridfield.compat.torch_cubic_spline_grids import _base_cubic_grid
 from gridfield.torch import SplineField
 
+pytestmark = pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
+
 # rows 1, t, t^2, t^3; columns the four control points
 MATRICES = {
     "BSpline": np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6,
@@ -135,7 +137,7 @@ def test_numbers_and_gradients_are_those_of_the_original(kind, ndim, shape):
     for g in (grid, theirs):
         y = g(u)
         weights = torch.linspace(-1, 1, y.numel()).reshape(y.shape)
-        by_data, by_u = torch.autograd.grad((y * weights).sum(), (g._data, u))
+        by_data, by_u = torch.autograd.grad((y * weights).sum(), (g._data, u), materialize_grads=True)
         results.append((y.detach(), by_data, by_u[inside]))
     for a, b in zip(*results, strict=True):
         assert_allclose(a, b, rtol=0, atol=1e-4)
@@ -258,10 +260,11 @@ def test_data_is_a_view_and_a_setter():
     new = torch.rand(2, 5, 6)
     grid.data = new
     assert grid._data is parameter and torch.equal(grid.data, new)
+    before = new.clone()
     new += 1  # its owner's
-    assert not torch.equal(grid.data, new)
+    assert torch.equal(grid.data, before)
     grid.data = grid.data.flip(-1)
-    assert torch.equal(grid.data, (new - 1).flip(-1))
+    assert torch.equal(grid.data, before.flip(-1))
     for data, shape in ((torch.rand(3, 4), (1, 3, 4)), (torch.rand(4, 1, 2), (4, 1, 2)), (np.ones((2, 3)), (1, 2, 3))):
         grid.data = data
         assert grid._data is parameter and grid.data.shape == shape and (grid.n_channels, *grid.resolution) == shape
@@ -422,17 +425,18 @@ def test_gradients_beyond_the_ends_are_zero():
 def test_compiled(kind, monotonicity, ndim):
     """In one graph, over an assignment to data, too."""
     grid, u = grid_of(kind, ndim, monotonicity=monotonicity), points_of(ndim).requires_grad_()
+    bare = [u[:, 0].detach().requires_grad_()] if ndim == 1 else []
     torch.compiler.reset()
     compiled = torch.compile(grid, fullgraph=True, backend="aot_eager")
     for _ in range(2):
-        for x in (u, u[:, 0]) if ndim == 1 else (u,):
+        for x in (u, *bare):
             results = []
             for f in (compiled, grid):
                 y = f(x)
-                results.append((y.detach(), *torch.autograd.grad(y.square().sum(), (grid._data, u))))
+                results.append((y.detach(), *torch.autograd.grad(y.square().sum(), (grid._data, x))))
             for a, b in zip(*results, strict=True):
                 assert_allclose(a, b, rtol=0, atol=1e-4 * max(1, float(b.abs().max())))
-        grid.data = torch.rand(3, *(7, 4)[:ndim])
+        grid.data = torch.rand(1, *(7, 4)[:ndim])
 
 
 # ---- monotonicity ----------------------------------------------------------------------------------------------------
@@ -479,20 +483,23 @@ def test_monotone_along_every_axis(kind, shape, monotonicity, adversary, rng):
 
 
 def test_monotone_grids_learn():
-    """From zeros, where all control points are tied; what the original makes of a Catmull-Rom spline goes down, too."""
+    """From a ramp: from equal control points a running maximum can only follow the highest, there as here."""
     u = torch.linspace(0, 1, 200)[:, None]
-    target = torch.tanh(8 * (u - 0.5)) + 0.2 * torch.sin(20 * u)
+    target = torch.tanh(8 * (u - 0.5))
+    noisy = target + 0.2 * torch.sin(20 * u)
     for kind in MATRICES:
         grid = class_of(kind, 1)(9, monotonicity="increasing")
+        grid.data = torch.linspace(0, 1, 9)
+        first = (grid(u) - noisy).square().mean().item()
         optimiser = torch.optim.Adam(grid.parameters(), lr=0.05)
         for _ in range(200):
             optimiser.zero_grad()
-            loss = (grid(u) - target).square().mean()
+            loss = (grid(u) - noisy).square().mean()
             loss.backward()
             optimiser.step()
-        assert float(loss) < 0.03
-        assert float(grid(u).detach().diff(dim=0).min()) > -1e-6
-        assert float((grid(u) - torch.tanh(8 * (u - 0.5))).abs().max()) < 0.4
+        assert loss.item() < 0.04 * first
+        y = grid(u).detach()
+        assert float((y - target).abs().max()) < 0.4 and float(y.diff(dim=0).min()) > -1e-6
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class CubicSplineGrid(torch.nn.Module):
         one control point is made so by a bound: no increment is more than five times its neighbour, where necessary
         the small ones are raised and the values at 0 and 1 kept. A Catmull-Rom spline along several axes is monotone
         from control point to control point, but may overshoot between them.
+        Where control points are equal only the highest learns, so begin with a ramp, not with zeros.
 
     Attributes
     ----------
@@ -234,7 +235,8 @@ class CubicSplineGrid(torch.nn.Module):
         """The control points and one more at each end, nondecreasing along every axis."""
         values = pad(values, _margins(self.resolution), boundary="natural")
         for axis in range(-1, -1 - self.ndim, -1):
-            values = torch.cummax(values, axis).values
+            # not cummax's values: its backward has no batching rule, so that jacrev would warn of a slow loop
+            values = values.gather(axis, torch.cummax(values.detach(), axis).indices)
         if self._kernel == "catmull_rom" and max(self.resolution) == prod(self.resolution) > 1:
             return _bounded(values.flatten(1)).reshape(values.shape)
         return values
