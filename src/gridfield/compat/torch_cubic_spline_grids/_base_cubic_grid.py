@@ -10,9 +10,10 @@ import numpy as np
 
 from ... import arguments, check
 from ...extras import needs
-from ...fields import Spline, check_channels
+from ...fields import check_channels
 from ...grid import Grid
 from ...sampling import pad
+from ...spline import Spline
 
 with needs("torch"):
     import torch
