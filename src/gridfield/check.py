@@ -43,7 +43,9 @@ def points(shape: Sequence[int], where: str, grid: Grid | None = None) -> int:
 def trailing(shape: Sequence[int], expected: Sequence[int], name: str, what: str, where: str) -> None:
     """The last axes are those of the grid."""
     shape, expected = tuple(shape), tuple(expected)
-    if len(shape) < len(expected) or not _same(shape[len(shape) - len(expected) :], expected):
+    if None in (last := shape[len(shape) - len(expected) :]):
+        sizes(last, name, where)
+    if len(shape) < len(expected) or not _same(last, expected):
         raise ValueError(f"{where}: {name} has shape {shape} but must end in {what} {expected}")
 
 

@@ -26,6 +26,9 @@ def _framework(cls: type) -> str:
     for name, arrays in FRAMEWORKS.items():
         module = sys.modules.get(name)
         bases = tuple(getattr(module, a) for a in arrays if hasattr(module, a))  # it may be half imported
+        if name == "tensorflow" and bases and hasattr(cls, "__tf_tensor__"):  # keras.Variable, for one
+            _known[cls] = name
+            return name
         # a JAX tracer is an instance of jax.Array, but no class of it is a subclass
         if issubclass(cls, bases) or (name == "jax" and bases and any(c.__name__ == "Tracer" for c in cls.__mro__)):
             _known[cls] = name

@@ -78,6 +78,28 @@ def _eager(primitive: Primitive, static: str) -> None:
     primitive.def_impl(impl)
 
 
+def _varying(aval: Any) -> frozenset[Any]:
+    """The axes of a mesh along which an array differs, inside of shard_map."""
+    return getattr(aval, "vma", frozenset())
+
+
+def _abstract(avals: Any, shape: Any) -> ShapedArray:
+    """Of that shape, varying along all axes along which an argument does."""
+    vma = frozenset().union(*map(_varying, avals))
+    return ShapedArray(shape, avals[0].dtype, **({"vma": vma} if vma else {}))
+
+
+def _alike(arrays: Any) -> Any:
+    """Arguments that vary along the same axes, or the transpose would not sum over those it has to."""
+    if not any(isinstance(a, Tracer) for a in arrays):
+        return arrays
+    axes = [_varying(jax.typeof(a)) for a in arrays]
+    every = frozenset().union(*axes)
+    return [
+        a if v == every else jax.lax.pcast(a, tuple(every - v), to="varying") for a, v in zip(arrays, axes, strict=True)
+    ]
+
+
 def _zero_as_none(tangents: Any) -> list[Any]:
     return [None if type(t) is ad.Zero else t for t in tangents]
 
@@ -91,12 +113,12 @@ class Jax(Face):
         """The op as a Primitive."""
         p = Primitive(f"gridfield_{op.name}")
         _eager(p, "text")
-        p.def_abstract_eval(lambda *avals, text: ShapedArray(op.shape(*(a.shape for a in avals), text), avals[0].dtype))
+        p.def_abstract_eval(lambda *avals, text: _abstract(avals, op.shape(*(a.shape for a in avals), text)))
         mlir.register_lowering(p, _lowering(op, kernel=False))
         mlir.register_lowering(p, _lowering(op, kernel=True), platform="cpu")
 
         def call(*args: Any) -> Any:
-            return p.bind(*args[:-1], text=args[-1])
+            return p.bind(*_alike(args[:-1]), text=args[-1])
 
         def jvp(primals: Any, tangents: Any, *, text: str) -> tuple[Any, Any]:
             terms = op.jvp(self, primals, _zero_as_none(tangents), text)
@@ -129,9 +151,7 @@ class Jax(Face):
 
         _eager(p, "text")
         p.def_abstract_eval(
-            lambda *avals, text: ShapedArray(
-                *operator.attrgetter("shape", "dtype")(jax.eval_shape(functools.partial(run, text=text), *avals))
-            )
+            lambda *avals, text: _abstract(avals, jax.eval_shape(functools.partial(run, text=text), *avals).shape)
         )
         mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=False))
 
@@ -230,11 +250,12 @@ class Jax(Face):
     @staticmethod
     def round_to(x: Any, dtype: str) -> Any:
         """Floats to the nearest integers of a type, saturated; NaN is 0."""
-        info = jnp.iinfo(dtype)
+        info = np.iinfo(dtype)
+        least, most = np.array(info.min, dtype), np.array(info.max, dtype)
         x = jnp.nan_to_num(jnp.round(x), nan=0.0)
         low, high = x <= float(info.min), x >= float(info.max)
         y = jnp.where(low | high, 0.0, x).astype(dtype)
-        return jnp.where(low, info.min, jnp.where(high, info.max, y)).astype(dtype)
+        return jnp.where(low, least, jnp.where(high, most, y))
 
 
 FACE = Jax()

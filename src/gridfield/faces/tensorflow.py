@@ -1,4 +1,4 @@
-"""TensorFlow: every op as a custom gradient round a NumPy function, with rules derived from ops.py."""
+"""TensorFlow: every op as a NumPy function with a gradient of our own, by rules derived from ops.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ try:  # which arguments a GradientTape or a ForwardAccumulator follows is known 
 except (
     ImportError
 ):  # another version: no forward mode inside of tf.function; gradients that nobody wants are worked out
-    stop_recording = contextlib.nullcontext
+    stop_recording, record_operation = contextlib.nullcontext, None
 
     def should_record_backprop(tensors: Any) -> bool:  # noqa: D103
         return True
@@ -36,22 +36,18 @@ def _followed(x: Any) -> bool:
 
 
 def _run(op: Op, *arrays: Any, text: str) -> Any:
-    """The kernel; TensorFlow copies what is not on the CPU there and back."""
-    if tf.executing_eagerly():
-        return tf.convert_to_tensor(op.run(*map(np.asarray, arrays), text))
-    # stateless: results that nobody uses are not worked out, as gradients in arguments that are not asked for
-    with stop_recording():  # the custom gradient is recorded, by tapes and accumulators
-        out = tf.numpy_function(
-            lambda *a: op.run(*a, text), arrays, arrays[0].dtype, stateful=False, name=f"gridfield_{op.name}"
-        )
-    out.set_shape(op.shape(*(tuple(a.shape) for a in arrays), text))
-    return out
+    """The kernel on what is there."""
+    return tf.convert_to_tensor(op.run(*map(np.asarray, arrays), text))
 
 
 class TensorFlow(Face):
     """The TensorFlow face."""
 
     name = "tensorflow"
+
+    def __init__(self) -> None:
+        self.gradients: dict[tuple[str, str], str] = {}
+        super().__init__()
 
     def bind(self, op: Op) -> Callable[..., Any]:
         """The op with its gradient."""
@@ -75,13 +71,45 @@ class TensorFlow(Face):
                 finally:
                     _inside.forward = outer
 
-            if forward and not eager:  # where an accumulator does not see custom gradients
-                out = _run(op, *arrays, text=text)
-                record_operation(op.name, [out], arrays, grad)
-                return out
-            return tf.custom_gradient(lambda *_: (_run(op, *arrays, text=text), grad))(*arrays)
+            if eager:
+                return tf.custom_gradient(lambda *_: (_run(op, *arrays, text=text), grad))(*arrays)
+            if record_operation is None:
+                return tf.custom_gradient(lambda *_: (self._node(op, arrays, text), grad))(*arrays)
+            with stop_recording():
+                out = self._node(op, arrays, text)
+            record_operation(op.name, [out], arrays, grad)  # for tapes and accumulators inside of this function
+            return out
 
         return call
+
+    def _node(self, op: Op, arrays: Any, text: str) -> Any:
+        """The op in a graph, with a gradient in terms of its own inputs.
+
+        That is what tf.gradients and whatever takes the graph apart (the backward pass of a function, a loop, a
+        vectorized_map) look for: a custom gradient would be lost there, silently. Stateless: results that nobody uses
+        are not worked out, as gradients in arguments that are not asked for.
+        """
+        graph = tf.compat.v1.get_default_graph()
+        with graph.gradient_override_map({"PyFuncStateless": self._gradient(op, text)}):
+            out = tf.numpy_function(
+                lambda *a: op.run(*a, text), arrays, arrays[0].dtype, stateful=False, name=f"gridfield_{op.name}"
+            )
+        out.set_shape(op.shape(*(tuple(a.shape) for a in arrays), text))
+        return out
+
+    def _gradient(self, op: Op, text: str) -> str:
+        """The name under which TensorFlow knows the gradient."""
+        key = op.name, text
+        if key not in self.gradients:
+            name = f"gridfield_{op.name}_{len(self.gradients)}"
+
+            def gradient(node: Any, ct: Any) -> list[Any]:
+                ct.set_shape(node.outputs[0].shape)
+                return list(vjp(self, op, tuple(node.inputs), ct, [True] * op.arrays, text))
+
+            tf.RegisterGradient(name)(gradient)
+            self.gradients[key] = name
+        return self.gradients[key]
 
     def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
         """Reshaped in NumPy where nobody follows: a view costs 0.3 us there, 20 us in TensorFlow."""
@@ -165,7 +193,8 @@ class TensorFlow(Face):
         x = tf.round(tf.where(tf.math.is_nan(x), tf.zeros_like(x), x))
         low, high = x <= float(target.min), x >= float(target.max)
         y = tf.cast(tf.where(low | high, tf.zeros_like(x), x), target)
-        return tf.where(low, target.min, tf.where(high, target.max, y))
+        least, most = tf.constant(target.min, target), tf.constant(target.max, target)
+        return tf.where(low, least, tf.where(high, most, y))
 
 
 FACE = TensorFlow()
