@@ -18,14 +18,16 @@ to what the framework cannot do.
 TAIL = """
 ## Good to know
 
-- **Copies.** Contiguous arrays of NumPy, torch and JAX reach the kernels, and results their caller, without a copy (a test
-  compares addresses). {copies}
+- **Copies.** Contiguous arrays of NumPy, torch and JAX reach the kernels, and results of `sample` their caller, without a copy
+  (a test compares addresses). {copies}
 - **torch.** Eager calls are `autograd.Function`s, compiled ones a custom op `gridfield::<op>`, so that graphs do not break.
-  Margins, `cval` and sizes of the grid are static: a new value makes a new graph; the number of points may vary.
+  Margins, `cval` and sizes of the grid are static: a new value makes a new graph; the number of points may vary. The table
+  is of graphs by the `aot_eager` back end; `tests/test_torch_transforms.py` has what Inductor makes of them.
 - **JAX.** float32 unless `jax_enable_x64` is on; without it, what is float64 elsewhere (integers, say) is float32. On CPUs an
   op is a call into our kernels on XLA's own buffers; on other devices, and in `jax.export`, the reference implementation in
-  plain JAX, so that exported functions are self-contained and may have symbolic sizes.
-- **TensorFlow.** An op is a `tf.custom_gradient` round a `tf.numpy_function`: no XLA (`jit_compile=True`), no SavedModel.
+  plain JAX, so that exported functions are self-contained and may have symbolic sizes. Every new `cval`, grid or shape is
+  compiled anew, and kept. Ctrl-C during a compiled call comes out as JAX's error about a callback that was interrupted.
+- **TensorFlow.** An op is a `tf.numpy_function` with a gradient of ours: no XLA (`jit_compile=True`), no SavedModel.
   `tf.vectorized_map` runs it in a while loop. Numbers of points and channels may be `None` while tracing; the grid's sizes
   must be known. AutoGraph leaves our functions as they are.
 - **Other devices.** torch and JAX use the reference implementation in plain array code, with one warning; TensorFlow copies
@@ -51,6 +53,7 @@ def write(page, cells, noted):
         lines.append(f"| {row} | " + " | ".join(marks) + " |")
     footnotes = [f"{n}. {reason[0].upper() + reason[1:]}." for reason, n in reasons.items()]
     copies = "; ".join(n for n in noted if n.startswith("TensorFlow") and "copied" in n) + "."
+    copies = "Results of prefilter, pad and of gradients in points are copied once in JAX. " + copies
     text = HEAD.format(functions=", ".join(f"`{f}`" for f in functions)) + "\n".join([*lines, "", *footnotes]) + "\n"
     Path(page).write_text(text + TAIL.format(copies=copies))
 

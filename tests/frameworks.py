@@ -1,7 +1,8 @@
 """How each framework differentiates, maps and compiles: the columns of the table in test_frameworks.py.
 
-An adapter turns a function of arrays into another one. What a framework cannot do is in `cannot`, with the reason; the
-test of such a cell checks that it fails, so that a mark disappears on the day it does not.
+An adapter turns a function of arrays into another one. What a framework cannot do is in `cannot`, with the error and
+the reason; the test of such a cell checks that it fails so, and a mark has to go on the day it does not. Without an
+error the framework has no such thing, or the reason says where it is tested.
 """
 
 import os
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow as tf
 import torch
+import torch._dynamo.exc
 
 from gridfield import dispatch
 
@@ -30,6 +32,7 @@ class Framework:
 
     title = ""
     face = "numpy"
+    integers = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool")
     cannot: ClassVar[dict] = {}  # {transformation, or (transformation, function): (error, reason)}
 
     @property
@@ -63,6 +66,7 @@ class Torch(Framework):
     title, face = "torch (autograd)", "torch"
     kind = torch.Tensor
     half = (torch.float16, torch.bfloat16)
+    integers = ("int8", "uint8", "int16", "int32", "int64", "bool")  # the others it has are not for computing
     sum, sin = staticmethod(torch.sum), staticmethod(torch.sin)
     cannot: ClassVar[dict] = {
         "vmap": (None, "autograd has none: see `torch.func`"),
@@ -104,7 +108,10 @@ class TorchFunc(Torch):
             "torch gives zero silently in a custom function, so gridfield raises; use `torch.func.hessian`",
         ),
         ("forward over forward", "SplineField.on_grid"): (None, None),  # no custom function: matrix products
-        "compiled gradient": (Exception, "torch.compile of a `torch.func.grad` through a custom op fails inside torch"),
+        "compiled gradient": (
+            torch._dynamo.exc.TorchRuntimeError,
+            "torch.compile of a `torch.func.grad` through a custom op fails inside torch",
+        ),
         ("compiled gradient", "SplineField.on_grid"): (None, None),
     }
 
@@ -191,7 +198,10 @@ class TensorFlow(Framework):
 class TensorFlowFunction(TensorFlow):
     title = "TensorFlow (tf.function)"
     cannot: ClassVar[dict] = {
-        "save and reload": (None, "a SavedModel cannot hold Python code; a Keras model is saved as `.keras`"),
+        "save and reload": (
+            None,
+            "a SavedModel cannot hold Python code (a test of its own); save Keras models as `.keras`",
+        ),
     }
 
     def grad(self, f):

@@ -275,6 +275,23 @@ def mapped_gradient(framework, what):
         close(framework.numpy(got), expected, 1e-10)
 
 
+@transformation("gradient of a vmap", "torch.func", "JAX", "TensorFlow (eager)", "TensorFlow (tf.function)")
+def gradient_of_a_map(framework, what):
+    f, arrays = bound(framework, what)
+    plain = framework.scalar(f, reference(what).shape)
+    batches = [framework.asarray(np.stack([a, 0.9 * a])) for a in FUNCTIONS[what][1]]
+    every = [True] * len(arrays)
+    shape = (2, *reference(what).shape)
+    weights = np.stack([np.cos(np.arange(np.prod(shape[1:]))).reshape(shape[1:])] * 2)
+
+    def loss(*batches):
+        return framework.sum(framework.asarray(weights) * framework.sin(framework.vmap(f, every)(*batches)))
+
+    for k, got in enumerate(framework.grad(loss)(*batches)):
+        expected = np.stack([framework.numpy(framework.grad(plain)(*(b[i] for b in batches))[k]) for i in range(2)])
+        close(framework.numpy(got), expected, 1e-10)
+
+
 @transformation("compiled")
 def compiled(framework, what):
     f, arrays = bound(framework, what)
@@ -293,6 +310,42 @@ def compiled_gradient(framework, what):
         got = framework.compile(framework.grad(loss))(*arrays)
     for a, b in zip(got, expected, strict=True):
         close(framework.numpy(a), framework.numpy(b), 1e-10)
+
+
+@transformation("derivatives of a compiled function", "torch (autograd)", "JAX", "TensorFlow (tf.function)")
+def derivatives_of_compiled(framework, what):
+    """The tapes outside: first and second derivatives, and forward mode where torch.compile is not its own world."""
+    g, along, arrays = chain(framework, what, 2)
+    outside = FRAMEWORKS["TensorFlow (eager)"] if framework.face == "tensorflow" else framework
+    h = framework.compile(g[0])
+    first = outside.along(h, along[0])
+    if framework.face == "torch":  # its compiled backward pass is differentiable once
+        leaves = [a.clone().requires_grad_() for a in arrays]
+        got = sum((d * s).sum() for d, s in zip(torch.autograd.grad(h(*leaves), leaves), along[0], strict=True))
+        assert float(got) == pytest.approx(float(framework.numpy(g[1](*arrays))), rel=1e-9, abs=1e-9)
+        return
+    second = outside.along(first, along[1])
+    for got, expected in ((first, g[1]), (second, g[2])):
+        assert float(got(*arrays)) == pytest.approx(float(expected(*arrays)), rel=1e-9, abs=1e-9)
+    got = outside.jvp(h, tuple(arrays), tuple(along[0]))
+    assert float(got) == pytest.approx(float(g[1](*arrays)), rel=1e-9, abs=1e-9)
+
+
+@transformation("integers", *FRAMEWORKS)
+def integers(framework, what):
+    """Images of every type come back as they do in NumPy; derivatives and sums are floats."""
+    if FUNCTIONS[what][1][0] is not V or what.startswith("SplineField"):
+        return
+    f, _ = bound(framework, what)
+    for dtype in framework.integers:
+        low, high = (0, 2) if dtype == "bool" else (np.iinfo(dtype).min // 2, np.iinfo(dtype).max // 2)
+        image = np.random.default_rng(0).integers(low, high, V.shape).astype(dtype)
+        arrays = [image, *FUNCTIONS[what][1][1:]]
+        for compile in (False, True):
+            if compile and not hasattr(framework, "compile"):
+                continue
+            g = framework.compile(f) if compile else f
+            assert_array_equal(framework.numpy(g(*map(framework.asarray, arrays))), reference(what, arrays))
 
 
 @transformation("unknown sizes", "torch (autograd)", "JAX", "TensorFlow (eager)", "TensorFlow (tf.function)")
@@ -415,7 +468,7 @@ def test_modules_of_frameworks_have_no_recipe():
     for name in ("torch", "jax", "tensorflow"):
         tree = ast.parse(pathlib.Path(gf.__file__).with_name(f"{name}.py").read_text())
         used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == "FACE"}
-        assert not used
+        assert used <= {"widest"}
 
 
 # ---- no copies -------------------------------------------------------------------------------------------------------
@@ -453,17 +506,19 @@ def test_copies_in_tensorflow(record_property, monkeypatch):
     seen, original = [], Plan.sample
 
     def watch(self, values, points, out=None):
-        seen.append((values.ctypes.data, points.ctypes.data))
-        return original(self, values, points, out)
+        result = original(self, values, points, out)
+        seen.append((values.ctypes.data, points.ctypes.data, result.ctypes.data))
+        return result
 
     monkeypatch.setattr(Plan, "sample", watch)
     rng = np.random.default_rng(0)
     values, points = map(tf.constant, (rng.normal(size=(400, 500)), rng.uniform(0, 300, (100, 2))))
     own = tuple(np.asarray(a).ctypes.data for a in (values, points))
     for how, f in {"eager": gf.sample, "tf.function": tf.function(gf.sample)}.items():
-        f(values, points, prefilter=False)
-        copied = [name for name, a, b in zip(("values", "points"), own, seen[-1], strict=True) if a != b]
-        record_property(f"TensorFlow {how}, inputs that are copied", ", ".join(copied) or "none")
+        out = f(values, points, prefilter=False)
+        addresses = (*own, np.asarray(out).ctypes.data)
+        copied = [n for n, a, b in zip(("values", "points", "result"), addresses, seen[-1], strict=True) if a != b]
+        record_property(f"TensorFlow {how}, what is copied", ", ".join(copied) or "nothing")
 
 
 # ---- what is missing or unknown --------------------------------------------------------------------------------------
@@ -608,17 +663,12 @@ def test_tensorflow_without_its_internals(monkeypatch):
 
 
 def test_a_saved_model_cannot_hold_an_op(tmp_path):
-    """What the table says of SavedModel: another process cannot run it."""
+    """What the table says of SavedModel: it is refused when saving."""
     module = tf.Module()
     module.f = tf.function(lambda x: gf.sample(tf.constant(V), x, grid=GRID))
     module.f.get_concrete_function(tf.TensorSpec([7, 2], tf.float64))
-    tf.saved_model.save(module, tmp_path)
-    code = f"""
-import gridfield, numpy as np, tensorflow as tf
-tf.saved_model.load({str(tmp_path)!r}).f(tf.constant(np.ones((7, 2))))
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
-    assert run.returncode != 0 and "gridfield_prefilter" in run.stderr
+    with pytest.raises(ValueError, match="gradients for SavedModel"):
+        tf.saved_model.save(module, tmp_path)
 
 
 def test_jacobians_in_jax():
@@ -645,3 +695,83 @@ def test_jacobians_in_jax():
         close(f(x), gf.sample(V[0], X, grid=GRID))
     with jax.check_tracer_leaks(True):
         close(jax.jit(gradient)(x), slopes)
+
+
+SHARDED = """
+import jax, jax.numpy as jnp, numpy as np
+import gridfield as gf
+from jax.sharding import AxisType, PartitionSpec as P
+jax.config.update("jax_enable_x64", True)
+mesh = jax.make_mesh((2,), ("i",), axis_types=(AxisType.Auto,))
+rng = np.random.default_rng(0)
+v, x = jnp.asarray(rng.normal(size=(6, 7))), jnp.asarray(rng.uniform(0, 5, (8, 2)))
+def loss(v, x):
+    return jnp.sin(gf.sample(v, x)).sum()
+def penalty(f):
+    return lambda v, x: (jax.grad(f, argnums=1)(v, x) ** 2).sum()
+total = jax.shard_map(lambda v, x: jax.lax.psum(loss(v, x), "i"), mesh=mesh, in_specs=(P(), P("i")), out_specs=P())
+inside = jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=(P(), P("i")), out_specs=P())
+np.testing.assert_allclose(jax.jit(inside)(v, x), jax.grad(loss)(v, x), atol=1e-12)
+for a, b in ((total, loss), (penalty(total), penalty(loss))):
+    for got, expected in zip(jax.jit(jax.grad(a, argnums=(0, 1)))(v, x), jax.grad(b, argnums=(0, 1))(v, x)):
+        np.testing.assert_allclose(got, expected, atol=1e-12)
+"""
+
+
+def test_gradients_over_several_devices_in_jax():
+    """Inside and outside of shard_map: what every device has the same of is summed over them."""
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    run = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, env=env)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_a_jacobian_penalty_in_tensorflow():
+    """The gradient of what tape.jacobian and batch_jacobian give, which take graphs apart."""
+    v, x = tf.constant(V[0]), tf.constant(X)
+    slopes = gf.sample(V[0], X, grid=GRID, derivative=[(1, 0), (0, 1)]).T
+    second = gf.sample(V[0], X, grid=GRID, derivative=[(2, 0), (1, 1), (1, 1), (0, 2)]).T.reshape(-1, 2, 2)
+
+    def penalty(batched):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = gf.sample(v, x, grid=GRID)
+                y = y[:, None] if batched else y
+            d = tape.batch_jacobian(y, x) if batched else tape.jacobian(y, x)
+            loss = tf.reduce_sum(d**2)
+        return outer.gradient(loss, x)
+
+    expected = 2 * np.einsum("ni,nij->nj", slopes, second)
+    for batched in (False, True):
+        close(penalty(batched), expected)
+        close(tf.function(penalty)(batched), expected)
+
+
+def test_variables_of_keras():
+    import keras
+
+    kept = keras.Variable(V)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(gf.prefilter(kept, ndim=2) * V) + tf.reduce_sum(gf.sample(kept, tf.constant(X), grid=GRID))
+    assert tape.gradient(loss, kept.value).shape == V.shape
+
+
+def test_unknown_grids_are_refused_with_a_grid_too():
+    spec = [tf.TensorSpec([None, None], tf.float64), tf.TensorSpec([None, 2], tf.float64)]
+    with pytest.raises(TypeError, match="of which not all sizes are known while tracing"):
+        tf.function(lambda v, x: gf.sample(v, x, grid=GRID), input_signature=spec).get_concrete_function()
+
+
+def test_the_page_is_of_these_tests():
+    """docs/frameworks.md has the rows and ticks that a run of these tests gives (`make frameworks`)."""
+    page = (pathlib.Path(__file__).parent.parent / "docs/frameworks.md").read_text().splitlines()
+    columns = next(line for line in page if line.startswith("| |")).strip("| ").split(" | ")
+    rows = {line.split(" | ")[0].strip("| "): line.rstrip(" |").split(" | ")[1:] for line in page if line[:2] == "| "}
+    assert set(columns) == set(FRAMEWORKS)
+    assert set(rows) - {""} == set(TRANSFORMATIONS)
+    for name, (_, frameworks) in TRANSFORMATIONS.items():
+        for column, mark in zip(columns, rows[name], strict=True):
+            assert (mark == "–") == (column not in frameworks), (name, column)
+            cannot = any(FRAMEWORKS[column].cannot.get(k) for k in (name, *((name, f) for f in FUNCTIONS)))
+            assert mark == "–" or (mark == "✓") != cannot, (name, column)

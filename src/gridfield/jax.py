@@ -90,8 +90,8 @@ class SplineField(Field):
         name = "gf.jax.SplineField"
         spline = Spline.of(shape, kernel, bounds, boundary, name)
         check_channels(channels, name)
-        if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(f"{name}: dtype must be a floating-point type, got {dtype}")
+        if dtype is not None:
+            _check_floating(dtype, name)
         self._set(jnp.zeros((channels, *spline.grid.shape), dtype), spline)
 
     def _set(self, coefficients: Any, spline: Spline) -> None:
@@ -135,6 +135,7 @@ class SplineField(Field):
         3
         """
         coefficients = jnp.asarray(coefficients)
+        _check_floating(coefficients.dtype, "gf.jax.SplineField.replace")
         if coefficients.ndim != self.ndim + 1 or coefficients.shape[1:] != self.grid.shape:
             raise ValueError(
                 f"gf.jax.SplineField.replace: coefficients has shape {coefficients.shape} but must be (channels, "
@@ -162,3 +163,14 @@ class SplineField(Field):
             Differentiable in the coefficients and in the points.
         """
         return self.spline.sample(FACE, self.coefficients, points, "value")
+
+
+def _check_floating(dtype: Any, name: str) -> None:
+    try:
+        known = jnp.issubdtype(dtype, jnp.floating)
+    except TypeError:
+        known = False
+    if not known:
+        raise TypeError(f"{name}: dtype must be a floating-point type, got {dtype!r}")
+    if jnp.dtype(dtype).name != FACE.widest(jnp.dtype(dtype).name):
+        raise TypeError(f"{name}: dtype {jnp.dtype(dtype).name} needs JAX's 64-bit types: set jax_enable_x64")

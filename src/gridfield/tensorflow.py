@@ -13,6 +13,7 @@ with needs("tensorflow"):
 
     from .faces.tensorflow import FACE
 
+from . import check
 from .fields import Field, check_channels
 from .grid import Grid
 from .sampling import BoundaryLike, KernelLike
@@ -121,4 +122,5 @@ class SplineField(Field, keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """For Keras: (*pts, ndim) -> (*pts, channels)."""
+        check.points(tuple(input_shape), self.spline.name, self.grid)
         return (*input_shape[:-1], self.channels)

@@ -79,14 +79,19 @@ def _eager(primitive: Primitive, static: str) -> None:
 
 
 def _varying(aval: Any) -> frozenset[Any]:
-    """The axes of a mesh along which an array differs, inside of shard_map."""
-    return getattr(aval, "vma", frozenset())
+    """The axes of a mesh along which an array differs, inside of shard_map (JAX 0.10; before, `vma`)."""
+    return getattr(getattr(aval, "manual_axis_type", None), "varying", None) or getattr(aval, "vma", frozenset())
 
 
-def _abstract(avals: Any, shape: Any) -> ShapedArray:
+def _abstract(avals: Any, shape: Any) -> Any:
     """Of that shape, varying along all axes along which an argument does."""
-    vma = frozenset().union(*map(_varying, avals))
-    return ShapedArray(shape, avals[0].dtype, **({"vma": vma} if vma else {}))
+    if not any(map(_varying, avals)):
+        return ShapedArray(shape, avals[0].dtype)
+
+    def alike(*arrays: Any) -> Any:  # so that JAX says itself of what type such a result is
+        return jnp.broadcast_to(functools.reduce(operator.add, map(jnp.sum, arrays)), shape)
+
+    return jax.make_jaxpr(alike)(*avals).out_avals[0]
 
 
 def _alike(arrays: Any) -> Any:
