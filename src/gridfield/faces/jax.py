@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -63,6 +64,17 @@ def _lowering(op: Op, kernel: bool) -> Callable[..., Any]:
     return lower
 
 
+@contextlib.contextmanager
+def _interrupts() -> Iterator[None]:
+    """Ctrl-C in a callback is Ctrl-C again, of which JAX makes an error of its own."""
+    try:
+        yield
+    except Exception as error:
+        if "KeyboardInterrupt" in str(error):
+            raise KeyboardInterrupt from None
+        raise
+
+
 def _eager(primitive: Primitive, static: str) -> None:
     """Outside of jit, a primitive is a compiled function of its own."""
 
@@ -72,7 +84,10 @@ def _eager(primitive: Primitive, static: str) -> None:
     compiled = jax.jit(bind, static_argnames=static)
 
     def impl(*arrays: Any, **params: Any) -> Any:
-        with jax.disable_jit(False):  # a kernel has nothing to step through, and would come back here for ever
+        with (
+            _interrupts(),
+            jax.disable_jit(False),
+        ):  # a kernel has nothing to step through, and would come back here for ever
             return compiled(*arrays, **params)
 
     primitive.def_impl(impl)
@@ -190,12 +205,8 @@ class Jax(Face):
         shapes, out_shape = tuple(map(tuple, shapes)), tuple(out_shape)
         if any(isinstance(a, Tracer) for a in arrays):
             return super().shaped(name, arrays, shapes, text, out_shape)
-        try:
+        with _interrupts():
             return self._compiled(name, shapes, text, out_shape)(*arrays)
-        except Exception as error:
-            if "KeyboardInterrupt" in str(error):  # Ctrl-C in the callback, which JAX makes an error of its own
-                raise KeyboardInterrupt from None
-            raise
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 (there is one face)
     def _compiled(self, name: str, shapes: Any, text: str, out_shape: Any) -> Callable[..., Any]:
