@@ -198,7 +198,12 @@ class Jax(Face):
             return jax.vmap(functools.partial(run, text=text), in_axes=tuple(axes))(*arrays), 0
 
         ad.primitive_jvps[p], ad.primitive_transposes[p], batching.primitive_batchers[p] = jvp, transpose, batch
-        return lambda *args: p.bind(*args[:-1], text=args[-1:]) if isinstance(args[-1], str) else p.bind(*args, text=())
+
+        def call(*args: Any) -> Any:
+            text = args[-1:] if isinstance(args[-1], str) else ()
+            return p.bind(*_alike(args[: len(args) - len(text)]), text=text)
+
+        return call
 
     def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
         """In one compiled call, where it is not a part of one already."""
