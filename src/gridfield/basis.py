@@ -12,12 +12,13 @@ from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
+from . import reference
 from .boundary import extension
-from .faces.numpy import FACE as NUMPY
 from .grid import Grid
 from .kernel import Kernel
-from .scheme import Scheme, intern
+from .scheme import scheme
 
 Matrix = np.ndarray[Any, Any]
 
@@ -42,10 +43,22 @@ class Axis(NamedTuple):
         return lo, lo + spacing * (n if whole else n - 1)
 
 
+def rows(axis: Axis, points: Matrix, order: int = 0) -> sparse.csr_array:
+    """(points, control points), sparse: the field, or a derivative, at coordinates along the axis."""
+    order = min(order, axis.kernel.degree + 1)
+    static = scheme(axis.grid, (axis.kernel,), (axis.boundary,)).axes[0]
+    taps, on, number = reference.taps(points, static, {order}, axis.grid.origin[0], axis.grid.spacing[0])
+    weights = np.stack([np.where(number, np.where(on, w[order], 0.0), np.nan) for _, w in taps], axis=-1)
+    index = np.stack([i for i, _ in taps], axis=-1)
+    start = np.arange(len(points) + 1) * len(taps)
+    matrix = sparse.csr_array((weights.ravel(), index.ravel(), start), shape=(len(points), axis.n))
+    matrix.sum_duplicates()
+    return matrix
+
+
 def sampling(axis: Axis, points: Matrix, order: int = 0) -> Matrix:
-    """(points, control points): the field, or a derivative, at coordinates along the axis."""
-    text = intern(Scheme(axis.grid, (axis.kernel,), (axis.boundary,), ((min(order, axis.kernel.degree + 1),),)))
-    return NUMPY.sample(np.eye(axis.n)[None], points[None, :, None], text)[0, 0]
+    """(points, control points): the same, dense."""
+    return rows(axis, points, order).toarray()
 
 
 @functools.lru_cache(maxsize=256)
@@ -78,9 +91,17 @@ def gram(axis: Axis, order: int = 0) -> Matrix:
     """(control points, control points): the integral of the product of two fields' derivatives of some order."""
     if axis.n == 1:
         return np.full((1, 1), axis.grid.spacing[0] if order == 0 else 0.0)
+    return sparse_gram(axis, order).toarray()
+
+
+@functools.lru_cache(maxsize=256)
+def sparse_gram(axis: Axis, order: int = 0) -> sparse.csr_array:
+    """The same as a sparse, banded matrix (for an axis that wraps, with corners)."""
+    if axis.n == 1:
+        return sparse.csr_array(gram(axis, order))
     x, w = quadrature(pieces(axis), 2 * axis.kernel.degree)
-    a = sampling(axis, x, order)
-    return (a.T * w) @ a
+    a = rows(axis, x, order)
+    return sparse.csr_array(a.T @ (a * w[:, None]))
 
 
 @functools.lru_cache(maxsize=256)

@@ -60,8 +60,11 @@ def fold(u: Array, axis: Axis) -> tuple[Array, Array, Array]:
     return xp.where(back, period - z, z) + start, xp.where(back, -1.0, 1.0), on | True
 
 
-def _taps(x: Array, axis: Axis, orders: set[int], origin: float, spacing: float) -> tuple[list[Any], Array, Array]:
-    """Per tap of one axis: (index, {order: weight}); then whether each point is on the spline, and is a number."""
+def locate(x: Array, axis: Axis, origin: float, spacing: float) -> tuple[Array, Array, Array, Array, Array]:
+    """Coordinates along one axis -> (cell, fraction in it, sign of the folded slope, whether on the spline, a number).
+
+    The stencil of cell m is samples axis.first + m ... axis.first + m + width - 1, on the grid or beyond.
+    """
     xp = _lib(x)
     y, sign, on = fold((x - origin) / spacing, axis)
     number = y == y
@@ -71,28 +74,39 @@ def _taps(x: Array, axis: Axis, orders: set[int], origin: float, spacing: float)
     cell = xp.where(cell > axis.cells - 1, float(axis.cells - 1), cell)
     t = u - cell
     cell = cell.astype(np.int64 if xp is np else np.int32) if hasattr(cell, "astype") else cell.long()
-    ext = extension(axis.boundary, axis.n, np.arange(axis.first, axis.first + axis.extent))
+    return cell, t, sign, on, number
+
+
+def continued(axis: Axis) -> Extension:
+    """What the samples that stencils touch, on the grid and beyond, are made of."""
+    return extension(axis.boundary, axis.n, np.arange(axis.first, axis.first + axis.extent))
+
+
+def taps(x: Array, axis: Axis, orders: set[int], origin: float, spacing: float) -> tuple[list[Any], Array, Array]:
+    """Per tap of one axis: (index, {order: weight}); then whether each point is on the spline, and is a number."""
+    cell, t, sign, on, number = locate(x, axis, origin, spacing)
+    ext = continued(axis)
     index, weight = _like(t, ext.index), _like(t, ext.weight)
-    taps = []
+    found = []
     for j in range(axis.kernel.width):
         w = {}
         for o in orders:
             row = axis.kernel.table(o)[j]
             w[o] = sum((c * t**p for p, c in enumerate(row)), 0 * t) * (sign / spacing) ** o
         for term in range(index.shape[1]):
-            taps.append((index[cell + j, term], {o: w[o] * weight[cell + j, term] for o in orders}))
-    return taps, on, number
+            found.append((index[cell + j, term], {o: w[o] * weight[cell + j, term] for o in orders}))
+    return found, on, number
 
 
 def _stencil(points: Array, scheme: Scheme) -> tuple[Iterator[tuple[Array, list[Array]]], Array, Array]:
     """Iterate over (flat index, weight per order) of every tap; whether points are on the spline; are numbers."""
     axes = [
-        _taps(points[..., a], axis, {o[a] for o in scheme.orders}, scheme.grid.origin[a], scheme.grid.spacing[a])
+        taps(points[..., a], axis, {o[a] for o in scheme.orders}, scheme.grid.origin[a], scheme.grid.spacing[a])
         for a, axis in enumerate(scheme.axes)
     ]
 
     def combine() -> Iterator[tuple[Array, list[Array]]]:
-        for combo in itertools.product(*(taps for taps, _, _ in axes)):
+        for combo in itertools.product(*(of_axis for of_axis, _, _ in axes)):
             flat = 0
             for (index, _), n in zip(combo, scheme.grid.shape, strict=True):
                 flat = flat * n + index
@@ -111,9 +125,9 @@ def sample(values: Array, points: Array, scheme: Scheme) -> Array:
     beyond = scheme.cval if "grid-constant" in scheme.boundaries else 0.0
     flat_values = values.reshape(batch, channels, -1) - beyond  # beyond grid-constant ends: 0 = cval - cval
     item = _like(points, np.arange(batch))[:, None]
-    taps, on, number = _stencil(points, scheme)
+    stencil, on, number = _stencil(points, scheme)
     out: list[Any] = [0.0] * len(scheme.orders)
-    for flat, weights in taps:
+    for flat, weights in stencil:
         rows = flat_values[item, :, flat]
         out = [o + w[..., None] * rows for o, w in zip(out, weights, strict=True)]
     for k, order in enumerate(scheme.orders):
@@ -128,8 +142,8 @@ def _of_ones(points: Array, scheme: Scheme, order: tuple[int, ...]) -> Array:
     total: Any = 1.0
     for a, axis in enumerate(scheme.axes):
         plain = axis._replace(boundary="nearest" if axis.boundary == "grid-constant" else axis.boundary)
-        taps, _, _ = _taps(points[..., a], plain, {order[a]}, scheme.grid.origin[a], scheme.grid.spacing[a])
-        total = total * sum(w[order[a]] for _, w in taps)
+        found, _, _ = taps(points[..., a], plain, {order[a]}, scheme.grid.origin[a], scheme.grid.spacing[a])
+        total = total * sum(w[order[a]] for _, w in found)
     return total[..., None]
 
 
@@ -146,11 +160,11 @@ def splat(values: Array, points: Array, scheme: Scheme) -> Array:
     xp = _lib(values)
     batch, _, _, channels = values.shape
     size = math.prod(scheme.grid.shape)
-    taps, on, number = _stencil(points, scheme)
+    stencil, on, number = _stencil(points, scheme)
     used = (on & number)[..., None]
     item = _like(points, np.arange(batch))[:, None] * size
     grid = _like(values, np.zeros((batch * size, channels)))
-    for flat, weights in taps:
+    for flat, weights in stencil:
         part = sum(w[..., None] * values[:, k] for k, w in enumerate(weights))
         part = xp.where(used, part, 0.0).reshape(-1, channels)
         where = (item + flat).reshape(-1)
@@ -171,7 +185,7 @@ def _moved(x: Array, source: int, target: int) -> Array:
     return (xp.moveaxis if hasattr(xp, "moveaxis") else xp.movedim)(x, source, target)
 
 
-def _extension_matrix(ext: Extension, n: int) -> np.ndarray:
+def extension_matrix(ext: Extension, n: int) -> np.ndarray:
     matrix = np.zeros((len(ext.rest), n))
     np.add.at(matrix, (np.arange(len(matrix))[:, None], ext.index), ext.weight)
     return matrix
@@ -183,7 +197,7 @@ def pad(values: Array, margins: Margins) -> Array:
         n = values.shape[axis]
         ext = extension(boundary, n, np.arange(-before, n + after))
         rest = _like(values, ext.rest * margins.cval).reshape(-1, *[1] * (values.ndim - 1 - axis))
-        values = _along(values, _extension_matrix(ext, n), axis) + rest
+        values = _along(values, extension_matrix(ext, n), axis) + rest
     return values
 
 
@@ -192,7 +206,7 @@ def fold_back(values: Array, margins: Margins) -> Array:
     for axis, ((before, after), boundary) in enumerate(zip(margins.widths, margins.boundaries, strict=True), start=1):
         n = values.shape[axis] - before - after
         ext = extension(boundary, n, np.arange(-before, n + after))
-        values = _along(values, _extension_matrix(ext, n).T, axis)
+        values = _along(values, extension_matrix(ext, n).T, axis)
     return values
 
 
@@ -202,7 +216,7 @@ def prefilter(values: Array, static: Filter) -> Array:
         n, m = values.shape[axis], kernel.width // 2
         matrix = np.zeros((n, n))
         for k, tap in zip(range(-m, m + 1), kernel.samples, strict=True):
-            matrix += tap * _extension_matrix(extension(boundary, n, np.arange(n) + k), n)
+            matrix += tap * extension_matrix(extension(boundary, n, np.arange(n) + k), n)
         if not kernel.interpolating:
             inverse = np.linalg.inv(matrix)
             values = _along(values, inverse.T if static.transposed else inverse, axis)
