@@ -5,6 +5,7 @@ Differentiable, fast, and the same functions on NumPy arrays and PyTorch tensors
 
 from .boundary import BOUNDARIES
 from .cpu.threads import get_num_threads, set_num_threads
+from .fitting import FitInfo, fit_field
 from .grid import Grid
 from .kernel import Kernel, bspline, catmull_rom
 from .sampling import fold, pad, prefilter, sample, splat
@@ -22,6 +23,8 @@ __all__ = [
     "prefilter",
     "pad",
     "fold",
+    "fit_field",
+    "FitInfo",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -8,6 +8,7 @@ an axis of one sample. They are exact: Gauss-Legendre quadrature on every polyno
 from __future__ import annotations
 
 import functools
+import itertools
 from math import comb
 from typing import Any, NamedTuple
 
@@ -163,6 +164,12 @@ def refinement(axis: Axis, factor: int) -> Matrix:
     return two_scale @ continued
 
 
+@functools.lru_cache(maxsize=256)
+def interpolation(axis: Axis) -> Matrix:
+    """(control points, control points): the coefficients whose field passes through values at the control points."""
+    return np.linalg.inv(on_lattice(axis, axis.grid, 0))
+
+
 def multinomial(orders: tuple[int, ...]) -> int:
     """How often a mixed derivative occurs among all of its order."""
     total, count = 0, 1
@@ -170,3 +177,8 @@ def multinomial(orders: tuple[int, ...]) -> int:
         total += o
         count *= comb(total, o)
     return count
+
+
+def of_order(ndim: int, order: int) -> list[tuple[int, ...]]:
+    """The multi-indices of an order."""
+    return [alpha for alpha in itertools.product(range(order + 1), repeat=ndim) if sum(alpha) == order]

@@ -76,6 +76,7 @@ class SplineField(Field):
     coefficients: jax.Array
     spline: Spline
     _face: ClassVar[Any] = FACE
+    _name: ClassVar[str] = "gf.jax.SplineField"
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class SplineField(Field):
         boundary: BoundaryLike = "natural",
         dtype: Any = None,
     ) -> None:
-        name = "gf.jax.SplineField"
+        name = self._name
         spline = Spline.of(shape, kernel, bounds, boundary, name)
         check_channels(channels, name)
         if dtype is not None:
@@ -146,8 +147,16 @@ class SplineField(Field):
     def __repr__(self) -> str:
         return f"SplineField({self.spline.describe(self.channels)})"
 
+    @classmethod
+    def _from(cls, spline: Spline, coefficients: Any) -> SplineField:
+        return cls.tree_unflatten(spline, (coefficients,))
+
+    @classmethod
+    def _default_dtype(cls) -> str:
+        return FACE.widest("float64")
+
     def _with(self, spline: Spline, coefficients: Any) -> SplineField:
-        return self.tree_unflatten(spline, (coefficients,))
+        return self._from(spline, coefficients)
 
     def __call__(self, points: Any) -> jax.Array:
         """The field at points.

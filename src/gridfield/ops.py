@@ -379,6 +379,7 @@ class Face:
     matmul: Callable[[Any, Any], Any]
     sum: Callable[[Any], Any]  # of all elements
     constant: Callable[[np.ndarray, str, Any], Any]  # (table, dtype, an array whose device it goes to)
+    numpy: Callable[[Any], np.ndarray]  # the values, without history; an error where there are none yet
 
     # what `bind` makes of OPS
     sample: Callable[..., Any]

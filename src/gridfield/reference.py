@@ -186,6 +186,7 @@ def _moved(x: Array, source: int, target: int) -> Array:
 
 
 def extension_matrix(ext: Extension, n: int) -> np.ndarray:
+    """(samples, n): what they are made of, as a matrix."""
     matrix = np.zeros((len(ext.rest), n))
     np.add.at(matrix, (np.arange(len(matrix))[:, None], ext.index), ext.weight)
     return matrix

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from . import arguments, basis, check, dispatch
-from .boundary import as_boundaries
+from .boundary import ENLARGED, as_boundaries
 from .cached import cached_property
 from .grid import Grid
 from .kernel import NAMED, Kernel, as_kernels
 from .ops import recipe, static
 from .sampling import BoundaryLike, KernelLike, Texts, evaluate
-from .scheme import Scheme, intern
+from .scheme import Filter, Scheme, intern
 
 Orders = tuple[tuple[int, ...], ...]
 EXACT = ("natural", "mirror", "wrap")  # boundaries of which a finer lattice continues as the coarse one does
@@ -129,6 +129,19 @@ class Spline:
         orders = (0,) * self.ndim if orders is None else orders
         return self.separable(F, coefficients, "on_grid", tuple((target, o) for o in orders))
 
+    @recipe
+    def interpolating(self, F: Any, values: Any, where: str) -> Any:
+        """(channels, *shape): the coefficients of the field that passes through the values."""
+        for axis in self.axes:
+            if not axis.kernel.interpolating and axis.n > 1:
+                _ = axis.kernel.poles  # or an error
+        if any(b in ENLARGED for b in self.boundary):  # these continue the coefficients here, not the data: no filter
+            return self.separable(F, values, "interpolation", ((),) * self.ndim)
+        dtype = check.compute_dtype(F.dtype(values), "int64", where)
+        boundary = tuple("mirror" if b == "constant" else b for b in self.boundary)
+        out = F.prefilter(F.astype(values, dtype), intern(Filter(self.kernel, boundary)))
+        return F.astype(out, F.dtype(values))
+
     def per_axis(self, shape: Any) -> tuple[int, ...]:
         """A shape; an int means the same for all axes."""
         return arguments.per_axis(self.name, "shape", shape, self.ndim, arguments.SIZE)
@@ -195,7 +208,7 @@ class Spline:
     def roughness(self, F: Any, coefficients: Any, order: int) -> Any:
         """Sum over channels of the integral of all squared derivatives of an order."""
         terms = []
-        for alpha in _of_order(self.ndim, order):
+        for alpha in basis.of_order(self.ndim, order):
             products = self.separable(F, coefficients, "gram", tuple((o,) for o in alpha))
             terms.append(basis.multinomial(alpha) * F.sum(products * coefficients))
         return reduce(operator.add, terms)
@@ -223,16 +236,12 @@ class Spline:
         return {"shape": grid, "kernel": kernels, "boundary": list(spline["boundary"])}
 
 
-def _of_order(ndim: int, order: int) -> list[tuple[int, ...]]:
-    """The multi-indices of an order."""
-    return [alpha for alpha in itertools.product(range(order + 1), repeat=ndim) if sum(alpha) == order]
-
-
 MATRICES = {
     "gram": basis.gram,
     "refine": basis.refinement,
     "resample": basis.projection,
     "moments": basis.moments,
+    "interpolation": basis.interpolation,
 }
 
 

@@ -75,6 +75,7 @@ class SplineField(Field, keras.layers.Layer):
     """
 
     _face = FACE
+    _name = "gf.tensorflow.SplineField"
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class SplineField(Field, keras.layers.Layer):
         boundary: BoundaryLike = "natural",
         **layer: Any,
     ) -> None:
-        name = "gf.tensorflow.SplineField"
+        name = self._name
         if keras.config.backend() != "tensorflow":
             raise ValueError(f"{name}: Keras must run on TensorFlow but runs on {keras.config.backend()}")
         super().__init__(**layer)
@@ -110,11 +111,20 @@ class SplineField(Field, keras.layers.Layer):
     def _array(self) -> Any:
         return tf.convert_to_tensor(self.coefficients)
 
-    def _with(self, spline: Spline, coefficients: Any) -> SplineField:
-        layer = {k: v for k, v in super().get_config().items() if k != "name"}
-        field = SplineField(spline.grid, coefficients.shape[0], kernel=spline.kernel, boundary=spline.boundary, **layer)
+    @classmethod
+    def _from(cls, spline: Spline, coefficients: Any, **layer: Any) -> SplineField:
+        layer = {"dtype": coefficients.dtype.name} | layer
+        field = cls(spline.grid, coefficients.shape[0], kernel=spline.kernel, boundary=spline.boundary, **layer)
         field.coefficients.assign(coefficients)
         return field
+
+    @classmethod
+    def _default_dtype(cls) -> str:
+        return keras.config.floatx()
+
+    def _with(self, spline: Spline, coefficients: Any) -> SplineField:
+        layer = {k: v for k, v in super().get_config().items() if k != "name"}
+        return SplineField._from(spline, coefficients, **layer)
 
     def call(self, points: Any) -> Any:
         """The field at points (*pts, ndim) -> (*pts, channels); differentiable in the coefficients and the points."""

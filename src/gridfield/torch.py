@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from .extras import needs
 
@@ -72,6 +72,7 @@ class SplineField(Field, torch.nn.Module):
 
     coefficients: torch.nn.Parameter
     _face = FACE
+    _name = "gf.torch.SplineField"
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class SplineField(Field, torch.nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        name = "gf.torch.SplineField"
+        name = self._name
         self.spline = Spline.of(shape, kernel, bounds, boundary, name)
         check_channels(channels, name)
         dtype = torch.get_default_dtype() if dtype is None else dtype
@@ -93,10 +94,18 @@ class SplineField(Field, torch.nn.Module):
             raise TypeError(f"{name}: dtype must be a floating-point torch.dtype, got {dtype!r}")
         self.coefficients = torch.nn.Parameter(torch.zeros(channels, *self.grid.shape, dtype=dtype, device=device))
 
-    def _with(self, spline: Spline, coefficients: torch.Tensor) -> SplineField:
-        field = SplineField(spline.grid, len(coefficients), kernel=spline.kernel, boundary=spline.boundary)
-        field.coefficients = torch.nn.Parameter(coefficients.detach(), self.coefficients.requires_grad)
+    @classmethod
+    def _from(cls, spline: Spline, coefficients: torch.Tensor) -> Self:
+        field = cls(spline.grid, len(coefficients), kernel=spline.kernel, boundary=spline.boundary)
+        field.coefficients = torch.nn.Parameter(coefficients.detach().clone())
         return field
+
+    @classmethod
+    def _default_dtype(cls) -> str:
+        return str(torch.get_default_dtype()).removeprefix("torch.")
+
+    def _with(self, spline: Spline, coefficients: torch.Tensor) -> SplineField:
+        return SplineField._from(spline, coefficients).requires_grad_(self.coefficients.requires_grad)
 
     def extra_repr(self) -> str:
         """What `print` shows."""

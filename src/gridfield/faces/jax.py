@@ -231,6 +231,12 @@ class Jax(Face):
         return jnp.asarray(table, dtype)
 
     @staticmethod
+    def numpy(x: Any) -> Any:
+        """The values, bfloat16 as float32."""
+        x = np.asarray(x)
+        return x.astype(np.float32) if x.dtype.name == "bfloat16" else x
+
+    @staticmethod
     def copy(x: Any) -> Any:
         """The array itself: nobody can change it."""
         return x

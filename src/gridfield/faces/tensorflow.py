@@ -130,6 +130,14 @@ class TensorFlow(Face):
         return tf.constant(table, dtype)
 
     @staticmethod
+    def numpy(x: Any) -> Any:
+        """The values, bfloat16 as float32."""
+        if not hasattr(x, "numpy"):
+            raise TypeError(f"{x} has no values yet")
+        x = x.numpy()
+        return x.astype(np.float32) if x.dtype.name == "bfloat16" else x
+
+    @staticmethod
     def stack(x: Any, axis: int = 0) -> Any:
         """As NumPy's."""
         return tf.stack(x, axis)

@@ -275,6 +275,12 @@ class Torch(Face):
         """A NumPy table as a tensor beside another."""
         return torch.as_tensor(table).to(like.device, getattr(torch, dtype))
 
+    @staticmethod
+    def numpy(x: torch.Tensor) -> Any:
+        """The values on the CPU, without history, bfloat16 as float32."""
+        x = x.detach()
+        return (x.float() if x.dtype == torch.bfloat16 else x).resolve_conj().resolve_neg().cpu().numpy()
+
     copy = staticmethod(torch.clone)
 
     @staticmethod

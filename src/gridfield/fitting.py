@@ -1,0 +1,532 @@
+"""Fitting fields to scattered data: weighted, regularised least squares, for the arrays of any framework."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from scipy import linalg, optimize
+
+from . import arguments, check, dispatch, reference
+from .extras import needs
+from .faces.numpy import FACE as NUMPY
+from .grid import Grid
+from .normal import EXACT, NOTHING, Factored, Normal, Solution, conjugate_gradients
+from .sampling import BoundaryLike, KernelLike
+from .scheme import scheme
+from .spline import Spline
+
+Array = np.ndarray[Any, Any]
+
+# random vectors that a trace beyond EXACT is estimated with; its relative error is about sqrt(2 / (PROBES * trace))
+PROBES = {"direct": 16, "cg": 4}
+SEED = 0x9E3779B97F4A7C15  # not 0: data that a user draws with seed 0 are the same bits, and the signs no longer random
+ROUGHLY = 1e-2  # residual up to which conjugate gradients solve for a trace
+DECADES = 9  # that cross-validation looks at on either side of where data and roughness weigh the same
+SOLVERS = ("auto", "direct", "cg")
+
+
+@dataclass(frozen=True)
+class FitInfo:
+    """How a fit went.
+
+    Attributes
+    ----------
+    residual : ndarray, shape (channels,)
+        Weighted root mean square of ``values - field(points)``.
+    effective_dof : float
+        Effective degrees of freedom: the trace of the matrix that takes the data to the fitted values. Exact up to 1024
+        coefficients, beyond estimated to a few per cent. Of several channels with data of their own: the mean.
+    roughness : float
+        What the integral was weighted with; with "gcv" what was chosen.
+    points : int
+        Points with data: weight above zero, and a channel that is not NaN.
+    solver : str
+        "direct" or "cg".
+    iterations : int
+        Of conjugate gradients, on all levels; a direct solve is refined by one or two.
+    condition : float
+        Estimated condition number of the equations, for "cg" after preconditioning.
+    gcv : float or None
+        Generalised cross-validation score at that roughness, ``n sum w r**2 / (n - effective_dof)**2``.
+    warning : str
+        What a user should know: coefficients without data, bad conditioning, iterations that ended early. Else "".
+    """
+
+    residual: Array
+    effective_dof: float
+    roughness: float
+    points: int
+    solver: str
+    iterations: int
+    condition: float
+    gcv: float | None = None
+    warning: str = ""
+
+
+def fit_field(
+    points: Any,
+    values: Any,
+    grid: Grid | int | Sequence[int],
+    *,
+    weights: Any = None,
+    kernel: KernelLike = "cubic",
+    bounds: Any = None,
+    boundary: BoundaryLike = "natural",
+    roughness: float | str = 0.0,
+    order: int = 2,
+    levels: int = 1,
+    solver: str = "auto",
+    progress: bool = False,
+    full_output: bool = False,
+) -> Any:
+    """Coefficients of the field that fits scattered data best, in the sense of weighted least squares.
+
+    Minimises ``sum_p weights_p (field(x_p) - values_p)**2 + roughness * integral sum (d^order field)**2``, the integral
+    (of all derivatives of that order, see `SplineField.roughness`) exact over the domain of the grid. What data and
+    roughness leave open is the solution of least norm, so coefficients far from data are zero, never NaN.
+
+    Parameters
+    ----------
+    points : array, shape (*pts, ndim)
+        Coordinates in the grid's units; those beyond the ends count where `sample` takes them (with "natural": at the
+        edge).
+    values : array, shape (*pts, *lead)
+        Data; a NaN is left out, of its channel alone.
+    grid : Grid, int, or sequence of int
+        Where the control points are; a shape lies between `bounds`.
+    weights : array, shape (*pts) or (*pts, *lead), optional
+        Weights of the squared residuals, >= 0, as ``1 / sigma**2``; default 1.
+    kernel : str, int, Kernel or one per axis, default "cubic"
+        As for `sample`.
+    bounds : (lo, hi) or one pair per axis, default (0, 1)
+        First and last control point, where `grid` is a shape.
+    boundary : str or one per axis, default "natural"
+        How coefficients continue beyond the ends.
+    roughness : float >= 0 or "gcv", default 0
+        Weight of the integral; "gcv" chooses it by generalised cross-validation.
+    order : int, default 2
+        Order of the derivatives in the integral: 1, 2 or 3.
+    levels : int, default 1
+        Above 1 from coarse to fine: every lattice (each about half as fine as the next) starts from the one before, so
+        that gaps are filled by what is known around them. The unique solution, where there is one, is the same.
+    solver : "auto", "direct" or "cg", default "auto"
+        Banded Cholesky factorisation, or preconditioned conjugate gradients; "auto" goes by the work.
+    progress : bool, default False
+        Show a progress bar of the iterations (needs tqdm).
+    full_output : bool, default False
+        Return ``(coefficients, FitInfo)``.
+
+    Returns
+    -------
+    array, shape (*lead, *grid.shape)
+        Of the framework, type and device of `values`; float64 for integers. For ``sample(..., prefilter=False)``. Not
+        differentiable in the data.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, there is nothing to fit, data are infinite, weights are negative or not finite, or an
+        option is not one of those above.
+    TypeError
+        If arrays are not numbers, or belong to a computation that is being traced.
+
+    Warns
+    -----
+    RuntimeWarning
+        If conjugate gradients end before they have converged.
+
+    Notes
+    -----
+    Computed in float64. A direct solve factors the banded normal equations; one of many unknowns in three or four
+    dimensions is iterated, by `sample` and `splat`, with the inverse for uniform data as a preconditioner.
+
+    References
+    ----------
+    P. Craven, G. Wahba, "Smoothing noisy data with spline functions", Numer. Math. 31 (1979), 377-403 (the choice of
+    the roughness); P. H. C. Eilers, B. D. Marx, "Flexible smoothing with B-splines and penalties", Statist. Sci. 11
+    (1996), 89-121.
+
+    Examples
+    --------
+    >>> import gridfield as gf, numpy as np
+    >>> x = np.linspace(0, 1, 50)[:, None]
+    >>> c = gf.fit_field(x, 3 * x[:, 0] - 1, 6)
+    >>> np.allclose(c, 3 * np.linspace(0, 1, 6) - 1)
+    True
+    """
+    where = "gf.fit_field"
+    F = dispatch.face(where, points=points, values=values, weights=weights if hasattr(weights, "dtype") else 0.0)
+    spline = Spline.of(grid, kernel, bounds, boundary, where)
+    own = bounds is not None or isinstance(grid, Grid)
+    options = Options(roughness, order, levels, solver, progress)
+    coefficients, info = fit(F, spline, points, values, weights, options, where, own)
+    return (coefficients, info) if full_output else coefficients
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user chooses of a fit."""
+
+    roughness: float | str
+    order: int
+    levels: int
+    solver: str
+    progress: bool
+
+    def checked(self, where: str) -> Options:
+        """The same, in Python's types, or an error."""
+        roughness = self.roughness
+        if not (isinstance(roughness, str) and roughness == "gcv"):
+            wanted = f"{where}: roughness must be a number >= 0 or 'gcv', got {roughness!r}"
+            if isinstance(roughness, str):
+                raise ValueError(wanted)
+            roughness = check.number(roughness, "roughness", where)
+            if not 0 <= roughness < np.inf:
+                raise ValueError(wanted)
+        if self.order not in (1, 2, 3) or isinstance(self.order, bool):
+            raise ValueError(f"{where}: order must be 1, 2 or 3, got {self.order!r}")
+        (levels,) = arguments.per_axis(where, "levels", self.levels, 1, arguments.SIZE)
+        if self.solver not in SOLVERS:
+            raise ValueError(f"{where}: solver must be one of {', '.join(map(repr, SOLVERS))}, got {self.solver!r}")
+        check.flag(self.progress, "progress", where)
+        return Options(roughness, self.order, levels, self.solver, self.progress)
+
+
+def fit(
+    F: Any, spline: Spline, points: Any, values: Any, weights: Any, options: Options, where: str, own: bool
+) -> tuple[Any, FitInfo]:
+    """(*lead, *shape) of the framework of F, and how it went; own: whether the user gave the domain."""
+    options = options.checked(where)
+    for k, n in zip(spline.kernel, spline.grid.shape, strict=True):
+        if options.roughness != 0 and n > 1 and k.degree < options.order:
+            raise ValueError(
+                f"{where}: order {options.order} is above the degree of kernel {k.name!r} ({k.degree}), whose "
+                "derivatives of that order are zero"
+            )
+    x, y = _numbers(F, points, "points", where), _numbers(F, values, "values", where)
+    if x.dtype.kind == "c":
+        raise TypeError(f"{where}: points has dtype {x.dtype} but coordinates must be real")
+    check.points(x.shape, where, spline.grid)
+    check.leading(y.shape, x.shape[:-1], "values", "the shape of points", where)
+    pts, lead = x.shape[:-1], y.shape[x.ndim - 1 :]
+    x, y = x.reshape(-1, spline.ndim).astype(np.float64), y.reshape(prod(pts), prod(lead))
+    parts = 1
+    if y.dtype.kind == "c":
+        y, parts = np.concatenate([y.real, y.imag], axis=1), 2
+    y = y.astype(np.float64)
+    w = np.tile(_weights(F, weights, pts, lead, where), (1, parts))
+    number: Array = np.logical_not(np.isnan(x).any(axis=-1))
+    if (infinite := int(np.isinf(x).any(-1).sum())) > 0:
+        raise ValueError(f"{where}: points must be finite or NaN, but {infinite} are infinite")
+    used = (w > 0) & ~np.isnan(y) & number[:, None]
+    if (infinite := int(np.isinf(y[used]).sum())) > 0:
+        raise ValueError(
+            f"{where}: values must be finite or NaN, but {infinite} are infinite; to leave them out make them NaN"
+        )
+    lo, hi = np.array([axis.ends for axis in spline.axes]).T
+    least, most = (f(x[number], axis=0) if number.any() else lo for f in (np.min, np.max))
+    if not own and (np.any(least < lo) or np.any(most > hi)):
+        reach = ", ".join(f"{a:.6g} ... {b:.6g}" for a, b in zip(least, most, strict=True))
+        raise ValueError(
+            f"{where}: points reach over {reach}, beyond the default bounds (0, 1): give bounds, or a Grid"
+        )
+    used &= _on(spline, x)[:, None]
+    if not used.any():
+        raise ValueError(f"{where}: no point has data and a weight above 0 (values has shape {(*pts, *lead)})")
+    c, info = _all_channels(_Problem(spline, options, where), x, y, np.where(used, w, 0.0))
+    array, channels = F.array(values), prod(lead)
+    if parts == 2:
+        c = c[:channels] + 1j * c[channels:]
+    given = F.dtype(array)
+    out = F.constant(c, F.widest("float64" if check.is_integer(given) else given), array)
+    return F.reshape(out, (*lead, *spline.grid.shape)), info
+
+
+def _numbers(F: Any, x: Any, name: str, where: str) -> Array:
+    """Anything array-like as a NumPy array of numbers."""
+    try:
+        x = F.numpy(F.array(x))
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TypeError(
+            f"{where}: {name} must be an array of numbers, not of a computation that is being traced ({message})"
+        ) from None
+    if x.dtype.kind not in "biufc":
+        raise TypeError(f"{where}: {name} has dtype {x.dtype}, which is not a type of numbers it can use")
+    return x
+
+
+def _weights(F: Any, weights: Any, pts: tuple[int, ...], lead: tuple[int, ...], where: str) -> Array:
+    """(points, channels)."""
+    channels = prod(lead)
+    if weights is None:
+        return np.ones((prod(pts), channels))
+    w = _numbers(F, weights, "weights", where)
+    if w.dtype.kind == "c" or not (np.isfinite(w) & (w >= 0)).all():
+        raise ValueError(f"{where}: weights must be real, finite and >= 0")
+    if w.shape not in (pts, (*pts, *lead)):
+        raise ValueError(
+            f"{where}: weights has shape {w.shape} but must be {pts}, one per point"
+            + (f", or {(*pts, *lead)}, one per value" if lead else "")
+        )
+    return np.broadcast_to(w.astype(np.float64).reshape(prod(pts), -1), (prod(pts), channels))
+
+
+def _on(spline: Spline, x: Array) -> Array:
+    """Which points the field depends on its coefficients at: not those beyond "constant" ends."""
+    on = np.ones(len(x), bool)
+    static = scheme(spline.grid, spline.kernel, spline.boundary)
+    for a, axis in enumerate(static.axes):
+        on &= reference.locate(x[:, a], axis, spline.grid.origin[a], spline.grid.spacing[a])[3]
+    return on
+
+
+def _all_channels(problem: _Problem, x: Array, y: Array, w: Array) -> tuple[Array, FitInfo]:
+    """(channels, *shape): channels with the same weights share their equations."""
+    shape, channels = problem.spline.grid.shape, y.shape[1]
+    groups: dict[bytes, list[int]] = {}
+    if np.array_equal(w, np.broadcast_to(w[:, :1], w.shape)):
+        groups[b""] = list(range(channels))
+    else:
+        for c in range(channels):
+            groups.setdefault(w[:, c].tobytes(), []).append(c)
+    out, residual = np.zeros((channels, *shape)), np.full(channels, np.nan)
+    infos: list[FitInfo] = []
+    for members in groups.values():
+        keep = w[:, members[0]] > 0
+        if keep.any():
+            part = y[keep][:, members] if not keep.all() or len(members) < channels else y
+            c, info = problem.solve(x[keep], part, np.ascontiguousarray(w[keep, members[0]]))
+            out[members], residual[members] = c.T.reshape(-1, *shape), info.residual
+            infos += [info] * len(members)
+    warning = "; ".join(dict.fromkeys(info.warning for info in infos if info.warning))
+    if len(infos) < channels:
+        warning = "; ".join(filter(None, (f"{channels - len(infos)} channels have no data and are zero", warning)))
+    scores = [info.gcv for info in infos if info.gcv is not None]
+    return out, replace(
+        infos[0],
+        residual=residual,
+        effective_dof=float(np.mean([info.effective_dof for info in infos])),
+        roughness=float(np.mean([info.roughness for info in infos])),
+        points=int((w > 0).any(-1).sum()),
+        iterations=max(info.iterations for info in infos),
+        condition=max(info.condition for info in infos),
+        gcv=float(np.mean(scores)) if scores else None,
+        warning=warning,
+    )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A field to be found, and how."""
+
+    spline: Spline
+    options: Options
+    where: str
+
+    def solve(self, x: Array, y: Array, w: Array) -> tuple[Array, FitInfo]:
+        """(n, channels): all levels, of channels with the same weights, all above 0."""
+        with _bar(self.options.progress) as tick:
+            finest = Normal(self.spline, x, w, self.options.order)
+            roughness, dof = self.options.roughness, None
+            if isinstance(roughness, str):
+                roughness, dof = self._cross_validated(finest, y, tick)
+            c, found, before, iterations, warning = np.zeros(0), NOTHING, None, 0, ""
+            for spline in self._lattices():
+                normal = finest if spline is self.spline else Normal(spline, x, w, self.options.order)
+                c = np.zeros((normal.n, y.shape[1])) if before is None else _moved(c, before, spline)
+                b = normal.gather(y if before is None else y - normal.field(c))
+                if roughness and before is not None:
+                    b -= roughness * normal.penalty(c)
+                found = self._solver(normal, roughness, tick)(b)
+                c = c + found.x
+                iterations, before = iterations + found.iterations, spline
+            if not found.converged:
+                warning = (
+                    f"conjugate gradients ended after {found.iterations} iterations before they had converged (more "
+                    "roughness, more levels or a direct solver may help)"
+                )
+                warnings.warn(f"{self.where}: {warning}", RuntimeWarning, stacklevel=5)
+            if dof is None:
+                dof = self._dof(finest, roughness, found)
+            return c, self._info(finest, c, y, roughness, dof, found, iterations, warning)
+
+    def _lattices(self) -> Iterator[Spline]:
+        """From coarse to fine, each about twice as fine as the one before; this field's last."""
+        shapes = [self.spline.grid.shape]
+        for _ in range(self.options.levels - 1):
+            coarser = tuple(
+                n if n <= 2 else max(2, n // 2 if b == "wrap" else n // 2 + 1)
+                for n, b in zip(shapes[-1], self.spline.boundary, strict=True)
+            )
+            if coarser == shapes[-1]:
+                break
+            shapes.append(coarser)
+        yield from (self.spline.lattice(shape) for shape in reversed(shapes[1:]))
+        yield self.spline
+
+    def _direct(self, normal: Normal) -> bool:
+        return self.options.solver == "direct" or (self.options.solver == "auto" and normal.direct)
+
+    def _solver(
+        self, normal: Normal, roughness: float, tick: Any, tolerance: float = 1e-10
+    ) -> Callable[[Array], Solution]:
+        """Solutions of (A + roughness P) x = b for any b."""
+        if self._direct(normal):  # a factor serves for many
+            matrix = normal.data_matrix + roughness * normal.penalty_matrix if roughness else normal.data_matrix
+            return Factored(matrix, normal.ordering).solve
+        # what the data leave open must come out with the least norm: then only without a preconditioner
+        precondition = normal.preconditioner(roughness) if roughness or normal.covered else None
+
+        def apply(c: Array) -> Array:
+            return normal.data(c) + roughness * normal.penalty(c) if roughness else normal.data(c)
+
+        return lambda b: conjugate_gradients(apply, b, precondition, tolerance, step=tick)
+
+    def _dof(self, normal: Normal, roughness: float, found: Solution) -> float:
+        """Trace of (A + roughness P)^-1 A."""
+        if not roughness and (not found.deficient if self._direct(normal) else normal.covered):
+            return float(normal.n)
+        if normal.n <= EXACT:
+            data = normal.data_matrix.toarray()
+            whole = data + roughness * normal.penalty_matrix.toarray()
+            if not found.deficient:
+                with suppress(linalg.LinAlgError):
+                    return float(np.trace(linalg.solve(whole, data, assume_a="pos", check_finite=False)))
+            return float(np.trace(np.asarray(linalg.lstsq(whole, data, cond=1e-13, check_finite=False)[0])))
+        u = self._probes(normal)
+        return self._trace(u, self._solver(normal, roughness, lambda residual: None, ROUGHLY)(u).x)
+
+    def _probes(self, normal: Normal) -> Array:
+        """B^T W^(1/2) v of random signs v: u^T (A + roughness P)^-1 u is the trace on average."""
+        count = PROBES["direct" if self._direct(normal) else "cg"]
+        signs = np.random.default_rng(SEED).integers(0, 2, (len(normal.points), count)) * 2.0 - 1.0
+        return normal.gather(signs / np.sqrt(normal.weights)[:, None])
+
+    @staticmethod
+    def _trace(u: Array, solved: Array) -> float:
+        return float(np.einsum("ij,ij->", u, solved) / u.shape[1])
+
+    def _cross_validated(self, normal: Normal, y: Array, tick: Any) -> tuple[float, float]:
+        """The roughness with the least score n sum w r**2 / (n - dof)**2, and its dof."""
+        balance = float(normal.support.sum()) / normal.penalty_trace
+        evaluate = self._small(normal, y, balance) if normal.n <= EXACT else self._large(normal, y, tick)
+        points = len(normal.points)
+        seen: dict[float, float] = {}
+
+        def score(decade: float) -> float:
+            squares, dof = evaluate(balance * 10.0**decade)
+            seen[decade] = dof
+            return float(np.log(max(squares, 1e-300)) - 2 * np.log(max(points - dof, 1e-9 * points)))
+
+        step = 0.5 if normal.n <= EXACT else 1.5
+        decades = np.arange(-DECADES, DECADES + step, step)
+        scores = [score(d) for d in decades]
+        best = int(np.argmin(scores))
+        ends = decades[max(best - 1, 0)], decades[min(best + 1, len(decades) - 1)]
+        found = optimize.minimize_scalar(score, bounds=ends, method="bounded", options={"xatol": 1e-3 * step})
+        decade = float(found.x) if found.fun < scores[best] else float(decades[best])
+        return balance * 10.0**decade, seen[decade]
+
+    @staticmethod
+    def _small(normal: Normal, y: Array, balance: float) -> Callable[[float], tuple[float, float]]:
+        """(sum of squares, dof) at any roughness by one eigendecomposition (A. Demmler, C. Reinsch 1975).
+
+        With A + s P = L L^T and the eigenvalues t of L^-1 P L^-T, A is 1 - s t, P is t, all in the same basis.
+        """
+        data, penalty = normal.data_matrix.toarray(), normal.penalty_matrix.toarray()
+        whole = data + balance * penalty
+        whole[np.diag_indices(normal.n)] += 1e-13 * np.trace(whole) / normal.n
+        factor = linalg.cholesky(whole, lower=True, check_finite=False)
+        half = linalg.solve_triangular(factor, penalty, lower=True, check_finite=False)
+        t, vectors = linalg.eigh(linalg.solve_triangular(factor, half.T, lower=True, check_finite=False))
+        t = np.clip(t, 0.0, 1 / balance)
+        a = 1 - balance * t
+        z = vectors.T @ linalg.solve_triangular(factor, normal.gather(y), lower=True, check_finite=False)
+        known = a > 1e-12
+        t, a, squares = t[known], a[known], np.square(z).sum(-1)[known]
+        rest = max(float(normal.weights @ np.square(y).sum(-1) - (squares / a).sum()), 0.0)
+
+        def evaluate(roughness: float) -> tuple[float, float]:
+            gain = a / (a + roughness * t)
+            return rest + float((squares / a * (1 - gain) ** 2).sum()), float(gain.sum())
+
+        return evaluate
+
+    def _large(self, normal: Normal, y: Array, tick: Any) -> Callable[[float], tuple[float, float]]:
+        """(sum of squares, dof) at any roughness by a solve; the same random vectors for all."""
+        b, u = normal.gather(y), self._probes(normal)
+
+        def evaluate(roughness: float) -> tuple[float, float]:
+            x = self._solver(normal, roughness, tick, tolerance=1e-5)(np.hstack([b, u])).x
+            c, solved = x[:, : b.shape[1]], x[:, b.shape[1] :]
+            return float(normal.weights @ np.square(y - normal.field(c)).sum(-1)), self._trace(u, solved)
+
+        return evaluate
+
+    def _info(
+        self,
+        normal: Normal,
+        c: Array,
+        y: Array,
+        roughness: float,
+        dof: float,
+        found: Solution,
+        iterations: int,
+        warning: str,
+    ) -> FitInfo:
+        squares = normal.weights @ np.square(y - normal.field(c))
+        points = len(y)
+        without = int((normal.support == 0).sum())
+        notes = [warning] if warning else []
+        if without:
+            by = "the roughness" if roughness else "zero" if self.options.levels == 1 else "coarser levels"
+            notes.append(f"{without} of {normal.n} coefficients have no data near them and are defined by {by}")
+        elif found.deficient or (not roughness and points < normal.n):
+            notes.append("the data do not determine all coefficients, which are those of least norm")
+        elif found.condition > 1e10:
+            notes.append(f"the equations are badly conditioned ({found.condition:.1g})")
+        gcv = None
+        if self.options.roughness == "gcv":
+            gcv = float(points * squares.sum() / max(points - dof, 1e-9 * points) ** 2)
+        return FitInfo(
+            np.sqrt(squares / normal.weights.sum()),
+            dof,
+            float(roughness),
+            points,
+            "direct" if self._direct(normal) else "cg",
+            iterations,
+            found.condition,
+            gcv,
+            "; ".join(notes),
+        )
+
+
+def _moved(c: Array, before: Spline, spline: Spline) -> Array:
+    """Coefficients (n, channels) of one lattice on another: the nearest field."""
+    grids = np.ascontiguousarray(c.T).reshape(-1, *before.grid.shape)
+    moved = before.separable(NUMPY, grids, "resample", tuple((axis,) for axis in spline.axes))
+    return moved.reshape(len(moved), -1).T
+
+
+@contextmanager
+def _bar(progress: bool) -> Iterator[Callable[[float], Any]]:
+    """A progress bar of iterations; what it yields is called with the residual."""
+    if not progress:
+        yield lambda residual: None
+        return
+    with needs("progress"):
+        from tqdm.auto import tqdm
+    with tqdm(desc="fit", unit=" iterations") as bar:
+
+        def tick(residual: float) -> None:
+            bar.set_postfix_str(f"residual {residual:.1e}", refresh=False)
+            bar.update()
+
+        yield tick
