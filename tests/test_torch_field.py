@@ -16,7 +16,7 @@ from cases import HIGH, KERNELS, SKEW, as_kernel, force
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gridfield as gf
-from gridfield.torch import SplineField
+from gridfield.torch import SplineField, carry_state
 
 ALL = list(itertools.product(KERNELS.values(), gf.BOUNDARIES)) + [(k, b) for k, bs in HIGH.items() for b in bs]
 
@@ -417,3 +417,51 @@ def test_on_grid_computes_in_single_precision_at_least():
     single = SplineField((5, 6), 2)
     single.load_state_dict(half.state_dict())
     assert torch.equal(half.on_grid((9, 9)), single.on_grid((9, 9)).half())
+
+
+# ---- optimisers from coarse to fine ----------------------------------------------------------------------------------
+def _steps(field, optimizer, points, values, n):
+    losses = []
+    for _ in range(n):
+        optimizer.zero_grad()
+        loss = (field(points) - values).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("kind", ("Adam", "AdamW", "RMSprop", "Adagrad", "SGD", "NAdam"))
+def test_an_optimiser_goes_on_with_a_finer_field(kind):
+    """Its loss does not jump, as it does where the optimiser starts anew; a field refined by one goes on as it was."""
+    torch.manual_seed(0)
+    points = torch.rand(2000, 2)
+    values = torch.sin(6 * points[:, :1]) * points[:, 1:]
+    how = {"lr": 1.0, "momentum": 0.9} if kind == "SGD" else {"lr": 0.02}
+    field = SplineField((6, 6))
+    optimizer = getattr(torch.optim, kind)(field.parameters(), **how)
+    before = _steps(field, optimizer, points, values, 80)
+    old = {name: x for name, x in optimizer.state[field.coefficients].items() if torch.is_tensor(x)}
+    fine = field.refine(2)
+    carry_state(optimizer, field, fine)
+    assert optimizer.param_groups[0]["params"] == [fine.coefficients] and len(optimizer.state) == 1
+    for name, x in optimizer.state[fine.coefficients].items():
+        if torch.is_tensor(x) and x.ndim:
+            assert x.shape == fine.coefficients.shape
+            degree = 2 if "sq" in name or name == "sum" else 1
+            assert x.abs().mean() / old[name].abs().mean() == pytest.approx((36 / 121) ** degree, rel=0.6)
+            assert degree == 1 or (x >= 0).all()
+    after = _steps(fine, optimizer, points, values, 40)
+    assert max(after) < 1.3 * before[-1] and after[-1] < before[-1]
+
+
+def test_optimisers_that_cannot_go_on():
+    field, other = SplineField(4), SplineField(4)
+    optimizer = torch.optim.Adam(field.parameters())
+    with pytest.raises(ValueError, match=r"gf\.torch\.carry_state: the optimiser has no parameter of old"):
+        carry_state(optimizer, other, field)
+    with pytest.raises(ValueError, match=r"carry_state: old has 1 axes and 1 channels, but new 2 and 1"):
+        carry_state(optimizer, field, SplineField((4, 4)))
+    lbfgs = torch.optim.LBFGS(field.parameters())
+    carry_state(lbfgs, field, other)
+    assert lbfgs.param_groups[0]["params"] == [other.coefficients]

@@ -399,7 +399,7 @@ class _Problem:
             if not found.deficient:
                 with suppress(linalg.LinAlgError):
                     return float(np.trace(linalg.solve(whole, data, assume_a="pos", check_finite=False)))
-            return float(np.trace(np.asarray(linalg.lstsq(whole, data, cond=1e-13, check_finite=False)[0])))
+            return float(np.trace(np.linalg.lstsq(whole, data, rcond=1e-13)[0]))
         u = self._probes(normal)
         return self._trace(u, self._solver(normal, roughness, lambda residual: None, ROUGHLY)(u).x)
 

@@ -17,7 +17,7 @@ from .grid import Grid
 from .sampling import BoundaryLike, KernelLike
 from .spline import Spline
 
-__all__ = ["SplineField"]
+__all__ = ["SplineField", "carry_state"]
 
 
 class SplineField(Field, torch.nn.Module):
@@ -125,3 +125,60 @@ class SplineField(Field, torch.nn.Module):
             Differentiable in the coefficients and in the points.
         """
         return self.spline.sample(FACE, self.coefficients, points, "value")
+
+
+def carry_state(optimizer: torch.optim.Optimizer, old: SplineField, new: SplineField) -> None:
+    """Let an optimiser go on with a field on another lattice: coarse to fine without starting anew.
+
+    `new` takes the place of `old` in the optimiser's groups, and what it remembers of each coefficient (moments,
+    momentum, averages of squares) is carried over as the fields that these are. Gradients become smaller in
+    proportion as coefficients become more, and so do the moments.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Of the coefficients of `old`: Adam and its relatives, SGD, RMSprop, Adagrad. LBFGS is only reset.
+    old, new : SplineField
+        As before and after ``new = old.refine(2)``, `resample`, or one of both kinds.
+
+    Raises
+    ------
+    ValueError
+        If the optimiser does not have the coefficients of `old`, or the fields are not of the same number of axes
+        and channels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gridfield.torch import SplineField, carry_state
+    >>> field = SplineField((4, 4))
+    >>> optimizer = torch.optim.Adam(field.parameters())
+    >>> field(torch.rand(10, 2)).square().sum().backward()
+    >>> optimizer.step()
+    >>> fine = field.refine(2)
+    >>> carry_state(optimizer, field, fine)
+    >>> optimizer.state[fine.coefficients]["exp_avg"].shape
+    torch.Size([1, 7, 7])
+    """
+    where = "gf.torch.carry_state"
+    before, after = (next(iter(field.parameters()), None) for field in (old, new))
+    groups = [g for g in optimizer.param_groups if any(p is before for p in g["params"])]
+    if before is None or after is None or not groups:
+        raise ValueError(f"{where}: the optimiser has no parameter of old")
+    if (old.ndim, old.channels) != (new.ndim, new.channels):
+        raise ValueError(
+            f"{where}: old has {old.ndim} axes and {old.channels} channels, but new {new.ndim} and {new.channels}"
+        )
+    for group in groups:
+        group["params"] = [after if p is before else p for p in group["params"]]
+    state = optimizer.state.pop(before, {})
+    if isinstance(optimizer, torch.optim.LBFGS):
+        return
+    axes = tuple((axis,) for axis in new.spline.axes)
+    fewer = old.grid.size / new.grid.size
+    for name, x in state.items():
+        if isinstance(x, torch.Tensor) and x.shape == before.shape:
+            squares = "sq" in name or name == "sum"  # exp_avg_sq, max_exp_avg_sq, square_avg; Adagrad's sum
+            x = old.spline.separable(FACE, x.to(after.dtype), "resample", axes) * fewer ** (2 if squares else 1)
+            x = (x.clamp_min(0) if squares else x).to(after.device)
+        optimizer.state[after][name] = x
