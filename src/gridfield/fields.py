@@ -6,11 +6,11 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from . import check
+from . import check, files, labelled
 from .fitting import FitInfo, Options, fit
 from .grid import Grid
 from .kernel import Kernel
@@ -26,13 +26,18 @@ def check_channels(channels: Any, where: str) -> int:
 
 
 class Field:
-    """What the fields of all frameworks can do. A subclass has `spline`, `coefficients`, `_face` and `_with`."""
+    """What the fields of all frameworks can do.
+
+    A subclass has `spline`, `coefficients`, `_face`, `_name`, `_with` and `_made`. Further arguments of its constructor
+    that belong to a field for good are attributes, words or numbers, whose names are in `_stored`.
+    """
 
     spline: Spline
     coefficients: Any
     fit_info: FitInfo | None = None  # of a field that `fit` made
     _face: Any
-    _name: str  # the class, for messages
+    _name: ClassVar[str]  # the class, for messages
+    _stored: ClassVar[tuple[str, ...]] = ()
 
     def _array(self) -> Any:
         """The coefficients as an array of the framework."""
@@ -41,6 +46,26 @@ class Field:
     def _with(self, spline: Spline, coefficients: Any) -> Self:
         """A field of the same class with other control points."""
         raise NotImplementedError
+
+    @classmethod
+    def _made(cls, spline: Spline, coefficients: Any, *, dtype: Any, **how: Any) -> Self:
+        """A field of a copy of a NumPy array, in a type (a word, too); `how` is for the constructor."""
+        raise NotImplementedError
+
+    def _read(self, where: str) -> tuple[Any, str]:
+        """The coefficients as a NumPy array (bfloat16 as float32), and the name of their type."""
+        try:
+            array = self._array()
+            dtype, values = self._face.dtype(array), self._face.numpy(array)
+        except Exception as error:  # of each framework's own: there are no values while it traces, on meta devices
+            raise TypeError(f"{where}: coefficients have no values here ({type(error).__name__})") from None
+        if values.ndim != self.ndim + 1 or values.shape[1:] != self.grid.shape:
+            raise ValueError(
+                f"{where}: coefficients have shape {values.shape} but must be (channels, *{self.grid.shape})"
+            )
+        if dtype not in (*check.FLOATS, *check.HALF):
+            raise TypeError(f"{where}: coefficients have dtype {dtype} but must be one of {check.FLOATS + check.HALF}")
+        return values, dtype
 
     @property
     def grid(self) -> Grid:
@@ -71,7 +96,7 @@ class Field:
     @classmethod
     def _from(cls, spline: Spline, coefficients: Any) -> Self:
         """A field of this class, of an array of its framework."""
-        raise NotImplementedError
+        return cls._made(spline, coefficients, dtype=cls._face.dtype(coefficients))
 
     @classmethod
     def _default_dtype(cls) -> str:
@@ -636,6 +661,159 @@ class Field:
         spline = self.spline.lattice(shape)
         c = self.spline.separable(self._face, self._array(), "resample", tuple((axis,) for axis in spline.axes))
         return self._with(spline, c)
+
+    # ---- files
+    def save(self, path: Any) -> None:
+        """Write the field to a file, which `load` reads in any framework.
+
+        A safetensors file, without pickles: the coefficients in their own type as its one tensor, and as JSON in its
+        metadata the grid, kernels and boundaries to the last bit. Whether gradients are wanted, the device, and the
+        state of an optimiser are not in it.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file, by convention ``*.safetensors``. One that is there is replaced, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        TypeError
+            If the coefficients have no values yet: while a framework is tracing.
+        ImportError
+            If safetensors is missing: ``pip install "gridfield[files]"``.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((4, 5), channels=2, bounds=[(0, 3), (0, 9)]).save("warp.safetensors")
+        >>> SplineField.load("warp.safetensors")
+        SplineField(Grid((4, 5), ((0.0, 3.0), (0.0, 9.0)), periodic=False), channels=2, kernel=cubic, boundary=natural)
+        """
+        files.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any, **options: Any) -> Self:
+        """The field in a file that `save` wrote, in this framework or another.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file.
+        **options
+            What else the constructor takes: `dtype` (default: as in the file), `device` in torch, `name` and
+            `trainable` in Keras.
+
+        Returns
+        -------
+        SplineField
+            Equal to the saved one to the last bit.
+
+        Raises
+        ------
+        OSError
+            If there is no such file, or it cannot be read.
+        ValueError
+            If it is cut short, not of a field, or written by a later version.
+        ImportError
+            If safetensors is missing: ``pip install "gridfield[files]"``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gridfield.torch import SplineField
+        >>> SplineField(6, dtype=torch.float64).save("line.safetensors")
+        >>> SplineField.load("line.safetensors", device="cpu").coefficients.dtype
+        torch.float64
+        """
+        return files.load(cls, path, options)
+
+    def to_xarray(
+        self,
+        *,
+        dims: str | Sequence[str] | None = None,
+        units: str | Sequence[str | None] | None = None,
+        name: str | None = "coefficients",
+    ) -> Any:
+        """The coefficients as a labelled array, from which `from_xarray` makes the field again.
+
+        Parameters
+        ----------
+        dims : str or sequence of str, optional
+            A name for each axis; default those of the array that the field came from, else ``x0``, ``x1``, ...
+        units : str or one str or None per axis, optional
+            Of the bounds; default those of the array that the field came from, else none. A str is for all axes.
+        name : str, optional
+            Of the array.
+
+        Returns
+        -------
+        xarray.DataArray, dimensions ("channel", *dims)
+            A copy, with the positions of the control points as coordinates (whose attribute `units` is theirs) and
+            the attribute `gridfield`: kernels, boundaries and grid as JSON. float16 and bfloat16 become float32, as
+            netCDF has no such types; `from_xarray` makes them what they were.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If dims or units are not one word per axis, or the coefficients have no values yet.
+        ImportError
+            If xarray is missing: ``pip install "gridfield[xarray]"``.
+
+        Notes
+        -----
+        ``array.to_netcdf(path)`` and ``xarray.open_dataarray(path)`` keep all of it; netCDF 3 through SciPy suffices.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> field = SplineField((4, 5), channels=2, bounds=[(0, 3), (0, 9)])
+        >>> array = field.to_xarray(dims=("y", "x"), units="nm")
+        >>> array.dims, array.y.values, array.y.units
+        (('channel', 'y', 'x'), array([0., 1., 2., 3.]), 'nm')
+        """
+        return labelled.to_xarray(self, dims, units, name)
+
+    @classmethod
+    def from_xarray(cls, array: Any, **options: Any) -> Self:
+        """The field of an array that `to_xarray` made, in this framework or another.
+
+        Parameters
+        ----------
+        array : xarray.DataArray
+            Its dimensions may have been renamed, reordered, and cut to a part: of consecutive control points, which
+            then are all that the field has. Near its new ends it differs from the whole one.
+        **options
+            What else the constructor takes: `dtype` (default: that of the array, or what `to_xarray` widened), `device`
+            in torch, `name` and `trainable` in Keras.
+
+        Returns
+        -------
+        SplineField
+            It remembers the names and units of its axes: `to_xarray`, `save`, and fields made from it have them, too.
+
+        Raises
+        ------
+        ValueError
+            If the array did not come from `to_xarray`, or its coordinates are not control points of the field any more:
+            interpolated, moved, rescaled, or a part of a period. For data on a grid of its own there is `interpolate`.
+        TypeError
+            If it is no xarray.DataArray of floating-point numbers.
+        ImportError
+            If xarray is missing: ``pip install "gridfield[xarray]"``.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> array = SplineField((4, 5), bounds=[(0, 3), (0, 9)]).to_xarray(dims=("y", "x"), units="nm")
+        >>> field = SplineField.from_xarray(array.transpose("x", ...).isel(y=slice(1, 4)))
+        >>> field.grid
+        Grid((3, 5), ((1.0, 3.0), (0.0, 9.0)), periodic=False)
+        >>> field.to_xarray().x.units
+        'nm'
+        """
+        return labelled.from_xarray(cls, array, options)
 
 
 def _as_channels(c: Any, spline: Spline, where: str) -> Any:

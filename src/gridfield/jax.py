@@ -158,6 +158,12 @@ class SplineField(Field):
     def _with(self, spline: Spline, coefficients: Any) -> SplineField:
         return self._from(spline, coefficients)
 
+    @classmethod
+    def _made(cls, spline: Spline, coefficients: Any, *, dtype: Any, **how: Any) -> SplineField:
+        where = {"kernel": spline.kernel, "boundary": spline.boundary}
+        field = cls(spline.grid, len(coefficients), dtype=dtype, **where, **how)
+        return cls.tree_unflatten(spline, (jnp.array(coefficients, field.coefficients.dtype),))
+
     def __call__(self, points: Any) -> jax.Array:
         """The field at points.
 

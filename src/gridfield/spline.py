@@ -33,6 +33,7 @@ class Spline:
     kernel: tuple[Kernel, ...]
     boundary: tuple[str, ...]
     name: str = "gf.SplineField"  # for messages
+    labels: tuple[tuple[str, str], ...] = ()  # name and unit of each axis, where they are known
 
     @staticmethod
     def of(
@@ -45,6 +46,13 @@ class Spline:
             raise ValueError(f"{name}: bounds must not be given with a Grid, which has its own")
         kernels = as_kernels(kernel, shape.ndim, name)
         return Spline(shape, kernels, as_boundaries(boundary, shape.ndim, shape.periodic, name), name)
+
+    def labelled(self, labels: Any) -> Spline:
+        """With a name and a unit for each axis; () for none."""
+        labels = tuple((str(name), str(unit)) for name, unit in labels)
+        if len(labels) not in (0, self.ndim):
+            raise ValueError(f"{self.name}: labels {labels} must be one pair (name, unit) for each of {self.ndim} axes")
+        return replace(self, labels=labels)
 
     @property
     def ndim(self) -> int:
@@ -225,7 +233,9 @@ class Spline:
         """As data that JSON can hold."""
         g = self.grid
         kernels = [k.name if NAMED.get(k.name) == k else [k.name, k.table()] for k in self.kernel]
-        return {"grid": [g.shape, g.origin, g.spacing, g.periodic], "kernel": kernels, "boundary": self.boundary}
+        labels = {"labels": self.labels} if self.labels else {}
+        grid = [g.shape, g.origin, g.spacing, g.periodic]
+        return {"grid": grid, "kernel": kernels, "boundary": self.boundary} | labels
 
     @staticmethod
     def from_json(spline: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from .extras import needs
 
@@ -74,8 +74,7 @@ class SplineField(Field, keras.layers.Layer):
     array([[1.5, 1.5]], dtype=float32)
     """
 
-    _face = FACE
-    _name = "gf.tensorflow.SplineField"
+    _face, _name = FACE, "gf.tensorflow.SplineField"
 
     def __init__(
         self,
@@ -106,15 +105,19 @@ class SplineField(Field, keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> SplineField:
         """The layer that `get_config` describes."""
         config = dict(config)
-        return cls(**Spline.from_json(config.pop("spline")), **config)
+        spline = config.pop("spline")
+        field = cls(**Spline.from_json(spline), **config)
+        field.spline = field.spline.labelled(spline.get("labels", ()))
+        return field
 
     def _array(self) -> Any:
         return tf.convert_to_tensor(self.coefficients)
 
     @classmethod
-    def _from(cls, spline: Spline, coefficients: Any, **layer: Any) -> SplineField:
-        layer = {"dtype": coefficients.dtype.name} | layer
-        field = cls(spline.grid, coefficients.shape[0], kernel=spline.kernel, boundary=spline.boundary, **layer)
+    def _made(cls, spline: Spline, coefficients: Any, *, dtype: Any, **how: Any) -> Self:
+        where = {"kernel": spline.kernel, "boundary": spline.boundary}
+        field = cls(spline.grid, coefficients.shape[0], dtype=dtype, **where, **how)
+        field.spline = spline
         field.coefficients.assign(coefficients)
         return field
 
@@ -124,7 +127,7 @@ class SplineField(Field, keras.layers.Layer):
 
     def _with(self, spline: Spline, coefficients: Any) -> SplineField:
         layer = {k: v for k, v in super().get_config().items() if k != "name"}
-        return SplineField._from(spline, coefficients, **layer)
+        return SplineField._made(spline, coefficients, **layer)
 
     def call(self, points: Any) -> Any:
         """The field at points (*pts, ndim) -> (*pts, channels); differentiable in the coefficients and the points."""

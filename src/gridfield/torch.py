@@ -71,8 +71,7 @@ class SplineField(Field, torch.nn.Module):
     """
 
     coefficients: torch.nn.Parameter
-    _face = FACE
-    _name = "gf.torch.SplineField"
+    _face, _name = FACE, "gf.torch.SplineField"
 
     def __init__(
         self,
@@ -94,18 +93,24 @@ class SplineField(Field, torch.nn.Module):
             raise TypeError(f"{name}: dtype must be a floating-point torch.dtype, got {dtype!r}")
         self.coefficients = torch.nn.Parameter(torch.zeros(channels, *self.grid.shape, dtype=dtype, device=device))
 
+    def _with(self, spline: Spline, coefficients: torch.Tensor) -> SplineField:
+        return SplineField._from(spline, coefficients).requires_grad_(self.coefficients.requires_grad)
+
     @classmethod
-    def _from(cls, spline: Spline, coefficients: torch.Tensor) -> Self:
-        field = cls(spline.grid, len(coefficients), kernel=spline.kernel, boundary=spline.boundary)
-        field.coefficients = torch.nn.Parameter(coefficients.detach().clone())
+    def _made(cls, spline: Spline, coefficients: Any, *, dtype: Any, **how: Any) -> Self:
+        dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+        if isinstance(coefficients, torch.Tensor):
+            how = {"device": coefficients.device} | how
+        where = {"kernel": spline.kernel, "boundary": spline.boundary}
+        field = cls(spline.grid, len(coefficients), dtype=dtype, **where, **how)
+        field.spline = spline
+        values = torch.as_tensor(coefficients).detach().clone()
+        field.coefficients = torch.nn.Parameter(values.to(field.coefficients))
         return field
 
     @classmethod
     def _default_dtype(cls) -> str:
         return str(torch.get_default_dtype()).removeprefix("torch.")
-
-    def _with(self, spline: Spline, coefficients: torch.Tensor) -> SplineField:
-        return SplineField._from(spline, coefficients).requires_grad_(self.coefficients.requires_grad)
 
     def extra_repr(self) -> str:
         """What `print` shows."""
