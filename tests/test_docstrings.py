@@ -12,6 +12,7 @@ import gridfield
 
 MODULES = (
     "gridfield",
+    "gridfield.plot",
     "gridfield.torch",
     "gridfield.jax",
     "gridfield.tensorflow",

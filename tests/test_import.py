@@ -38,6 +38,20 @@ def probe(folder):
     return json.loads(done.stdout)
 
 
+def test_plots_are_there_without_matplotlib():
+    """`gf.plot` can be reached, and matplotlib comes when something is drawn."""
+    code = """
+import sys
+import gridfield as gf
+gf.plot.field, gf.plot.kernel
+assert "matplotlib" not in sys.modules
+gf.plot.kernel("cubic")
+assert "matplotlib" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_import_loads_no_framework(tmp_path, record_property):
     found = probe(tmp_path)
     assert found["loaded"] == []

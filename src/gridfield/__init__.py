@@ -3,6 +3,7 @@
 Differentiable, fast, and the same functions on NumPy arrays and PyTorch tensors.
 """
 
+from . import plot
 from .boundary import BOUNDARIES
 from .cpu.threads import get_num_threads, set_num_threads
 from .fitting import FitInfo, fit_field
@@ -25,6 +26,7 @@ __all__ = [
     "fold",
     "fit_field",
     "FitInfo",
+    "plot",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -29,8 +29,6 @@ class NumPy(Face):
         """A NumPy table in another type."""
         return table.astype(dtype, copy=False)
 
-    numpy = staticmethod(np.asarray)
-
     @staticmethod
     def numpy(x: Any) -> Any:
         """As it is."""

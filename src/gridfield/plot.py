@@ -1,0 +1,383 @@
+"""Pictures of fields and kernels, by matplotlib, which is imported when one is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .extras import needs
+from .fields import Field
+from .grid import Grid
+from .kernel import Kernel, as_kernel
+from .labelled import labels
+from .sampling import KernelLike
+
+__all__ = ["field", "kernel"]
+
+CURVE, IMAGE = 801, 240  # samples along a curve, and along the longer side of an image
+CONTOURS = 9
+ARROWS = 17  # along the longer side: more run into each other
+
+Array = np.ndarray[Any, Any]
+
+
+def field(
+    field: Any,
+    *,
+    ax: Any = None,
+    channel: int | None = None,
+    at: Sequence[float] | None = None,
+    dims: str | Sequence[str] | None = None,
+    units: str | Sequence[str | None] | None = None,
+    cmap: Any = "viridis",
+) -> Any:
+    """Draw a field of one to three dimensions over its domain, from the first to the last control point.
+
+    One dimension: a curve for each channel, and its control points. Two: an image with contours for one channel; for
+    two the magnitude with arrows, which are the channels as a vector along the axes; for more a panel for each. Three:
+    for each channel three slices, one across every axis, with lines where the others are.
+
+    Axes are in the units of the bounds. In an image the first axis of the field is vertical and points down.
+
+    Parameters
+    ----------
+    field : SplineField
+        In any framework, of 1, 2 or 3 dimensions.
+    ax : matplotlib Axes, array of Axes, Figure or SubFigure, optional
+        Where to draw: as many axes as there are panels, or a figure that they are made in. Default: a new figure.
+    channel : int, optional
+        The only one to draw; negative ones count from the last. Default: all.
+    at : sequence of float, optional
+        Of a three-dimensional field, where the slices are: one coordinate per axis, in the units of the bounds.
+        Default: the middle.
+    dims, units : str or sequence of str, optional
+        Names and units of the axes, for their labels; as for `to_xarray`, whose defaults they have.
+    cmap : str or Colormap, default "viridis"
+        Of images.
+
+    Returns
+    -------
+    Axes, or ndarray of Axes
+        One panel: its axes. Several: an array, of shape (channels,), (3,), or (channels, 3).
+
+    Raises
+    ------
+    TypeError
+        If `field` is no field, or `ax` nothing to draw in.
+    ValueError
+        If the field has more than three axes, an argument does not fit it, or `ax` has another number of axes.
+    ImportError
+        If matplotlib is missing: ``pip install "gridfield[plot]"``.
+
+    Examples
+    --------
+    >>> import gridfield as gf
+    >>> from gridfield.torch import SplineField
+    >>> ax = gf.plot.field(SplineField((6, 8), bounds=[(0, 3), (0, 4)]), dims=("y", "x"), units="mm")
+    >>> ax.get_ylabel(), ax.get_ylim()
+    ('y (mm)', (3.0, 0.0))
+    """
+    where = "gf.plot.field"
+    if not isinstance(field, Field):
+        raise TypeError(f"{where}: field must be a SplineField, got {type(field).__name__}")
+    if field.ndim > 3:
+        raise ValueError(f"{where}: field must have 1 to 3 axes, got {field.ndim} {field.grid.shape}")
+    if at is not None and field.ndim != 3:
+        raise ValueError(f"{where}: at is for fields of 3 axes, not of {field.ndim}")
+    _read(field, field.coefficients if field.ndim == 1 else None, where)
+    channels = _channels(field, channel, where)
+    names = labels(field.spline, dims, units, where)
+    with needs("plot"):
+        import matplotlib.pyplot  # noqa: F401
+    if field.ndim == 1:
+        panel = _axes(ax, (), (7.0, 4.0), where)
+        _curves(panel, field, channels, where)
+        panel.set_xlabel(_name(names[0]))
+        return panel
+    if field.ndim == 3:
+        centre = _centre(field, at, where)
+        return _slices(field, channels, centre, names, ax, cmap, where)
+    arrows = channel is None and field.channels == 2
+    panels = _axes(ax, () if arrows or len(channels) == 1 else (len(channels),), _size(field, len(channels)), where)
+    grid = _dense(field, IMAGE)
+    values = _read(field, field.on_grid(grid), where)
+    if arrows:
+        _image(panels, field, np.hypot(*values), (0, 1), names, cmap, "magnitude", contours=False)
+        _arrows(panels, field, where)
+        return panels
+    for c, panel in zip(channels, np.ravel(panels), strict=True):
+        _image(panel, field, values[c], (0, 1), names, cmap)
+        if len(channels) > 1:
+            panel.set_title(f"channel {c}", fontsize="medium")
+    return panels
+
+
+def kernel(kernel: KernelLike, *, ax: Any = None) -> Any:
+    """Draw a kernel: the weight of a sample as a function of its distance, with the weights at whole distances.
+
+    Parameters
+    ----------
+    kernel : str, int, Kernel or a sequence of those
+        As everywhere in gridfield; several are drawn into one picture.
+    ax : matplotlib Axes, Figure or SubFigure, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If kernel is none of these.
+    ImportError
+        If matplotlib is missing: ``pip install "gridfield[plot]"``.
+
+    Examples
+    --------
+    >>> import gridfield as gf
+    >>> ax = gf.plot.kernel(["linear", "cubic", gf.catmull_rom])
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['linear', 'cubic', 'catmull_rom']
+    """
+    where = "gf.plot.kernel"
+    several = isinstance(kernel, Sequence) and not isinstance(kernel, str)
+    kernels = [as_kernel(k, where) for k in (kernel if several else [kernel])]  # type: ignore[union-attr]
+    if not kernels:
+        raise ValueError(f"{where}: kernel names no kernels, got {kernel!r}")
+    with needs("plot"):
+        import matplotlib.pyplot  # noqa: F401
+    panel = _axes(ax, (), (7.0, 4.0), where)
+    panel.axhline(0, color="0.75", linewidth=0.8, zorder=0)
+    for k in kernels:
+        (line,) = panel.plot(*_pieces(k), label=k.name, zorder=2)
+        m = k.width // 2
+        panel.plot(np.arange(-m, m + 1), k.samples, "o", color=line.get_color(), markersize=5, zorder=3)
+    panel.set_xlabel("distance (samples)")
+    panel.set_ylabel("weight")
+    panel.legend()
+    return panel
+
+
+# ---- what is drawn
+def _read(field: Any, values: Any, where: str) -> Array:
+    """Values of the field in float64; without values: whether there are any."""
+    field._read(where)
+    if values is None:
+        return np.empty(0)
+    values = field._array() if values is field.coefficients else values
+    return field._face.numpy(values).astype(np.float64)
+
+
+def _channels(field: Any, channel: Any, where: str) -> list[int]:
+    if channel is None:
+        return list(range(field.channels))
+    if not isinstance(channel, (int, np.integer)) or not -field.channels <= channel < field.channels:
+        raise ValueError(f"{where}: channel must be one of the field's {field.channels} channels, got {channel!r}")
+    return [int(channel) % field.channels]
+
+
+def _dense(field: Any, most: int) -> Grid:
+    """Cells that fill the domain, as many along each axis as look alike."""
+    ends = [axis.ends for axis in field.spline.axes]
+    lengths = [hi - lo for lo, hi in ends]
+    square = max(lengths) <= 4 * min(lengths)
+    shape = [max(round(most * length / max(lengths)), 1) if square else most for length in lengths]
+    return Grid.cells(shape, ends)
+
+
+def _centre(field: Any, at: Any, where: str) -> list[float]:
+    """Where the slices of a three-dimensional field are."""
+    ends = [axis.ends for axis in field.spline.axes]
+    if at is None:
+        return [(lo + hi) / 2 for lo, hi in ends]
+    try:
+        centre = [float(x) for x in at]
+    except (TypeError, ValueError):
+        centre = []
+    if len(centre) != 3 or not all(lo <= x <= hi for x, (lo, hi) in zip(centre, ends, strict=True)):
+        raise ValueError(f"{where}: at must be three coordinates, one within each of {ends}, got {at!r}")
+    return centre
+
+
+def _pieces(k: Kernel) -> tuple[Array, Array]:
+    """The curve of a kernel, in polynomial pieces with a gap where it jumps."""
+    t = np.linspace(0, 1, 101)
+    rows = k.coefficients[::-1]  # the last tap is the leftmost piece
+    weights = [np.polynomial.polynomial.polyval(t, row) for row in rows]
+    lo = -k.width / 2
+    x, y = [np.array([lo - 0.5, lo])], [np.zeros(2)]
+    for j, weight in enumerate([*weights, np.zeros(2)]):
+        here = lo + j + (t if j < k.width else np.array([0, 0.5]))
+        if abs(weight[0] - y[-1][-1]) > 1e-9 * max(1.0, float(np.abs(rows).max())):
+            x.append(here[:1])
+            y.append(np.array([np.nan]))
+        x.append(here)
+        y.append(weight)
+    return np.concatenate(x), np.concatenate(y)
+
+
+# ---- panels
+def _axes(ax: Any, shape: tuple[int, ...], size: tuple[float, float], where: str, widths: Any = None) -> Any:
+    """One Axes for the shape (), else an array of them: those given, or in the figure given, or in a new one."""
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+    rows, columns = _layout(shape)
+    if ax is None:
+        # compressed: without gaps round images of a fixed aspect, which must have one height then
+        ax = plt.figure(figsize=size, layout="constrained" if widths else "compressed")
+    if isinstance(ax, FigureBase):
+        panels = np.ravel(ax.subplots(rows, columns, squeeze=False, width_ratios=widths))
+        for extra in panels[math.prod(shape) :]:
+            extra.remove()
+        panels = panels[: math.prod(shape)]
+    else:
+        try:
+            panels = np.array(ax, dtype=object).ravel()
+        except ValueError:
+            panels = np.array([None])
+        if not all(isinstance(panel, Axes) for panel in panels):
+            raise TypeError(f"{where}: ax must be matplotlib Axes, an array of them, or a figure, got {ax!r}")
+        if len(panels) != math.prod(shape):
+            wanted = f"an array of {math.prod(shape)} axes" if shape else "one axes"
+            raise ValueError(f"{where}: ax must be {wanted} or a figure here, got {len(panels)} axes")
+    return panels.reshape(shape) if shape else panels[0]
+
+
+def _layout(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of panels."""
+    if len(shape) == 2:
+        return shape
+    n = math.prod(shape)
+    columns = n if n <= 3 else min(4, math.ceil(math.sqrt(n)))
+    return math.ceil(n / columns), columns
+
+
+def _size(field: Any, panels: int) -> tuple[float, float]:
+    """Inches of a figure of images: each about as high as it is wide has to be."""
+    rows, columns = (1, 1) if panels == 2 else _layout((panels,))
+    height, width = (hi - lo for lo, hi in (axis.ends for axis in field.spline.axes))
+    ratio = min(max(height / width, 0.4), 1.6) if _equal(height, width) else 0.8
+    each = 5.0 if columns == 1 else 3.6
+    return columns * (each + 1.1), rows * (each * ratio + 0.7)
+
+
+def _equal(height: float, width: float) -> bool:
+    """Whether both axes can have one scale, and still be looked at."""
+    return max(height, width) <= 4 * min(height, width)
+
+
+def _name(label: tuple[str, str]) -> str:
+    """Of an axis, with its unit."""
+    return f"{label[0]} ({label[1]})" if label[1] else label[0]
+
+
+def _curves(panel: Any, field: Any, channels: list[int], where: str) -> None:
+    """Of one dimension: all channels, and the control points."""
+    lo, hi = field.spline.axes[0].ends
+    x = np.linspace(lo, hi, CURVE)
+    y = _read(field, field.on_grid(Grid(CURVE, (lo, hi))), where)
+    points, c = field.grid.axes()[0], _read(field, field.coefficients, where)
+    for i in channels:
+        (line,) = panel.plot(x, y[i], label=f"channel {i}" if field.channels > 1 else "field", zorder=2)
+        panel.plot(points, c[i], "o", markersize=4, color=line.get_color(), markerfacecolor="none", zorder=3)
+    panel.plot([], [], "o", markersize=4, color="0.3", markerfacecolor="none", label="control points")
+    panel.set_ylabel("field")
+    panel.margins(x=0.02)
+    columns = math.ceil((len(channels) + 1) / 8)
+    panel.legend(ncols=columns, fontsize="medium" if columns == 1 else "small")
+
+
+def _image(
+    panel: Any,
+    field: Any,
+    values: Array,
+    axes: tuple[int, int],
+    names: Any,
+    cmap: Any,
+    label: str = "",
+    *,
+    contours: bool = True,
+    bar: bool = True,
+    limits: tuple[float, float] | None = None,
+) -> Any:
+    """Values over two axes of a field, the first of them down."""
+    (top, bottom), (left, right) = (field.spline.axes[a].ends for a in axes)
+    low, high = limits or _limits(values)
+    image = panel.imshow(
+        values,
+        origin="upper",
+        extent=(left, right, bottom, top),
+        cmap=cmap,
+        vmin=low,
+        vmax=high,
+        aspect="equal" if _equal(bottom - top, right - left) else "auto",
+        interpolation="nearest",
+        rasterized=True,
+    )
+    finite, inner = values[np.isfinite(values)], np.linspace(low, high, CONTOURS + 2)[1:-1]
+    inner = inner[(inner > finite.min(initial=high)) & (inner < finite.max(initial=low))]  # those that there are
+    if contours and len(inner):
+        y, x = Grid.cells(values.shape, [(top, bottom), (left, right)]).axes()
+        panel.contour(x, y, np.ma.masked_invalid(values), inner, colors="white", linewidths=0.7, alpha=0.7)
+    panel.set_xlabel(_name(names[axes[1]]))
+    panel.set_ylabel(_name(names[axes[0]]))
+    if bar:
+        panel.figure.colorbar(image, ax=panel, label=label)
+    return image
+
+
+def _limits(values: Array) -> tuple[float, float]:
+    """Of the colours: around finite values, with some width."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    if high - low <= 1e-12 * max(abs(low), abs(high)):  # a constant, but for rounding
+        width = max(abs(low), 1.0) / 2
+        return low - width, high + width
+    return low, high
+
+
+def _arrows(panel: Any, field: Any, where: str) -> None:
+    """The two channels of a two-dimensional field, as a vector along its axes."""
+    grid = _dense(field, ARROWS)
+    down, across = _read(field, field.on_grid(grid), where)
+    y, x = grid.axes()
+    there = np.isfinite(down) & np.isfinite(across)
+    if np.any(np.hypot(down[there], across[there])):
+        y, x, down, across = (v[there] for v in (*np.meshgrid(y, x, indexing="ij"), down, across))
+        style = {"color": "white", "edgecolor": "0.2", "linewidth": 0.4, "width": 0.006, "pivot": "mid"}
+        panel.quiver(x, y, across, down, angles="xy", **style)
+
+
+def _slices(field: Any, channels: list[int], centre: list[float], names: Any, ax: Any, cmap: Any, where: str) -> Any:
+    """Of three dimensions: a row of three slices per channel, with one colour bar."""
+    shape = (3,) if len(channels) == 1 else (len(channels), 3)
+    depth, height, width = (hi - lo for lo, hi in (axis.ends for axis in field.spline.axes))
+    if _equal(depth, height) and _equal(depth, width) and _equal(height, width):  # one scale for all three
+        widths = [width, width, height]
+        row = 10.0 * max(height, depth) / sum(widths)
+    else:
+        widths, row = None, 3.0
+    panels = _axes(ax, shape, (12.0, (row + 0.9) * len(channels)), where, widths)
+    dense = _dense(field, IMAGE)
+    cuts = []
+    for a, x in enumerate(centre):
+        sizes, origin = list(dense.shape), list(dense.origin)
+        sizes[a], origin[a] = 1, x
+        cuts.append(_read(field, field.on_grid(Grid.from_spacing(sizes, origin, dense.spacing)), where).squeeze(a + 1))
+    for row, c in zip(panels.reshape(-1, 3), channels, strict=True):
+        limits = _limits(np.concatenate([cut[c].ravel() for cut in cuts]))
+        for a, panel in enumerate(row):
+            down, across = (other for other in range(3) if other != a)
+            image = _image(panel, field, cuts[a][c], (down, across), names, cmap, bar=False, limits=limits)
+            for line, place in ((panel.axhline, centre[down]), (panel.axvline, centre[across])):
+                line(place, color="white", linewidth=0.8, linestyle=(0, (4, 4)), alpha=0.8)
+            place = f"{names[a][0]} = {centre[a]:.4g} {names[a][1]}".strip()
+            panel.set_title(f"channel {c}, {place}" if field.channels > 1 else place, fontsize="medium")
+        row[0].figure.colorbar(image, ax=list(row))
+    return panels
