@@ -325,6 +325,8 @@ def test_coefficients_without_values(tmp_path):
         jax.jit(lambda f: f.save(tmp_path / "a"))(make("jax"))
     with pytest.raises(TypeError, match=message):
         tf.function(lambda: make("keras").save(tmp_path / "a"))()
+    with pytest.raises(TypeError, match=r"\.save: coefficients have dtype float8_e5m2 but must be one of"):
+        SplineField(3, dtype=torch.float8_e5m2).save(tmp_path / "a")
     ensemble = jax.vmap(lambda c: make("jax").replace(c))(jnp.zeros((3, 2, 4, 5)))
     with pytest.raises(
         ValueError, match=r"coefficients have shape \(3, 2, 4, 5\) but must be \(channels, \*\(4, 5\)\)"

@@ -229,6 +229,24 @@ def test_constants_and_what_is_no_number(shape, channels, value):
     assert len(one.axes) == len(other.axes) == field.ndim  # with a colour bar in two dimensions
 
 
+def test_a_hole_is_as_large_as_it_is():
+    """One control point without a value: nothing more than what it touches is missing."""
+    whole, field = field_of((6, 12)), field_of((6, 12), dtype=torch.bfloat16)
+    with torch.no_grad():
+        field.coefficients[0, 2, 3] = np.nan
+    ax = gf.plot.field(field)
+    drawn(ax)
+    x, values = pixels(ax)
+    near = (np.abs(x / [0.2, 1 / 11] - [2, 3]) < 2).all(-1)
+    assert_allclose(np.isnan(values), near)
+    expected = whole(torch.from_numpy(x)).detach()[..., 0]
+    assert_allclose(values[~near], expected[~near], atol=0.03)
+    field = field_of(6)
+    with torch.no_grad():
+        field.coefficients[0, 0] = np.inf
+    assert np.isfinite(gf.plot.field(field).lines[0].get_ydata()).sum() > 300
+
+
 @pytest.mark.parametrize("shape", (1, (1, 6), (6, 1), (1, 1), (1, 4, 5)))
 def test_axes_of_one_control_point(shape):
     field = field_of(shape, bounds=(0, 2))

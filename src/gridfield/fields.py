@@ -54,17 +54,18 @@ class Field:
 
     def _read(self, where: str) -> tuple[Any, str]:
         """The coefficients as a NumPy array (bfloat16 as float32), and the name of their type."""
+        array = self._array()
+        dtype = self._face.dtype(array)
+        if dtype not in (*check.FLOATS, *check.HALF):
+            raise TypeError(f"{where}: coefficients have dtype {dtype} but must be one of {check.FLOATS + check.HALF}")
         try:
-            array = self._array()
-            dtype, values = self._face.dtype(array), self._face.numpy(array)
+            values = self._face.numpy(array)
         except Exception as error:  # of each framework's own: there are no values while it traces, on meta devices
             raise TypeError(f"{where}: coefficients have no values here ({type(error).__name__})") from None
         if values.ndim != self.ndim + 1 or values.shape[1:] != self.grid.shape:
             raise ValueError(
                 f"{where}: coefficients have shape {values.shape} but must be (channels, *{self.grid.shape})"
             )
-        if dtype not in (*check.FLOATS, *check.HALF):
-            raise TypeError(f"{where}: coefficients have dtype {dtype} but must be one of {check.FLOATS + check.HALF}")
         return values, dtype
 
     @property

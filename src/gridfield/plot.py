@@ -77,8 +77,8 @@ def field(
     >>> import gridfield as gf
     >>> from gridfield.torch import SplineField
     >>> ax = gf.plot.field(SplineField((6, 8), bounds=[(0, 3), (0, 4)]), dims=("y", "x"), units="mm")
-    >>> ax.get_ylabel(), ax.get_ylim()
-    ('y (mm)', (3.0, 0.0))
+    >>> ax.get_ylabel(), bool(ax.yaxis_inverted())
+    ('y (mm)', True)
     """
     where = "gf.plot.field"
     if not isinstance(field, Field):
@@ -87,14 +87,14 @@ def field(
         raise ValueError(f"{where}: field must have 1 to 3 axes, got {field.ndim} {field.grid.shape}")
     if at is not None and field.ndim != 3:
         raise ValueError(f"{where}: at is for fields of 3 axes, not of {field.ndim}")
-    _read(field, field.coefficients if field.ndim == 1 else None, where)
+    field._read(where)  # or an error
     channels = _channels(field, channel, where)
     names = labels(field.spline, dims, units, where)
     with needs("plot"):
         import matplotlib.pyplot  # noqa: F401
     if field.ndim == 1:
         panel = _axes(ax, (), (7.0, 4.0), where)
-        _curves(panel, field, channels, where)
+        _curves(panel, field, channels)
         panel.set_xlabel(_name(names[0]))
         return panel
     if field.ndim == 3:
@@ -103,10 +103,10 @@ def field(
     arrows = channel is None and field.channels == 2
     panels = _axes(ax, () if arrows or len(channels) == 1 else (len(channels),), _size(field, len(channels)), where)
     grid = _dense(field, IMAGE)
-    values = _read(field, field.on_grid(grid), where)
+    values = _values(field, grid)
     if arrows:
         _image(panels, field, np.hypot(*values), (0, 1), names, cmap, "magnitude", contours=False)
-        _arrows(panels, field, where)
+        _arrows(panels, field)
         return panels
     for c, panel in zip(channels, np.ravel(panels), strict=True):
         _image(panel, field, values[c], (0, 1), names, cmap)
@@ -163,13 +163,14 @@ def kernel(kernel: KernelLike, *, ax: Any = None) -> Any:
 
 
 # ---- what is drawn
-def _read(field: Any, values: Any, where: str) -> Array:
-    """Values of the field in float64; without values: whether there are any."""
-    field._read(where)
-    if values is None:
-        return np.empty(0)
-    values = field._array() if values is field.coefficients else values
-    return field._face.numpy(values).astype(np.float64)
+def _values(field: Any, grid: Grid) -> Array:
+    """(channels, *shape): the field on a grid, in float64."""
+    F, c = field._face, field._array()
+    if np.isfinite(field._read("gf.plot.field")[0]).all():
+        return F.numpy(field.on_grid(grid)).astype(np.float64)
+    # matrices spread a NaN over everything, taps as far as it reaches
+    points = F.constant(grid.coords(), "float64" if F.dtype(c) == "float64" else "float32", c)
+    return np.moveaxis(F.numpy(field.spline.sample(F, c, points, "value")).astype(np.float64), -1, 0)
 
 
 def _channels(field: Any, channel: Any, where: str) -> list[int]:
@@ -277,20 +278,25 @@ def _name(label: tuple[str, str]) -> str:
     return f"{label[0]} ({label[1]})" if label[1] else label[0]
 
 
-def _curves(panel: Any, field: Any, channels: list[int], where: str) -> None:
+def _curves(panel: Any, field: Any, channels: list[int]) -> None:
     """Of one dimension: all channels, and the control points."""
+    import matplotlib
+
     lo, hi = field.spline.axes[0].ends
     x = np.linspace(lo, hi, CURVE)
-    y = _read(field, field.on_grid(Grid(CURVE, (lo, hi))), where)
-    points, c = field.grid.axes()[0], _read(field, field.coefficients, where)
-    for i in channels:
-        (line,) = panel.plot(x, y[i], label=f"channel {i}" if field.channels > 1 else "field", zorder=2)
+    y, points, c = _values(field, Grid(CURVE, (lo, hi))), field.grid.axes()[0], field._read("gf.plot.field")[0]
+    few = len(channels) <= 10  # as many as there are colours in the cycle
+    for n, i in enumerate(channels):
+        color = None if few else matplotlib.colormaps["turbo"](0.05 + 0.9 * n / (len(channels) - 1))
+        (line,) = panel.plot(x, y[i], label=f"channel {i}" if field.channels > 1 else "field", zorder=2, color=color)
         panel.plot(points, c[i], "o", markersize=4, color=line.get_color(), markerfacecolor="none", zorder=3)
     panel.plot([], [], "o", markersize=4, color="0.3", markerfacecolor="none", label="control points")
     panel.set_ylabel("field")
     panel.margins(x=0.02)
-    columns = math.ceil((len(channels) + 1) / 8)
-    panel.legend(ncols=columns, fontsize="medium" if columns == 1 else "small")
+    if few:
+        panel.legend()
+    else:
+        panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1), ncols=math.ceil(len(channels) / 14), fontsize="small")
 
 
 def _image(
@@ -342,10 +348,10 @@ def _limits(values: Array) -> tuple[float, float]:
     return low, high
 
 
-def _arrows(panel: Any, field: Any, where: str) -> None:
+def _arrows(panel: Any, field: Any) -> None:
     """The two channels of a two-dimensional field, as a vector along its axes."""
     grid = _dense(field, ARROWS)
-    down, across = _read(field, field.on_grid(grid), where)
+    down, across = _values(field, grid)
     y, x = grid.axes()
     there = np.isfinite(down) & np.isfinite(across)
     if np.any(np.hypot(down[there], across[there])):
@@ -369,7 +375,7 @@ def _slices(field: Any, channels: list[int], centre: list[float], names: Any, ax
     for a, x in enumerate(centre):
         sizes, origin = list(dense.shape), list(dense.origin)
         sizes[a], origin[a] = 1, x
-        cuts.append(_read(field, field.on_grid(Grid.from_spacing(sizes, origin, dense.spacing)), where).squeeze(a + 1))
+        cuts.append(_values(field, Grid.from_spacing(sizes, origin, dense.spacing)).squeeze(a + 1))
     for row, c in zip(panels.reshape(-1, 3), channels, strict=True):
         limits = _limits(np.concatenate([cut[c].ravel() for cut in cuts]))
         for a, panel in enumerate(row):
