@@ -334,7 +334,8 @@ def _image(
     panel.set_xlabel(_name(names[axes[1]]))
     panel.set_ylabel(_name(names[axes[0]]))
     if bar:
-        panel.figure.colorbar(image, ax=panel, label=label)
+        beside = panel.inset_axes((1.03, 0, 0.05, 1))  # as high as the image, in any layout
+        panel.figure.colorbar(image, cax=beside, label=label)
     return image
 
 
