@@ -16,8 +16,9 @@ def blocks(page):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)])
-def test_python_blocks_run(page):
+def test_python_blocks_run(page, tmp_path, monkeypatch):
     """All blocks of a page, one after the other, as a reader would."""
+    monkeypatch.chdir(tmp_path)
     names = {}
     for block in blocks(page):
         exec(compile(block, page, "exec"), names)
@@ -25,8 +26,9 @@ def test_python_blocks_run(page):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)])
-def test_what_blocks_print_is_what_they_say(page, capsys):
+def test_what_blocks_print_is_what_they_say(page, capsys, tmp_path, monkeypatch):
     """A comment after a print is what it prints."""
+    monkeypatch.chdir(tmp_path)
     names = {}
     for block in blocks(page):
         exec(compile(block, page, "exec"), names)
