@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from .fitting import FitInfo, Options, fit
 from .grid import Grid
 from .kernel import Kernel
 from .sampling import BoundaryLike, KernelLike
-from .spline import Spline
+from .spline import Spline, Window
 
 
 def check_channels(channels: Any, where: str) -> int:
@@ -25,11 +26,14 @@ def check_channels(channels: Any, where: str) -> int:
     return channels
 
 
+Terms = list[tuple["Field", Any]]
+
+
 class Field:
     """What the fields of all frameworks can do.
 
-    A subclass has `spline`, `coefficients`, `_face`, `_name`, `_with` and `_made`. Further arguments of its constructor
-    that belong to a field for good are attributes, words or numbers, whose names are in `_stored`.
+    A subclass has `spline`, `coefficients`, `_face`, `_name`, `_with`, `_made` and `_sum`. Further arguments of its
+    constructor that belong to a field for good are attributes, words or numbers, whose names are in `_stored`.
     """
 
     spline: Spline
@@ -38,14 +42,23 @@ class Field:
     _face: Any
     _name: ClassVar[str]  # the class, for messages
     _stored: ClassVar[tuple[str, ...]] = ()
+    __array_ufunc__ = None  # so that numbers of NumPy leave arithmetic to the field
 
     def _array(self) -> Any:
         """The coefficients as an array of the framework."""
         return self.coefficients
 
-    def _with(self, spline: Spline, coefficients: Any) -> Self:
-        """A field of the same class with other control points."""
+    def _with(self, spline: Spline, coefficients: Any, extended: Sequence[int] = ()) -> Self:
+        """A field of the same class with other control points; along `extended` the boundary made new ones."""
         raise NotImplementedError
+
+    def _sum(self, spline: Spline, terms: Terms) -> Any:
+        """The field on that lattice that is the sum of fields, each times a number."""
+        raise NotImplementedError
+
+    def _terms(self) -> Terms:
+        """The fields that this one is the sum of, each with its number."""
+        return [(self, 1.0)]
 
     @classmethod
     def _made(cls, spline: Spline, coefficients: Any, *, dtype: Any, **how: Any) -> Self:
@@ -663,6 +676,110 @@ class Field:
         c = self.spline.separable(self._face, self._array(), "resample", tuple((axis,) for axis in spline.axes))
         return self._with(spline, c)
 
+    def crop(self, bounds: Any, *, margin: int | Sequence[int] | None = None) -> Self:
+        """The field on the part of its lattice that lies within bounds.
+
+        Parameters
+        ----------
+        bounds : (lo, hi), or one such pair or None per axis
+            What to keep, in the units of the field's own bounds, widened to control points and cut at the ends of the
+            field. None keeps an axis as it is; so does an axis of one control point.
+        margin : int or one per axis, optional
+            Control points to keep beyond the bounds on either side, where there are any. Default: as many as the kernel
+            reaches, ``(width - 1) // 2`` (1 for "cubic", 2 for "quintic"), so that the field between the bounds is
+            exactly what it was. With fewer it ends with its boundary where it was cut, and differs near there.
+
+        Returns
+        -------
+        SplineField
+            Its coefficients are new ones, without history. Its bounds include the margin. A periodic axis, or one with
+            boundary "wrap", that is cut has two ends afterwards, with boundary "natural"; bounds may lie across the
+            seam there, or be more than one turn apart.
+
+        Raises
+        ------
+        ValueError
+            If bounds lie outside of the field, or are not of that form.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> field = SplineField((11, 11), bounds=(0, 10))
+        >>> field.crop([(2.5, 6), None]).grid  # from 2 to 6, and one control point on either side
+        Grid((7, 11), ((1.0, 7.0), (0.0, 10.0)), periodic=False)
+        >>> field.crop((2.5, 6), margin=0).grid.bounds
+        ((2.0, 6.0), (2.0, 6.0))
+        """
+        return self._window(self.spline.within(bounds, margin))
+
+    def pad(self, margins: int | Sequence[Any]) -> Self:
+        """The field on a larger lattice, with control points beyond its ends that continue it by its boundary.
+
+        Parameters
+        ----------
+        margins : int, or one int or pair (before, after) per axis
+            Control points to add.
+
+        Returns
+        -------
+        SplineField
+            The same field within the old bounds if each margin is 0 or not less than the kernel's reach,
+            ``(width - 1) // 2`` (1 for "cubic", 2 for "quintic"); with boundary "nearest" whatever the margin. Its
+            coefficients are new ones, without history. A periodic axis, or one with boundary "wrap", goes on for more
+            than a turn and has two ends afterwards, with boundary "natural".
+
+        Raises
+        ------
+        ValueError, TypeError
+            If margins is not of that form.
+
+        Examples
+        --------
+        >>> from gridfield.torch import SplineField
+        >>> SplineField((11, 11), bounds=(0, 10)).pad([2, (0, 1)]).grid
+        Grid((15, 12), ((-2.0, 12.0), (0.0, 11.0)), periodic=False)
+        """
+        return self._window(self.spline.beyond(margins))
+
+    def _window(self, windows: list[Window | None]) -> Self:
+        spline, n = self.spline.cut(windows), self.grid.shape
+        new = [w is not None and (w[0] < 0 or w[1] >= m) for w, m in zip(windows, n, strict=True)]
+        extended = [a for a, b in enumerate(self.boundary) if new[a] and b != "wrap"]  # there they are old ones again
+        return self._with(spline, self.spline.window(self._face, self._array(), windows), extended)
+
+    # ---- arithmetic
+    def __add__(self, other: Any) -> Any:
+        return self._combined("+", other, 1.0)
+
+    def __radd__(self, other: Any) -> Any:
+        # for sum(), which begins with 0
+        return self if isinstance(other, numbers.Real) and other == 0 else NotImplemented
+
+    def __sub__(self, other: Any) -> Any:
+        return self._combined("-", other, -1.0)
+
+    def __neg__(self) -> Any:
+        return self * -1.0
+
+    def __mul__(self, number: Any) -> Any:
+        if not self._is_number(number):
+            return NotImplemented
+        number = float(number) if isinstance(number, numbers.Real) else number
+        return self._sum(self.spline, [(field, number * scale) for field, scale in self._terms()])
+
+    __rmul__ = __mul__
+
+    def _is_number(self, x: Any) -> bool:
+        return isinstance(x, numbers.Real) and not isinstance(x, bool)
+
+    def _combined(self, operation: str, other: Any, scale: float) -> Any:
+        """This field plus or minus another."""
+        if not isinstance(other, Field):
+            return NotImplemented
+        check_alike(self, other, operation)
+        spline = self.spline.joined(other.spline, operation)
+        return self._sum(spline, self._terms() + [(field, scale * s) for field, s in other._terms()])
+
     # ---- files
     def save(self, path: Any) -> None:
         """Write the field to a file, which `load` reads in any framework.
@@ -815,6 +932,18 @@ class Field:
         'nm'
         """
         return labelled.from_xarray(cls, array, options)
+
+
+def check_alike(a: Field, b: Field, operation: str) -> None:
+    """Whether two fields can be added, as far as their coefficients go."""
+    F, other, where = a._face, b._face, f"{a.spline.name}: {operation} needs fields"
+    if F is not other:
+        raise TypeError(f"{where} of one framework, got {F.name} and {other.name}")
+    if a.channels != b.channels:
+        raise ValueError(f"{where} with the same channels, got {a.channels} and {b.channels}")
+    dtypes = F.dtype(a._array()), F.dtype(b._array())
+    if dtypes[0] != dtypes[1]:
+        raise TypeError(f"{where} of one dtype, got {dtypes[0]} and {dtypes[1]}")
 
 
 def _as_channels(c: Any, spline: Spline, where: str) -> Any:

@@ -33,9 +33,9 @@ SOLVERS = ("auto", "direct", "cg")
 
 @dataclass(frozen=True)
 class FitInfo:
-    """How a fit went.
+    """How a fit went: the `fit_info` of a field.
 
-    Attributes
+    Parameters
     ----------
     residual : ndarray, shape (channels,)
         Weighted root mean square of ``values - field(points)``.
@@ -56,6 +56,16 @@ class FitInfo:
         Generalised cross-validation score at that roughness, ``n sum w r**2 / (n - effective_dof)**2``.
     warning : str
         What a user should know: coefficients without data, bad conditioning, iterations that ended early. Else "".
+
+    Examples
+    --------
+    >>> import gridfield as gf, numpy as np
+    >>> x = np.linspace(0, 1, 9)[:, None]
+    >>> c, info = gf.fit_field(x, x[:, 0] ** 2, 20, full_output=True)
+    >>> info.points, info.solver, info.effective_dof < 9.001
+    (9, 'direct', True)
+    >>> info.warning
+    'the data do not determine all coefficients, which are those of least norm'
     """
 
     residual: Array

@@ -14,10 +14,11 @@ with needs("jax"):
 
     from .faces.jax import FACE
 
-from .fields import Field, check_channels
+from .fields import Field, Terms, check_channels
 from .grid import Grid
 from .sampling import BoundaryLike, KernelLike
 from .spline import Spline
+from .sums import total
 
 __all__ = ["SplineField"]
 
@@ -44,6 +45,8 @@ class SplineField(Field):
         Coordinates of the first and last control point, in any unit; derivatives come out per that unit.
     boundary : str or one per axis, default "natural"
         How coefficients continue beyond the ends; with "natural" points outside are held at the edge.
+    periodic : bool or one per axis, default False
+        Whether an axis closes on itself: `hi` is then where `lo` comes again, and the boundary is "wrap".
     dtype : dtype, optional
         float32 or float64 (with x64 enabled); default JAX's.
 
@@ -57,7 +60,7 @@ class SplineField(Field):
     Raises
     ------
     ValueError, TypeError
-        If shape, bounds, kernel, boundary or dtype is not of that form.
+        If shape, bounds, kernel, boundary, periodic or dtype is not of that form.
 
     Examples
     --------
@@ -86,10 +89,11 @@ class SplineField(Field):
         kernel: KernelLike = "cubic",
         bounds: Any = None,
         boundary: BoundaryLike = "natural",
+        periodic: bool | Sequence[bool] = False,
         dtype: Any = None,
     ) -> None:
         name = self._name
-        spline = Spline.of(shape, kernel, bounds, boundary, name)
+        spline = Spline.of(shape, kernel, bounds, boundary, name, periodic)
         check_channels(channels, name)
         if dtype is not None:
             _check_floating(dtype, name)
@@ -155,14 +159,20 @@ class SplineField(Field):
     def _default_dtype(cls) -> str:
         return FACE.widest("float64")
 
-    def _with(self, spline: Spline, coefficients: Any) -> SplineField:
-        return self._from(spline, coefficients)
-
     @classmethod
     def _made(cls, spline: Spline, coefficients: Any, *, dtype: Any, **how: Any) -> SplineField:
         where = {"kernel": spline.kernel, "boundary": spline.boundary}
         field = cls(spline.grid, len(coefficients), dtype=dtype, **where, **how)
         return cls.tree_unflatten(spline, (jnp.array(coefficients, field.coefficients.dtype),))
+
+    def _with(self, spline: Spline, coefficients: Any, extended: Sequence[int] = ()) -> SplineField:
+        return self._from(spline, coefficients)
+
+    def _sum(self, spline: Spline, terms: Terms) -> SplineField:
+        return self._with(spline, total(spline, terms))
+
+    def _is_number(self, x: Any) -> bool:
+        return super()._is_number(x) or (isinstance(x, jax.Array) and x.ndim == 0)
 
     def __call__(self, points: Any) -> jax.Array:
         """The field at points.

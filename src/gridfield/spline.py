@@ -7,7 +7,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from math import prod
+from math import ceil, floor, isclose, prod
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,13 @@ from .cached import cached_property
 from .grid import Grid
 from .kernel import NAMED, Kernel, as_kernels
 from .ops import recipe, static
-from .sampling import BoundaryLike, KernelLike, Texts, evaluate
+from .sampling import BoundaryLike, KernelLike, Texts, evaluate, pad
 from .scheme import Filter, Scheme, intern
 
 Orders = tuple[tuple[int, ...], ...]
+Window = tuple[int, int]  # the first and the last control point, counted along an axis continued by its boundary
 EXACT = ("natural", "mirror", "wrap")  # boundaries of which a finer lattice continues as the coarse one does
+ROUNDING = 1e-6  # of a spacing: how far coordinates that mean the same may lie apart
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,20 @@ class Spline:
 
     @staticmethod
     def of(
-        shape: int | Sequence[int] | Grid, kernel: KernelLike, bounds: Any, boundary: BoundaryLike, name: str
+        shape: int | Sequence[int] | Grid,
+        kernel: KernelLike,
+        bounds: Any,
+        boundary: BoundaryLike,
+        name: str,
+        periodic: bool | Sequence[bool] = False,
     ) -> Spline:
         """From what users give."""
         if not isinstance(shape, Grid):
-            shape = Grid(shape, bounds)
+            shape = Grid(shape, bounds, periodic=periodic)
         elif bounds is not None:
             raise ValueError(f"{name}: bounds must not be given with a Grid, which has its own")
+        elif periodic is not False:
+            raise ValueError(f"{name}: periodic must not be given with a Grid, which has its own")
         kernels = as_kernels(kernel, shape.ndim, name)
         return Spline(shape, kernels, as_boundaries(boundary, shape.ndim, shape.periodic, name), name)
 
@@ -212,6 +221,123 @@ class Spline:
         )
         return replace(self, grid=Grid.from_spacing(grid.shape, grid.origin, spacing, periodic=grid.periodic))
 
+    def within(self, bounds: Any, margin: Any) -> list[Window | None]:
+        """The control points of each axis between bounds, and some beyond; None: the axis as it is."""
+        where, g = f"{self.name}.crop", self.grid
+        reach = tuple(k.left for k in self.kernel)
+        margins = reach if margin is None else arguments.per_axis(where, "margin", margin, self.ndim, arguments.COUNT)
+        pairs = arguments.items(bounds)
+        if pairs is None or (len(pairs) == 2 and all(b is not None and arguments.items(b) is None for b in pairs)):
+            pairs = (bounds,) * self.ndim
+        if len(pairs) != self.ndim:
+            raise ValueError(
+                f"{where}: bounds {bounds!r} must be one pair (lo, hi), or one pair or None for each of the "
+                f"{self.ndim} axes"
+            )
+        windows: list[Window | None] = []
+        for a, (pair, m, n) in enumerate(zip(pairs, margins, g.shape, strict=True)):
+            windows.append(None)
+            if pair is None:
+                continue
+            (lo,), (hi,) = arguments.lows_and_highs(where, pair, (n,))
+            first = floor((lo - g.origin[a]) / g.spacing[a] + ROUNDING)
+            last = max(ceil((hi - g.origin[a]) / g.spacing[a] - ROUNDING), first)
+            if n == 1:
+                continue  # constant along the axis, wherever that is
+            if self.boundary[a] == "wrap":
+                windows[a] = first - m, last + m
+                continue
+            if last < 0 or first > n - 1:
+                raise ValueError(
+                    f"{where}: bounds {lo, hi} along axis {a} lie outside of the field, which is between "
+                    f"{g.bounds[a]} there"
+                )
+            windows[a] = max(first - m, 0), min(last + m, n - 1)
+        return windows
+
+    def beyond(self, margins: Any) -> list[Window | None]:
+        """All control points of each axis and some beyond; None: the axis as it is."""
+        where = f"{self.name}.pad"
+        given = arguments.items(margins)
+        given = (margins,) * self.ndim if given is None else given
+        pairs = [(m, m) if (pair := arguments.items(m)) is None else pair for m in given]
+        if len(pairs) != self.ndim or any(len(pair) != 2 for pair in pairs):
+            raise ValueError(
+                f"{where}: margins {margins!r} must be one int, or one int or pair (before, after) for each of the "
+                f"{self.ndim} axes"
+            )
+        counts = arguments.per_axis(
+            where, "margins", [m for pair in pairs for m in pair], 2 * self.ndim, arguments.COUNT
+        )
+        ends = zip(counts[::2], counts[1::2], self.grid.shape, strict=True)
+        return [(-before, n - 1 + after) if before or after else None for before, after, n in ends]
+
+    def cut(self, windows: Sequence[Window | None]) -> Spline:
+        """The spline on windows of the lattice. A part of an axis that wraps, or several turns, has two ends."""
+        g, shape, origin, periodic, boundary = self.grid, [], [], list(self.grid.periodic), list(self.boundary)
+        for a, (window, n) in enumerate(zip(windows, g.shape, strict=True)):
+            first, last = (0, n - 1) if window is None else window
+            shape.append(last - first + 1)
+            origin.append(g.origin[a] + first * g.spacing[a])
+            if window is not None and boundary[a] == "wrap":
+                periodic[a], boundary[a] = False, "natural"
+        grid = Grid.from_spacing(shape, origin, g.spacing, periodic=periodic)
+        return replace(self, grid=grid, boundary=tuple(boundary))
+
+    @recipe
+    def window(self, F: Any, coefficients: Any, windows: Sequence[Window | None]) -> Any:
+        """(channels, *shape): the control points in windows, new ones by the boundary."""
+        margins, slices = [], [slice(None)]
+        for window, n, boundary in zip(windows, self.grid.shape, self.boundary, strict=True):
+            first, last = (0, n - 1) if window is None else window
+            if boundary == "wrap":  # the turn that the window begins in
+                first, last = first % n, last - first + first % n
+            before = max(0, -first)
+            margins.append((before, max(0, last - n + 1)))
+            slices.append(slice(first + before, last + before + 1))
+        if any(map(any, margins)):
+            coefficients = pad(coefficients, margins, boundary=self.boundary)
+        return F.copy(coefficients[tuple(slices)])
+
+    def joined(self, other: Spline, operation: str) -> Spline:
+        """The coarsest spline, one of the two along each axis, that can hold both; an error where there is none."""
+        where = f"{self.name}: {operation} needs fields"
+        if self.ndim != other.ndim:
+            raise ValueError(f"{where} with as many axes, got {self.grid.shape} and {other.grid.shape}")
+        if self.kernel != other.kernel:
+            kernels = [", ".join(k.name for k in s.kernel) for s in (self, other)]
+            raise ValueError(f"{where} with the same kernel, got {kernels[0]} and {kernels[1]}")
+        if self.boundary != other.boundary:
+            raise ValueError(f"{where} with the same boundary, got {self.boundary} and {other.boundary}")
+        finer = [
+            max(pair, key=lambda g: g.shape) for pair in zip(*map(_one_by_one, (self.grid, other.grid)), strict=True)
+        ]
+        shape, origin, spacing, periodic = zip(
+            *((*g.shape, *g.origin, *g.spacing, *g.periodic) for g in finer), strict=True
+        )
+        grid = Grid.from_spacing(shape, origin, spacing, periodic=periodic)
+        fine = replace(self, grid=grid)
+        for spline in (self, other):
+            try:
+                refined = spline.refined(spline.factors(fine))[0].grid
+            except ValueError as error:
+                raise ValueError(f"{where} on lattices of which one refines the other: {error}") from None
+            near = [
+                isclose(h, k, rel_tol=1e-9) and abs(o - p) <= ROUNDING * k
+                for o, p, h, k in zip(refined.origin, grid.origin, refined.spacing, grid.spacing, strict=True)
+            ]
+            if refined.shape != grid.shape or refined.periodic != grid.periodic or not all(near):
+                raise ValueError(
+                    f"{where} on the same lattice, or on one and a refinement of it, got {self.grid} and {other.grid}; "
+                    "resample makes it so"
+                )
+        return fine
+
+    def factors(self, fine: Spline) -> tuple[int, ...]:
+        """How many times finer that one is along each axis, if it is a refinement."""
+        spacings = zip(self.grid.spacing, fine.grid.spacing, strict=True)
+        return tuple(max(round(h / k), 1) for h, k in spacings)
+
     @recipe
     def roughness(self, F: Any, coefficients: Any, order: int) -> Any:
         """Sum over channels of the integral of all squared derivatives of an order."""
@@ -244,6 +370,11 @@ class Spline:
         kernels = [NAMED[k] if isinstance(k, str) else Kernel(k[1], k[0]) for k in spline["kernel"]]
         grid = Grid.from_spacing(shape, origin, spacing, periodic=periodic)
         return {"shape": grid, "kernel": kernels, "boundary": list(spline["boundary"])}
+
+
+def _one_by_one(grid: Grid) -> list[Grid]:
+    """The axes of a grid."""
+    return [grid.take([a]) for a in range(grid.ndim)]
 
 
 MATRICES = {

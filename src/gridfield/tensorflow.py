@@ -14,12 +14,13 @@ with needs("tensorflow"):
     from .faces.tensorflow import FACE
 
 from . import check
-from .fields import Field, check_channels
+from .fields import Field, Terms, check_channels
 from .grid import Grid
 from .sampling import BoundaryLike, KernelLike
 from .spline import Spline
+from .sums import Sum
 
-__all__ = ["SplineField"]
+__all__ = ["SplineField", "SumField"]
 
 
 @keras.saving.register_keras_serializable("gridfield")
@@ -42,6 +43,8 @@ class SplineField(Field, keras.layers.Layer):
         Coordinates of the first and last control point, in any unit; derivatives come out per that unit.
     boundary : str or one per axis, default "natural"
         How coefficients continue beyond the ends; with "natural" points outside are held at the edge.
+    periodic : bool or one per axis, default False
+        Whether an axis closes on itself: `hi` is then where `lo` comes again, and the boundary is "wrap".
     **layer
         What every Keras layer takes: name, dtype, trainable.
 
@@ -55,7 +58,7 @@ class SplineField(Field, keras.layers.Layer):
     Raises
     ------
     ValueError
-        If shape, bounds, kernel or boundary is not of that form, or Keras does not run on TensorFlow.
+        If shape, bounds, kernel, boundary or periodic is not of that form, or Keras does not run on TensorFlow.
 
     Notes
     -----
@@ -84,13 +87,14 @@ class SplineField(Field, keras.layers.Layer):
         kernel: KernelLike = "cubic",
         bounds: Any = None,
         boundary: BoundaryLike = "natural",
+        periodic: bool | Sequence[bool] = False,
         **layer: Any,
     ) -> None:
         name = self._name
         if keras.config.backend() != "tensorflow":
             raise ValueError(f"{name}: Keras must run on TensorFlow but runs on {keras.config.backend()}")
         super().__init__(**layer)
-        self.spline = Spline.of(shape, kernel, bounds, boundary, name)
+        self.spline = Spline.of(shape, kernel, bounds, boundary, name, periodic)
         self.supports_jit = False  # XLA cannot call out
         self.coefficients = self.add_weight(
             shape=(check_channels(channels, name), *self.grid.shape), initializer="zeros", name="coefficients"
@@ -121,13 +125,92 @@ class SplineField(Field, keras.layers.Layer):
         field.coefficients.assign(coefficients)
         return field
 
+    def _sum(self, spline: Spline, terms: Terms) -> SumField:
+        return SumField(*zip(*terms, strict=True), dtype=self.dtype_policy)
+
     @classmethod
     def _default_dtype(cls) -> str:
         return keras.config.floatx()
 
-    def _with(self, spline: Spline, coefficients: Any) -> SplineField:
-        layer = {k: v for k, v in super().get_config().items() if k != "name"}
-        return SplineField._made(spline, coefficients, **layer)
+    def _with(self, spline: Spline, coefficients: Any, extended: Sequence[int] = ()) -> SplineField:
+        return SplineField._made(spline, coefficients, dtype=self.dtype_policy, trainable=self.trainable)
+
+    def call(self, points: Any) -> Any:
+        """The field at points (*pts, ndim) -> (*pts, channels); differentiable in the coefficients and the points."""
+        return self.spline.sample(FACE, self._array(), tf.convert_to_tensor(points), "value")
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        """For Keras: (*pts, ndim) -> (*pts, channels)."""
+        check.points(tuple(input_shape), self.spline.name, self.grid)
+        return (*input_shape[:-1], self.channels)
+
+
+@keras.saving.register_keras_serializable("gridfield")
+class SumField(Sum, keras.layers.Layer):
+    """A sum of fields, each times a number: what ``base + delta``, ``a - b`` and ``2 * a`` are.
+
+    A layer that holds its terms and has all methods of a field. With ``base.trainable = False`` only the others learn.
+
+    Parameters
+    ----------
+    terms : sequence of SplineField
+        On one lattice, or on lattices that can be refined to one; with the same kernel and boundary.
+    scales : sequence of float, optional
+        The number of each; 1 by default.
+    **layer
+        What every Keras layer takes: name, dtype, trainable.
+
+    Attributes
+    ----------
+    terms, scales : sequence
+        The fields, and their numbers.
+    coefficients : tensor, shape (channels, *shape)
+        The control points of the sum.
+
+    Raises
+    ------
+    ValueError
+        If terms are not of that form.
+
+    Examples
+    --------
+    >>> from gridfield.tensorflow import SplineField
+    >>> base, delta = SplineField(4), SplineField(7)
+    >>> base.trainable = False
+    >>> field = base + delta
+    >>> field.grid.shape, len(field.trainable_variables)
+    ((7,), 1)
+    """
+
+    _face, _name = FACE, "gf.tensorflow.SumField"
+
+    def __init__(self, terms: Sequence[Any], scales: Sequence[float] | None = None, **layer: Any) -> None:
+        super().__init__(**layer)
+        self._hold(terms, scales, self._name)
+        self.terms = list(terms)
+        self.supports_jit = False
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the layer of."""
+        terms = [keras.saving.serialize_keras_object(field) for field in self.terms]
+        return super().get_config() | {"terms": terms, "scales": self.scales}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SumField:
+        """The layer that `get_config` describes."""
+        config = dict(config)
+        return cls([keras.saving.deserialize_keras_object(field) for field in config.pop("terms")], **config)
+
+    @classmethod
+    def _made(cls, spline: Spline, coefficients: Any, *, dtype: Any, **how: Any) -> SplineField:  # type: ignore[override]
+        return SplineField._made(spline, coefficients, dtype=dtype, **how)
+
+    def _with(self, spline: Spline, coefficients: Any, extended: Sequence[int] = ()) -> SplineField:  # type: ignore[override]
+        return SplineField._made(spline, coefficients, dtype=self.dtype_policy, trainable=self.trainable)
+
+    def _sum(self, spline: Spline, terms: Terms) -> SumField:
+        return SumField(*zip(*terms, strict=True), dtype=self.dtype_policy)
 
     def call(self, points: Any) -> Any:
         """The field at points (*pts, ndim) -> (*pts, channels); differentiable in the coefficients and the points."""
