@@ -509,3 +509,33 @@ def test_errors(shape, how, message):
 def test_a_flag_is_a_flag():
     with pytest.raises(TypeError, match="positive must be True or False, got 1"):
         SplineField(5, positive=1, boundary="mirror")
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+def test_constraints_are_in_the_file(tmp_path):
+    """The same values, constrained likewise; frameworks without constraints say so."""
+    import gridfield.jax
+
+    field = SplineField((6, 5), 2, boundary=["nearest", "wrap"], monotonic=("decreasing", 0), positive=True,
+                        dtype=torch.float64)  # fmt: skip
+    with torch.no_grad():
+        torch.nn.init.normal_(field.parametrizations.coefficients.original)
+    field.save(tmp_path / "field.safetensors")
+    again = SplineField.load(tmp_path / "field.safetensors")
+    assert again.monotonic == (("decreasing", 0),) and again.positive
+    assert torch.allclose(again.coefficients, field.coefficients, rtol=1e-12, atol=0)
+    (again.coefficients.sum()).backward()
+    assert again.parametrizations.coefficients.original.grad.abs().min() > 0
+    with pytest.raises((TypeError, ValueError), match="monotonic"):
+        gridfield.jax.SplineField.load(tmp_path / "field.safetensors")
+    labelled = SplineField.from_xarray(field.to_xarray())
+    assert labelled.positive and torch.allclose(labelled.coefficients, field.coefficients, rtol=1e-12, atol=0)
+
+
+def test_a_sum_is_saved_as_the_field_it_is(tmp_path):
+    base, delta = (SplineField(n, dtype=torch.float64) for n in (5, 9))
+    torch.nn.init.normal_(base.coefficients)
+    torch.nn.init.normal_(delta.coefficients)
+    (base + delta).save(tmp_path / "sum.safetensors")
+    again = SplineField.load(tmp_path / "sum.safetensors")
+    assert torch.equal(again.coefficients, (base + delta).coefficients) and again.grid == delta.grid

@@ -462,6 +462,9 @@ def test_optimisers_that_cannot_go_on():
         carry_state(optimizer, other, field)
     with pytest.raises(ValueError, match=r"carry_state: old has 1 axes and 1 channels, but new 2 and 1"):
         carry_state(optimizer, field, SplineField((4, 4)))
+    for constrained in (SplineField(4, monotonic=("increasing", 0)), field + other):
+        with pytest.raises(ValueError, match="old must be a SplineField without constraints"):
+            carry_state(optimizer, constrained, field)
     lbfgs = torch.optim.LBFGS(field.parameters())
     carry_state(lbfgs, field, other)
     assert lbfgs.param_groups[0]["params"] == [other.coefficients]

@@ -14,11 +14,10 @@ with needs("jax"):
 
     from .faces.jax import FACE
 
-from .fields import Field, Terms, check_channels
+from .fields import Field, Terms, check_channels, total
 from .grid import Grid
 from .sampling import BoundaryLike, KernelLike
 from .spline import Spline
-from .sums import total
 
 __all__ = ["SplineField"]
 

@@ -14,11 +14,10 @@ with needs("tensorflow"):
     from .faces.tensorflow import FACE
 
 from . import check
-from .fields import Field, Terms, check_channels
+from .fields import Field, Sum, Terms, check_channels
 from .grid import Grid
 from .sampling import BoundaryLike, KernelLike
 from .spline import Spline
-from .sums import Sum
 
 __all__ = ["SplineField", "SumField"]
 

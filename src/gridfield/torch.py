@@ -14,11 +14,10 @@ with needs("torch"):
     from .constraints import Constraint, Monotonic
     from .faces.torch import FACE
 
-from .fields import Field, Terms, check_channels
+from .fields import Field, Sum, Terms, check_channels
 from .grid import Grid
 from .sampling import BoundaryLike, KernelLike
 from .spline import Spline
-from .sums import Sum
 
 __all__ = ["SplineField", "SumField", "carry_state"]
 
@@ -297,8 +296,8 @@ def carry_state(optimizer: torch.optim.Optimizer, old: SplineField, new: SplineF
     Raises
     ------
     ValueError
-        If the optimiser does not have the coefficients of `old`, or the fields are not of the same number of axes
-        and channels.
+        If the optimiser does not have the coefficients of `old`, the fields are not of the same number of axes and
+        channels, or they are constrained: what an optimiser sees then is no field.
 
     Examples
     --------
@@ -314,9 +313,12 @@ def carry_state(optimizer: torch.optim.Optimizer, old: SplineField, new: SplineF
     torch.Size([1, 7, 7])
     """
     where = "gf.torch.carry_state"
-    before, after = (next(iter(field.parameters()), None) for field in (old, new))
+    for name, field in (("old", old), ("new", new)):
+        if not isinstance(field, SplineField) or parametrize.is_parametrized(field):
+            raise ValueError(f"{where}: {name} must be a SplineField without constraints, got {field}")
+    before, after = old.coefficients, new.coefficients
     groups = [g for g in optimizer.param_groups if any(p is before for p in g["params"])]
-    if before is None or after is None or not groups:
+    if not groups:
         raise ValueError(f"{where}: the optimiser has no parameter of old")
     if (old.ndim, old.channels) != (new.ndim, new.channels):
         raise ValueError(

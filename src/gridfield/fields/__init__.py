@@ -1,24 +1,22 @@
-"""Sums of fields that follow their terms: what `base + delta` is; torch.py and tensorflow.py make classes of it."""
+"""Field: what the learnable fields of all frameworks can do; torch.py, jax.py and tensorflow.py make classes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from .fields import Field, Terms, check_alike
-from .spline import Spline
+from .arithmetic import Arithmetic, check_alike, total
+from .base import Base, Terms, check_channels
+from .calculus import Calculus
+from .data import FromData
+from .lattices import Lattices
+from .storage import Storage
+
+__all__ = ["Field", "Sum", "Terms", "check_channels", "total"]
 
 
-def total(spline: Spline, terms: Terms) -> Any:
-    """The coefficients of a sum of fields on a lattice that all of them can be refined to, each times a number."""
-    out: Any = None
-    for field, scale in terms:
-        c, factors = field._array(), field.spline.factors(spline)
-        if max(factors) > 1:
-            c = field.spline.separable(field._face, c, "refine", tuple((f,) for f in factors))
-        c = c if isinstance(scale, float) and scale == 1 else c * scale
-        out = c if out is None else out + c
-    return out
+class Field(FromData, Calculus, Lattices, Arithmetic, Storage, Base):
+    """A field of any framework."""
 
 
 class Sum(Field):
