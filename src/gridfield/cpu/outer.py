@@ -1,8 +1,8 @@
 """Sums of outer products of stencils: the normal matrix of a fit, B^T W B, without the sparse matrix B.
 
 Points in one cell touch the same T samples, so their weights add up in one (T, T) block, which stays in the first-level
-cache; a finished block is added to the diagonals of the matrix. In two dimensions, cubic (T = 16), 1e5 points take
-6 ms on one thread; scipy.sparse takes 250 for the same product.
+cache; a finished block is added to the diagonals of the matrix. In two dimensions, cubic (T = 16), 1e5 points in 31**2
+cells take 16 ms on one thread (Zen 4); scipy.sparse takes 200 for the product alone, B not counted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import numpy as np
 from .cache import array, compiled
 
 Array = np.ndarray[Any, Any]
+
+BLOCK = 64  # points whose weights along the axes are worked out at a time
+RANK = 4  # points whose outer products are added at a time: a quarter of the loads and stores of the sums
 
 
 def _order(cells, counts, order):  # type: ignore[no-untyped-def]
@@ -30,49 +33,64 @@ def _order(cells, counts, order):  # type: ignore[no-untyped-def]
         counts[m] += 1
 
 
-def _outer(order, first, t, weights, tables, widths, place, slot, block, phi, diagonals):  # type: ignore[no-untyped-def]
-    """diagonals[slot[i, j], first + place[j]] += weights * phi[i] * phi[j], over the points in the order that sorts."""
-    size, ndim, previous = len(place), len(widths), np.int64(-1)
-    for k in range(len(order) + 1):
-        p = order[k] if k < len(order) else np.int64(-1)
-        here = first[p] if k < len(order) else np.int64(-1)
-        if here != previous:
-            if previous >= 0:
+def _outer(first, t, weights, tables, widths, place, slot, w, phi, block, diagonals):  # type: ignore[no-untyped-def]
+    """diagonals[slot[i, j], first + place[j]] += weights * phi[i] * phi[j], over points in the order of `first`.
+
+    w, phi and block are room for the axes' weights of BLOCK points, RANK outer factors, and the sums of one cell.
+    """
+    size, ndim, count, held = len(place), len(widths), len(first), 0
+    for start in range(0, count, BLOCK):
+        some = min(BLOCK, count - start)
+        for a in range(ndim):
+            for j in range(widths[a]):
+                for q in range(some):
+                    x = t[start + q, a]
+                    value = tables[a, j, tables.shape[2] - 1]
+                    for k in range(tables.shape[2] - 2, -1, -1):
+                        value = value * x + tables[a, j, k]
+                    w[a, j, q] = value
+        for q in range(some):
+            here = first[start + q]
+            # the tensor product of the axes' weights, from the last axis outwards, in place
+            row = phi[held]
+            row[size - 1] = 1.0
+            length = 1
+            for a in range(ndim - 1, -1, -1):
+                last = size - length
+                for j in range(widths[a]):
+                    at, value = size - length * (widths[a] - j), w[a, j, q]
+                    if at < last:
+                        for i in range(length):
+                            row[at + i] = value * row[last + i]
+                    else:
+                        for i in range(length):
+                            row[last + i] *= value
+                length *= widths[a]
+            phi[RANK + held] = row * weights[start + q]
+            held += 1
+            final = start + q + 1 == count
+            ends = final or first[start + q + 1] != here
+            if held == RANK or ends:
+                for k in range(held, RANK):
+                    phi[RANK + k] = 0.0
+                held = 0
+                for i in range(size):
+                    v0, v1, v2, v3 = phi[RANK, i], phi[RANK + 1, i], phi[RANK + 2, i], phi[RANK + 3, i]
+                    for j in range(size):
+                        block[i, j] += v0 * phi[0, j] + v1 * phi[1, j] + v2 * phi[2, j] + v3 * phi[3, j]
+            if ends:
                 for i in range(size):
                     for j in range(size):
-                        diagonals[slot[i, j], previous + place[j]] += block[i, j]
-            block[:] = 0.0
-            previous = here
-        if here < 0:
-            break
-        # the tensor product of the axes' weights, from the last axis outwards, in place
-        phi[size - 1] = 1.0
-        length = 1
-        for a in range(ndim - 1, -1, -1):
-            start = size - length
-            for j in range(widths[a]):
-                w = tables[a, j, tables.shape[2] - 1]
-                for q in range(tables.shape[2] - 2, -1, -1):
-                    w = w * t[p, a] + tables[a, j, q]
-                at = size - length * (widths[a] - j)
-                if j < widths[a] - 1:
-                    for i in range(length):
-                        phi[at + i] = w * phi[start + i]
-                else:
-                    for i in range(length):
-                        phi[start + i] *= w
-            length *= widths[a]
-        for i in range(size):
-            v = weights[p] * phi[i]
-            for j in range(size):
-                block[i, j] += v * phi[j]
+                        diagonals[slot[i, j], here + place[j]] += block[i, j]
+                block[:] = 0.0
 
 
 @functools.cache
 def _entries() -> tuple[Any, Any]:
     i1, f1, i2, f2 = (array(t, n, "C") for n in (1, 2) for t in (np.int64, np.float64))
     order = compiled(_order, "int64", (i1, i1, i1))
-    outer = compiled(_outer, "float64", (i1, i1, f2, f1, array(np.float64, 3, "C"), i1, i1, i2, f2, f1, f2))
+    f3 = array(np.float64, 3, "C")
+    outer = compiled(_outer, "float64", (i1, f2, f1, f3, i1, i1, i2, f3, f2, f2, f2))
     return order, outer
 
 
@@ -96,9 +114,10 @@ def diagonals(cells: Array, t: Array, weights: Array, tables: list[Array], exten
     sort(first, np.zeros(int(np.prod(extents)), np.int64), order)
     out = np.zeros((len(offsets), int(np.prod(extents))))
     size = len(place)
-    scratch = np.zeros((size, size)), np.empty(size)
+    scratch = np.empty((len(tables), widths.max(), BLOCK)), np.zeros((2 * RANK, size)), np.zeros((size, size))
+    # sorted beforehand: the kernel then waits for no memory, 3 x faster
     add(
-        order, first, np.ascontiguousarray(t), np.ascontiguousarray(weights), padded, widths, place,
-        np.ascontiguousarray(slot.reshape(size, size)), *scratch, out,
+        first[order], t[order], weights[order], padded, widths, place, np.ascontiguousarray(slot.reshape(size, size)),
+        *scratch, out,
     )  # fmt: skip
     return out, offsets
