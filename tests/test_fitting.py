@@ -114,6 +114,26 @@ def test_reproduces_a_field_in_four_dimensions_with_channels():
     assert_allclose(field.fit_info.residual, 0, atol=1e-9)
 
 
+def test_periodic():
+    """The data of an angle, which need not stop at the seam."""
+    angle = np.random.default_rng(0).uniform(-20, 20, (500, 1))
+    field = SplineField.fit(angle, np.cos(angle[:, 0]), 12, bounds=(0, 2 * np.pi), periodic=True)
+    assert field.boundary == ("wrap",) and field.grid.periodic == (True,)
+    at = torch.linspace(-9, 9, 50, dtype=torch.float64)[:, None]
+    assert_allclose(field(at).detach(), torch.cos(at), atol=2e-3)
+    through = SplineField.from_function(
+        lambda x: torch.cos(x[..., 0]), 12, bounds=(0, 2 * np.pi), periodic=True, dtype=torch.float64
+    )
+    assert_allclose(through(at).detach(), torch.cos(at), atol=2e-3)
+    data = torch.cos(torch.arange(12, dtype=torch.float64) * (2 * np.pi / 12))[None]
+    again = SplineField.interpolate(data, bounds=(0, 2 * np.pi), periodic=True)
+    assert_allclose(again.coefficients.detach(), through.coefficients.detach(), atol=1e-12)
+    turns = gf.fit_field(angle / (2 * np.pi), np.cos(angle[:, 0]), 12, periodic=True)  # default bounds have no outside
+    assert_allclose(turns, field.coefficients.detach()[0], atol=1e-9)
+    c = gf.fit_field(angle, np.cos(angle[:, 0]), 12, bounds=(0, 2 * np.pi), periodic=True)
+    assert_allclose(c, field.coefficients.detach()[0], atol=1e-12)
+
+
 # ---- what the data leave open ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("solver", ("direct", "cg"))
 @pytest.mark.parametrize("n", (1, 2, 5, 20))

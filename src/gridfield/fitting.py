@@ -88,6 +88,7 @@ def fit_field(
     kernel: KernelLike = "cubic",
     bounds: Any = None,
     boundary: BoundaryLike = "natural",
+    periodic: bool | Sequence[bool] = False,
     roughness: float | str = 0.0,
     order: int = 2,
     levels: int = 1,
@@ -118,6 +119,8 @@ def fit_field(
         First and last control point, where `grid` is a shape.
     boundary : str or one per axis, default "natural"
         How coefficients continue beyond the ends.
+    periodic : bool or one per axis, default False
+        Whether an axis closes on itself, where `grid` is a shape: `hi` is then where `lo` comes again.
     roughness : float >= 0 or "gcv", default 0
         Weight of the integral; "gcv" chooses it by generalised cross-validation.
     order : int, default 2
@@ -172,7 +175,7 @@ def fit_field(
     """
     where = "gf.fit_field"
     F = dispatch.face(where, points=points, values=values, weights=weights if hasattr(weights, "dtype") else 0.0)
-    spline = Spline.of(grid, kernel, bounds, boundary, where)
+    spline = Spline.of(grid, kernel, bounds, boundary, where, periodic)
     own = bounds is not None or isinstance(grid, Grid)
     options = Options(roughness, order, levels, solver, progress)
     coefficients, info = fit(F, spline, points, values, weights, options, where, own)
@@ -241,7 +244,8 @@ def fit(
         )
     lo, hi = np.array([axis.ends for axis in spline.axes]).T
     least, most = (f(x[number], axis=0) if number.any() else lo for f in (np.min, np.max))
-    if not own and (np.any(least < lo) or np.any(most > hi)):
+    ends = np.array([b != "wrap" for b in spline.boundary])
+    if not own and np.any(ends & ((least < lo) | (most > hi))):
         reach = ", ".join(f"{a:.6g} ... {b:.6g}" for a, b in zip(least, most, strict=True))
         raise ValueError(
             f"{where}: points reach over {reach}, beyond the default bounds (0, 1): give bounds, or a Grid"

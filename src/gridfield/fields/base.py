@@ -110,8 +110,10 @@ class Base:
         raise NotImplementedError
 
     @classmethod
-    def _spline(cls, shape: Any, kernel: Any, bounds: Any, boundary: Any, name: str) -> tuple[Spline, str]:
+    def _spline(
+        cls, shape: Any, kernel: Any, bounds: Any, boundary: Any, periodic: Any, name: str
+    ) -> tuple[Spline, str]:
         """What a classmethod is about to make, and its name for messages."""
         where = f"{cls._name}.{name}"
-        spline = Spline.of(shape, kernel, bounds, boundary, where)
+        spline = Spline.of(shape, kernel, bounds, boundary, where, periodic)
         return replace(spline, name=cls._name), where

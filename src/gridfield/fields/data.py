@@ -29,6 +29,7 @@ class FromData(Base):
         kernel: KernelLike = "cubic",
         bounds: Any = None,
         boundary: BoundaryLike = "natural",
+        periodic: bool | Sequence[bool] = False,
         roughness: float | str = 0.0,
         order: int = 2,
         levels: int = 1,
@@ -50,7 +51,7 @@ class FromData(Base):
             Control points along each axis.
         weights : array, shape (*pts) or (*pts, channels), optional
             Weights of the squared residuals, >= 0; default 1.
-        kernel, bounds, boundary
+        kernel, bounds, boundary, periodic
             As for the class.
         roughness : float >= 0 or "gcv", default 0
             Weight of the exact integral; "gcv" chooses it by generalised cross-validation.
@@ -83,7 +84,7 @@ class FromData(Base):
         >>> bool(field.fit_info.residual < 1e-3), field.fit_info.effective_dof
         (True, 144.0)
         """
-        spline, where = cls._spline(shape, kernel, bounds, boundary, "fit")
+        spline, where = cls._spline(shape, kernel, bounds, boundary, periodic, "fit")
         own = bounds is not None or isinstance(shape, Grid)
         options = Options(roughness, order, levels, solver, progress)
         c, info = fit(cls._face, spline, points, values, weights, options, where, own)
@@ -103,6 +104,7 @@ class FromData(Base):
         kernel: KernelLike = "cubic",
         bounds: Any = None,
         boundary: BoundaryLike = "natural",
+        periodic: bool | Sequence[bool] = False,
     ) -> Self:
         """The field that passes through data on a grid.
 
@@ -114,7 +116,7 @@ class FromData(Base):
             Data, one sample per control point.
         grid : Grid, optional
             Where they are; default: a grid of their shape between `bounds`.
-        kernel, bounds, boundary
+        kernel, bounds, boundary, periodic
             As for the class.
 
         Returns
@@ -151,7 +153,7 @@ class FromData(Base):
         else:
             check.is_grid(grid, where)
             shape = grid
-        spline, where = cls._spline(shape, kernel, bounds, boundary, "interpolate")
+        spline, where = cls._spline(shape, kernel, bounds, boundary, periodic, "interpolate")
         check.trailing(values.shape, spline.grid.shape, "values", "the grid's shape", where)
         if len(values.shape) == spline.ndim:
             values = F.reshape(values, (1, *F.shape(values)))
@@ -175,6 +177,7 @@ class FromData(Base):
         kernel: KernelLike = "cubic",
         bounds: Any = None,
         boundary: BoundaryLike = "natural",
+        periodic: bool | Sequence[bool] = False,
         dtype: Any = None,
     ) -> Self:
         """The field that equals a function at the control points.
@@ -186,7 +189,7 @@ class FromData(Base):
             (*shape, channels). Another field will do.
         shape : int, sequence of int, or Grid
             Control points along each axis.
-        kernel, bounds, boundary
+        kernel, bounds, boundary, periodic
             As for the class.
         dtype : dtype, optional
             Of the points; default: the framework's.
@@ -208,7 +211,7 @@ class FromData(Base):
         >>> abs(field(torch.tensor([[2.0]])).item() - 0.909297) < 1e-4
         True
         """
-        spline, where = cls._spline(shape, kernel, bounds, boundary, "from_function")
+        spline, where = cls._spline(shape, kernel, bounds, boundary, periodic, "from_function")
         F, grid = cls._face, spline.grid
         name = cls._default_dtype() if dtype is None else _dtype_name(dtype, where)
         values = F.array(f(F.constant(grid.coords(), name, F.array(0.0))))
