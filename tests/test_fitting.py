@@ -259,12 +259,10 @@ def test_residual_and_degrees_of_freedom():
 
 def test_degrees_of_freedom_of_many_coefficients(monkeypatch):
     """Estimated with random vectors, and as the trace says to a few per cent."""
-    from gridfield import fitting
-
     points, values, _ = data((16, 16), n=3000)
     how = {"bounds": (0, 1), "roughness": 1e-2, "full_output": True}
     _, exact = gf.fit_field(points, values, (16, 16), **how)
-    monkeypatch.setattr(fitting, "EXACT", 100)
+    monkeypatch.setattr(normal, "SMALL", 100)
     for solver in ("direct", "cg"):
         _, about = gf.fit_field(points, values, (16, 16), solver=solver, **how)
         assert about.effective_dof == pytest.approx(exact.effective_dof, rel=0.2)
@@ -273,8 +271,6 @@ def test_degrees_of_freedom_of_many_coefficients(monkeypatch):
 
 def test_generalised_cross_validation(monkeypatch):
     """The roughness that SciPy chooses for a natural smoothing spline; direct and iterated alike."""
-    from gridfield import fitting
-
     rng = np.random.default_rng(3)
     x = np.linspace(0, 4, 60)
     y = np.sin(3 * x) + 0.3 * rng.standard_normal(60)
@@ -286,7 +282,7 @@ def test_generalised_cross_validation(monkeypatch):
     for factor in (0.5, 2):  # it is a minimum
         _, other = gf.fit_field(x[:, None], y, 60, bounds=(0, 4), roughness=factor * info.roughness, full_output=True)
         assert 3600 * other.residual[0] ** 2 / (60 - other.effective_dof) ** 2 > info.gcv
-    monkeypatch.setattr(fitting, "EXACT", 10)
+    monkeypatch.setattr(normal, "SMALL", 10)
     for solver in ("direct", "cg"):
         _, about = gf.fit_field(x[:, None], y, 60, bounds=(0, 4), roughness="gcv", solver=solver, full_output=True)
         assert 0.1 < about.roughness / info.roughness < 10

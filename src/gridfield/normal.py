@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from math import comb, prod
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from scipy import linalg, sparse
 
 from . import basis, reference
 from .cached import cached_property
-from .cpu import outer
+from .cpu import band, outer
 from .faces.numpy import FACE as NUMPY
 from .kernel import Kernel
 from .scheme import Axis, Scheme, intern, scheme
@@ -36,7 +35,8 @@ SHIFT = 1e-8  # of the greatest diagonal element: what a singular matrix is shif
 PIVOT = 1e-11  # squared pivots of the factor below this share of the diagonal count as zero
 LONGEST = 1024  # axis that the preconditioner diagonalises
 DENSE = 128  # axes up to this long are multiplied by dense matrices: quicker than sparse ones with their transposes
-EXACT = 1024  # coefficients up to which traces and eigenvalues are exact, by dense matrices
+EXACT = 1024  # coefficients up to which a singular matrix is inverted by its eigenvectors
+SMALL = 4e8  # operations of a factor below which our own is quicker than LAPACK's, or not much slower
 
 
 class Solution(NamedTuple):
@@ -287,27 +287,36 @@ class Factored:
 
     def __init__(self, matrix: sparse.csr_array, ordering: Array) -> None:
         self.matrix, self.ordering = matrix, ordering
-        place = sparse.coo_array(matrix[ordering][:, ordering])
-        row, column = place.coords
-        lower = row >= column
-        below = row[lower] - column[lower]
-        band = np.zeros((int(below.max(initial=0)) + 1, len(ordering)))
-        band[below, column[lower]] = place.data[lower]
-        diagonal = band[0].copy()
-        self.deficient, self._factor, self._modes = True, None, None
-        if (diagonal > 0).all():
-            with suppress(linalg.LinAlgError):
-                self._factor = linalg.cholesky_banded(band, lower=True, check_finite=False)
-                self.deficient = bool((self._factor[0] ** 2 < PIVOT * diagonal).any())
-        if not self.deficient:
-            return
-        if len(ordering) <= EXACT:
+        self.rows = _rows(matrix, ordering)
+        diagonal = self.rows[:, -1].copy()
+        # a factor by LAPACK where many operations pay for its threads
+        self.small = self.rows.size * self.rows.shape[1] <= SMALL
+        self._factor: Any = None
+        self._modes: tuple[Array, Array] | None = None
+        self.deficient = not (diagonal > 0).all() or not self._factored(0.0) or self._has_zero_pivots(diagonal)
+        if self.deficient and len(ordering) <= EXACT:
             values, vectors = linalg.eigh(matrix.toarray(), check_finite=False)
             kept = values > len(values) * np.finfo(float).eps * values[-1]
             self._modes = values[kept], vectors[:, kept]
-        else:
-            band[0] += SHIFT * diagonal.max()
-            self._factor = linalg.cholesky_banded(band, lower=True, check_finite=False)
+        elif self.deficient:
+            self._factored(SHIFT * diagonal.max())
+
+    def _factored(self, shift: float) -> bool:
+        """Factor the matrix with something added to its diagonal; whether that succeeds."""
+        rows = self.rows.copy()
+        rows[:, -1] += shift
+        if self.small:
+            self._factor = rows
+            return band.cholesky(rows)
+        try:
+            self._factor = linalg.cholesky_banded(_lapack(rows), lower=True, overwrite_ab=True, check_finite=False)
+        except linalg.LinAlgError:
+            return False
+        return True
+
+    def _has_zero_pivots(self, diagonal: Array) -> bool:
+        pivots = self._factor[:, -1] if self.small else self._factor[0]
+        return bool((pivots**2 < PIVOT * diagonal).any())
 
     def inverse(self, b: Array) -> Array:
         """The (pseudo-, shifted) inverse of the matrix times b, (n, columns)."""
@@ -315,8 +324,20 @@ class Factored:
             values, vectors = self._modes
             return vectors @ ((vectors.T @ b) / values[:, None])
         x = np.empty_like(b)
-        x[self.ordering] = linalg.cho_solve_banded((self._factor, True), b[self.ordering], check_finite=False)
+        if self.small:
+            x[self.ordering] = band.solve(self._factor, b[self.ordering])
+        else:
+            x[self.ordering] = linalg.cho_solve_banded((self._factor, True), b[self.ordering], check_finite=False)
         return x
+
+    def trace(self, other: sparse.csr_array) -> float | None:
+        """Trace of the (pseudo-)inverse times another matrix of no wider band; None where that is a lot of work."""
+        if self._modes is not None:
+            values, vectors = self._modes
+            return float((vectors * (other @ vectors) / values).sum())
+        if not self.small:
+            return None
+        return band.trace(self._factor, _rows(other, self.ordering, self.rows.shape[1]))
 
     def solve(self, b: Array) -> Solution:
         """Of least norm, if there are several."""
@@ -340,6 +361,26 @@ class Factored:
                 v = v / size
             scales.append(size)
         return scales[0] * scales[1]
+
+
+def _rows(matrix: sparse.csr_array, ordering: Array, width: int = 1) -> Array:
+    """The lower triangle of a banded matrix, in another order of its rows and columns, as `cpu.band` takes it."""
+    place = sparse.coo_array(matrix[ordering][:, ordering])
+    row, column = place.coords
+    lower = row >= column
+    row, below = row[lower], (row - column)[lower]
+    rows = np.zeros((len(ordering), max(width, int(below.max(initial=0)) + 1)))
+    rows[row, rows.shape[1] - 1 - below] = place.data[lower]
+    return rows
+
+
+def _lapack(rows: Array) -> Array:
+    """The same as LAPACK takes it: a line per diagonal."""
+    n, width = rows.shape
+    lines = np.zeros((width, n), order="F")
+    for d in range(min(width, n)):
+        lines[d, : n - d] = rows[d:, width - 1 - d]
+    return lines
 
 
 def conjugate_gradients(
