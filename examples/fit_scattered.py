@@ -8,12 +8,9 @@ smooth, and is held against earthquakes that the fit has not seen.
 """
 
 # %%
-import os
 import pathlib
 import tarfile
 from importlib import metadata
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for matrices this small, threads wait more than they work
 
 import matplotlib.pyplot as plt
 import numpy as np

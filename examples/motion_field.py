@@ -8,10 +8,7 @@ place. The data are made, so that the fit can be judged.
 """
 
 # %%
-import os
 import pathlib
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for matrices this small, threads wait more than they work
 
 import matplotlib.pyplot as plt
 import numpy as np
