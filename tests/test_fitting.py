@@ -234,6 +234,87 @@ def test_weights_per_value_and_counts():
     assert_allclose(c.ravel(), dense, rtol=0, atol=1e-5 * np.abs(dense).max())
 
 
+# ---- much roughness, uneven weights ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("solver", ("direct", "cg"))
+@pytest.mark.parametrize("order", (1, 2, 3))
+@pytest.mark.parametrize("roughness", (1.0, 1e6, 1e15))
+@pytest.mark.parametrize(("shape", "bounds"), ((10, (0, 1)), (400, (0, 1)), (12, (0, 1e-4)), ((20, 18), (0, 1e3))))
+def test_much_roughness_is_polynomial_regression(shape, bounds, roughness, order, solver):
+    """What has no roughness stays, in any unit: here constants, or planes, which natural ends allow."""
+    if solver == "cg" and shape == 400:
+        pytest.skip("a long axis by iteration")
+    rng = np.random.default_rng(0)
+    ndim = np.size(shape)
+    points = rng.uniform(*bounds, (300, ndim))
+    u = (points - bounds[0]) / (bounds[1] - bounds[0])
+    values = (2.0 if order == 1 else 2 + 3 * u[:, 0] - u[:, -1]) * np.ones(300)
+    field = SplineField.fit(points, values, shape, bounds=bounds, roughness=roughness, order=order, solver=solver)
+    assert_allclose(field(torch.from_numpy(points)).detach()[:, 0], values, rtol=0, atol=1e-6)
+    info = field.fit_info
+    assert "do not determine" not in info.warning
+    least = 1 if order == 1 else 1 + ndim
+    assert least - 1e-9 <= info.effective_dof <= np.prod(shape)
+
+
+def test_the_limit_of_much_roughness():
+    """From the smoothing spline to the line of least squares."""
+    rng = np.random.default_rng(1)
+    x = np.linspace(0, 1, 50)
+    y = np.sin(4 * x) + 0.1 * rng.standard_normal(50)
+    line = np.polyval(np.polyfit(x, y, 1), x)
+    for roughness in (1e6, 1e12, 1e18):
+        field = SplineField.fit(x[:, None], y, 300, roughness=roughness)
+        assert_allclose(field(torch.from_numpy(x[:, None])).detach()[:, 0], line, atol=1e-4)
+        assert field.fit_info.effective_dof == pytest.approx(2, abs=1e-2)
+
+
+@pytest.mark.parametrize(("solver", "ratio"), (("auto", 1e4), ("auto", 1e8), ("auto", 1e12), ("cg", 1e4), ("cg", 1e8)))
+def test_uneven_weights(solver, ratio):
+    """Heavy weights do not hide from the solver what the light ones say."""
+    rng = np.random.default_rng(0)
+    points = rng.random((2000, 2))
+    values = np.sin(6 * points[:, 0]) + points[:, 1] + 0.1 * rng.standard_normal(2000)
+    weights = np.where(np.arange(2000) < 20, ratio, 1.0)
+    c, info = gf.fit_field(points, values, (8, 8), weights=weights, solver=solver, full_output=True)
+    root = np.sqrt(weights)[:, None]
+    dense = np.linalg.lstsq(root * design(points, (8, 8), "cubic", "natural"), root[:, 0] * values, rcond=None)[0]
+    assert_allclose(c.ravel(), dense, rtol=0, atol=1e-3)
+    assert info.effective_dof == 64 and "determine" not in info.warning
+
+
+@pytest.mark.parametrize("scale", (1e-300, 1e-10, 1e300))
+def test_weights_and_values_of_any_size(scale):
+    points, values, weights = data((5, 4))
+    want, info = gf.fit_field(points, values, (5, 4), weights=weights, bounds=(0, 1), full_output=True)
+    c, scaled = gf.fit_field(points, values, (5, 4), weights=weights * scale, bounds=(0, 1), full_output=True)
+    assert_allclose(c, want, rtol=1e-10, atol=1e-12)
+    assert_allclose(scaled.residual, info.residual)
+    small = gf.fit_field(points, values * 1e-200, (5, 4), weights=weights, bounds=(0, 1))
+    assert_allclose(small * 1e200, want, rtol=1e-9, atol=1e-12)
+
+
+def test_cross_validation_of_few_places():
+    """No more degrees of freedom than places; nothing to choose where nothing is rough."""
+    for n, ndim in ((10, 1), (10, 2)):
+        points = np.full((50, ndim), 0.3)
+        values = np.random.default_rng(0).standard_normal(50)
+        info = SplineField.fit(points, values, (n,) * ndim, roughness="gcv").fit_info
+        assert info.effective_dof <= 1 + 1e-9
+    for shape in (1, (1, 1)):
+        with pytest.raises(ValueError, match=r"roughness 'gcv' has nothing to choose"):
+            SplineField.fit(np.full((5, np.size(shape)), 0.3), np.ones(5), shape, roughness="gcv")
+
+
+def test_the_last_control_point_in_float32():
+    """A rounding beyond the end of boundary "constant": it counts where the field counts it."""
+    points = np.linspace(0, 0.1, 11, dtype=np.float32)[:, None]
+    assert points.astype(float).max() > 0.1
+    c, info = gf.fit_field(points, np.ones(11, np.float32), 11, bounds=(0, 0.1), boundary="constant", full_output=True)
+    assert info.points == 11
+    at = gf.sample(c, points, grid=gf.Grid(11, (0, 0.1)), boundary="constant", prefilter=False)
+    assert_allclose(at, 1, atol=1e-5)
+
+
 # ---- what comes with it ----------------------------------------------------------------------------------------------
 def test_residual_and_degrees_of_freedom():
     points, values, weights = data((8, 7), n=300, channels=(2,))
@@ -299,7 +380,9 @@ def test_cross_validation_of_exact_data():
 
 def test_not_converged_is_said(monkeypatch):
     points, values, _ = data((12, 12), n=60)
-    monkeypatch.setattr(normal.conjugate_gradients, "__defaults__", (None, 1e-10, 3, 500, lambda residual: None))
+    monkeypatch.setattr(
+        normal.conjugate_gradients, "__defaults__", (None, 1e-10, 3, 500, 1.0, None, lambda residual: None)
+    )
     with pytest.warns(RuntimeWarning, match=r"gf\.fit_field: conjugate gradients ended after 3 iterations"):
         _, info = gf.fit_field(points, values, (12, 12), bounds=(0, 1), solver="cg", roughness=1e-6, full_output=True)
     assert "ended after 3 iterations" in info.warning
@@ -386,7 +469,7 @@ def test_tensors_with_history():
         lambda: jax.jit(lambda y: gf.fit_field(jnp.asarray(points), y, (5, 4), bounds=(0, 1)))(jnp.asarray(values)),
         lambda: tf.function(lambda y: gf.fit_field(tf.constant(points), y, (5, 4), bounds=(0, 1)))(tf.constant(values)),
     ):
-        with pytest.raises(TypeError, match=r"(points|values) must be an array of numbers, not of a computation"):
+        with pytest.raises(TypeError, match=r"(points|values) must be an array of numbers, with values now"):
             symbol()
 
 
@@ -454,6 +537,8 @@ GOOD = {"points": np.random.default_rng(0).uniform(0, 1, (30, 2)), "values": np.
         ({"roughness": "GCV"}, ValueError, "roughness must be a number >= 0 or 'gcv', got 'GCV'"),
         ({"roughness": [1]}, TypeError, "roughness must be a real number"),
         ({"roughness": 1, "kernel": "linear"}, ValueError, "order 2 is above the degree of kernel 'linear'"),
+        ({"order": 2.0}, ValueError, r"order must be 1, 2 or 3, got 2\.0"),
+        ({"roughness": True}, TypeError, "roughness must be a number >= 0 or 'gcv', got True"),
         ({"order": 0}, ValueError, "order must be 1, 2 or 3, got 0"),
         ({"levels": 0}, ValueError, "levels 0 must hold an integer of 1 or more"),
         ({"levels": 1.5}, TypeError, "levels 1.5 must hold an integer of 1 or more"),

@@ -455,6 +455,21 @@ def test_an_optimiser_goes_on_with_a_finer_field(kind):
     assert max(after) < 1.3 * before[-1] and after[-1] < before[-1]
 
 
+@pytest.mark.parametrize("kind", ("Adam", "NAdam", "Adamax", "RMSprop"))
+@pytest.mark.parametrize("shape", ((17, 17), (9, 9), (15, 30)))
+def test_an_optimiser_goes_on_with_a_resampled_field(kind, shape):
+    """Its steps are as large as before, also where only a corner of the lattice has had gradients."""
+    torch.manual_seed(0)
+    field, points = SplineField((12, 12)), 0.5 + 0.04 * torch.rand(50, 2)
+    optimizer = getattr(torch.optim, kind)(field.parameters(), lr=1e-2)
+    _steps(field, optimizer, points, torch.ones(50, 1), 20)
+    new = field.resample(shape)
+    carry_state(optimizer, field, new)
+    before = new.coefficients.detach().clone()
+    _steps(new, optimizer, points, torch.ones(50, 1), 1)
+    assert (new.coefficients - before).abs().max() < 0.2
+
+
 def test_optimisers_that_cannot_go_on():
     field, other = SplineField(4), SplineField(4)
     optimizer = torch.optim.Adam(field.parameters())

@@ -74,6 +74,8 @@ class Constraint(torch.nn.Module):
         """The coefficients of a parameter, in its type; worked out in single precision at least."""
         x = _at_least_single(original).flip(self.falling)
         steps = _softplus(x)
+        if self.positive:  # also where softplus is too small for the type
+            steps = steps.clamp_min(torch.finfo(original.dtype).tiny)
         if not self.axes:
             return steps.to(original.dtype)
         c = self._along_one(x, steps) if len(self.axes) == 1 else self._along_several(x, steps)

@@ -18,6 +18,7 @@ from .spline import Spline
 VERSION = 1  # of what is written; raised when an older reader would misunderstand it
 KEY = "gridfield"  # of the JSON, in the metadata of a file and in the attributes of a labelled array
 TENSOR = "coefficients"
+PARAMETER = "parameter"  # of a constrained field: what its coefficients are worked out from
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 HEADER = 100_000_000  # bytes: the longest header that the format allows
 
@@ -68,9 +69,12 @@ def save(field: Any, path: Any) -> None:
             import ml_dtypes
 
             coefficients = coefficients.astype(ml_dtypes.bfloat16)  # exact: it was one before it was a float32
+    tensors = {TENSOR: np.ascontiguousarray(coefficients)}
+    if (parameter := field._parameter()) is not None:
+        tensors[PARAMETER] = np.ascontiguousarray(parameter, coefficients.dtype)
     arguments = {name: getattr(field, name) for name in field._stored}
     text = describe(field.spline, dtype, arguments)
-    data = safetensors.numpy.save({TENSOR: np.ascontiguousarray(coefficients)}, {KEY: text})
+    data = safetensors.numpy.save(tensors, {KEY: text})
     try:
         _write(path, data)
     except OSError as error:
@@ -87,13 +91,17 @@ def load(cls: Any, path: Any, options: dict[str, Any]) -> Any:
     except OSError as error:
         _fail(error, where, path)
     spline, _, arguments = understand(text, cls, where, path)
-    coefficients, dtype = _tensor(data, where, path)
+    tensors, dtype = _tensors(data, where, path)
+    coefficients = tensors[TENSOR]
     if coefficients.shape[1:] != spline.grid.shape or len(coefficients) == 0:
         raise ValueError(
             f"{where}: {path} holds coefficients of shape {coefficients.shape}, which must be (channels, "
             f"*{spline.grid.shape}) by its metadata"
         )
-    return cls._made(spline, coefficients, **(arguments | {"dtype": dtype} | options))
+    field = cls._made(spline, coefficients, **(arguments | {"dtype": dtype} | options))
+    if PARAMETER in tensors and tensors[PARAMETER].shape == coefficients.shape:
+        field._set_parameter(tensors[PARAMETER])
+    return field
 
 
 def _parts(file: Any, where: str, path: str) -> tuple[str, bytes]:
@@ -118,27 +126,32 @@ def _parts(file: Any, where: str, path: str) -> tuple[str, bytes]:
     return metadata[KEY], first + header + file.read()
 
 
-def _tensor(data: bytes, where: str, path: str) -> tuple[Array, str]:
-    """The coefficients, and the name of their type; bfloat16, which NumPy has not, as float32."""
+def _tensors(data: bytes, where: str, path: str) -> tuple[dict[str, Array], str]:
+    """The tensors, and the name of the coefficients' type; bfloat16, which NumPy has not, as float32."""
     with needs("files"):
         import safetensors
     try:
         tensors = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError:
         raise ValueError(f"{where}: {path} is cut short or damaged: its coefficients cannot be read") from None
-    if set(tensors) != {TENSOR}:
+    if TENSOR not in tensors or not set(tensors) <= {TENSOR, PARAMETER}:
         raise ValueError(f"{where}: {path} must hold one tensor, {TENSOR!r}, but holds {sorted(tensors)}")
-    tensor = tensors[TENSOR]
-    dtype = DTYPES.get(tensor["dtype"])
-    if dtype is None:
-        raise ValueError(
-            f"{where}: {path} holds coefficients of type {tensor['dtype']}, which must be one of {', '.join(DTYPES)}"
-        )
+    for tensor in tensors.values():
+        if tensor["dtype"] not in DTYPES:
+            raise ValueError(
+                f"{where}: {path} holds coefficients of type {tensor['dtype']}, which must be one of "
+                f"{', '.join(DTYPES)}"
+            )
+    return {name: _decoded(tensor) for name, tensor in tensors.items()}, DTYPES[tensors[TENSOR]["dtype"]]
+
+
+def _decoded(tensor: dict[str, Any]) -> Array:
+    dtype = DTYPES[tensor["dtype"]]
     little = np.frombuffer(tensor["data"], np.dtype("u2" if dtype == "bfloat16" else dtype).newbyteorder("<"))
     native = little.astype(little.dtype.newbyteorder("="))
     if dtype == "bfloat16":
         native = (native.astype(np.uint32) << 16).view(np.float32)
-    return native.reshape(tensor["shape"]), dtype
+    return native.reshape(tensor["shape"])
 
 
 def _path(path: Any, where: str) -> str:

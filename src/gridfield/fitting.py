@@ -43,7 +43,8 @@ class FitInfo:
         Effective degrees of freedom: the trace of the matrix that takes the data to the fitted values. Exact for direct
         solves but large ones, else estimated to a few per cent. Of several channels with data of their own: the mean.
     roughness : float
-        What the integral was weighted with; with "gcv" what was chosen.
+        What the integral was weighted with; with "gcv" what was chosen. Where channels that miss different data each
+        have one of their own: the geometric mean.
     points : int
         Points with data: weight above zero, and a channel that is not NaN.
     solver : str
@@ -199,10 +200,12 @@ class Options:
             wanted = f"{where}: roughness must be a number >= 0 or 'gcv', got {roughness!r}"
             if isinstance(roughness, str):
                 raise ValueError(wanted)
+            if isinstance(roughness, bool):
+                raise TypeError(wanted)
             roughness = check.number(roughness, "roughness", where)
             if not 0 <= roughness < np.inf:
                 raise ValueError(wanted)
-        if self.order not in (1, 2, 3) or isinstance(self.order, bool):
+        if not isinstance(self.order, int) or self.order not in (1, 2, 3) or isinstance(self.order, bool):
             raise ValueError(f"{where}: order must be 1, 2 or 3, got {self.order!r}")
         (levels,) = arguments.per_axis(where, "levels", self.levels, 1, arguments.SIZE)
         if self.solver not in SOLVERS:
@@ -228,15 +231,19 @@ def fit(
     check.points(x.shape, where, spline.grid)
     check.leading(y.shape, x.shape[:-1], "values", "the shape of points", where)
     pts, lead = x.shape[:-1], y.shape[x.ndim - 1 :]
-    x, y = x.reshape(-1, spline.ndim).astype(np.float64), y.reshape(prod(pts), prod(lead))
+    x = x.reshape(-1, spline.ndim)
+    own_type = x if x.dtype == np.float32 else x.astype(np.float64)
+    on = _on(spline, np.where(np.isinf(own_type), np.nan, own_type))
+    x, y = x.astype(np.float64), y.reshape(prod(pts), prod(lead))
     parts = 1
     if y.dtype.kind == "c":
         y, parts = np.concatenate([y.real, y.imag], axis=1), 2
     y = y.astype(np.float64)
     w = np.tile(_weights(F, weights, pts, lead, where), (1, parts))
     number: Array = np.logical_not(np.isnan(x).any(axis=-1))
-    if (infinite := int(np.isinf(x).any(-1).sum())) > 0:
+    if (infinite := int((np.isinf(x).any(-1) & (w > 0).any(-1)).sum())) > 0:
         raise ValueError(f"{where}: points must be finite or NaN, but {infinite} are infinite")
+    number &= np.isfinite(x).all(axis=-1)
     used = (w > 0) & ~np.isnan(y) & number[:, None]
     if (infinite := int(np.isinf(y[used]).sum())) > 0:
         raise ValueError(
@@ -244,7 +251,10 @@ def fit(
         )
     if not own and number.any():
         _within_default_bounds(spline, x[number], where)
-    used &= _on(spline, x)[:, None]
+    used &= on[:, None]
+    for a, axis in enumerate(spline.axes):
+        if axis.boundary == "constant":  # in float32 the last control point may lie a rounding beyond the end
+            x[:, a] = np.clip(x[:, a], *axis.ends)
     if not used.any():
         raise ValueError(f"{where}: no point has data and a weight above 0 (values has shape {(*pts, *lead)})")
     c, info = _all_channels(_Problem(spline, options, where), x, y, np.where(used, w, 0.0))
@@ -275,7 +285,7 @@ def _numbers(F: Any, x: Any, name: str, where: str) -> Array:
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TypeError(
-            f"{where}: {name} must be an array of numbers, not of a computation that is being traced ({message})"
+            f"{where}: {name} must be an array of numbers, with values now (not while a compiler traces): {message}"
         ) from None
     if x.dtype.kind not in "biufc":
         raise TypeError(f"{where}: {name} has dtype {x.dtype}, which is not a type of numbers it can use")
@@ -333,13 +343,17 @@ def _all_channels(problem: _Problem, x: Array, y: Array, w: Array) -> tuple[Arra
         infos[0],
         residual=residual,
         effective_dof=float(np.mean([info.effective_dof for info in infos])),
-        roughness=float(np.mean([info.roughness for info in infos])),
+        roughness=_geometric_mean([info.roughness for info in infos]),
         points=int((w > 0).any(-1).sum()),
         iterations=max(info.iterations for info in infos),
         condition=max(info.condition for info in infos),
         gcv=float(np.mean(scores)) if scores else None,
         warning=warning,
     )
+
+
+def _geometric_mean(x: list[float]) -> float:
+    return x[0] if len(set(x)) == 1 else float(np.exp(np.mean(np.log(x))))
 
 
 @dataclass(frozen=True)
@@ -352,11 +366,15 @@ class _Problem:
 
     def solve(self, x: Array, y: Array, w: Array) -> tuple[Array, FitInfo]:
         """(n, channels): all levels, of channels with the same weights, all above 0."""
+        unit = 2.0 ** np.floor(np.log2(w.max()))  # so that weights of any size are numbers to compute with
+        w = w / unit
         with _bar(self.options.progress) as tick:
             finest = Normal(self.spline, x, w, self.options.order)
             roughness, dof = self.options.roughness, None
             if isinstance(roughness, str):
                 roughness, dof = self._cross_validated(finest, y, tick)
+            else:
+                roughness = roughness / unit
             c, found, factor, before, iterations, warning = np.zeros(0), NOTHING, None, None, 0, ""
             for spline in self._lattices():
                 normal = finest if spline is self.spline else Normal(spline, x, w, self.options.order)
@@ -375,7 +393,7 @@ class _Problem:
                 warnings.warn(f"{self.where}: {warning}", RuntimeWarning, stacklevel=5)
             if dof is None:
                 dof = self._dof(finest, roughness, factor)
-            return c, self._info(finest, c, y, roughness, dof, found, iterations, warning)
+            return c, self._info(finest, c, y, roughness, unit, dof, found, iterations, warning)
 
     def _lattices(self) -> Iterator[Spline]:
         """From coarse to fine, each about twice as fine as the one before; this field's last."""
@@ -396,11 +414,9 @@ class _Problem:
 
     def _factored(self, normal: Normal, roughness: float) -> Factored:
         matrix = normal.data_matrix + roughness * normal.penalty_matrix if roughness else normal.data_matrix
-        return Factored(sparse.csr_array(matrix), normal.ordering)
+        return Factored(sparse.csr_array(matrix), normal.ordering, sure=bool(roughness) and normal.determined)
 
-    def _solver(
-        self, normal: Normal, roughness: float, tick: Any, tolerance: float = 1e-10
-    ) -> Callable[[Array], Solution]:
+    def _solver(self, normal: Normal, roughness: float, tick: Any, tolerance: float = 1e-10) -> Callable[..., Solution]:
         """Solutions of (A + roughness P) x = b for any b, by conjugate gradients."""
         # what the data leave open must come out with the least norm: then only without a preconditioner
         precondition = normal.preconditioner(roughness) if roughness or normal.covered else None
@@ -408,26 +424,43 @@ class _Problem:
         def apply(c: Array) -> Array:
             return normal.data(c) + roughness * normal.penalty(c) if roughness else normal.data(c)
 
-        return lambda b: conjugate_gradients(apply, b, precondition, tolerance, step=tick)
+        scale = normal.scale(roughness)
+        return lambda b, whole=None: conjugate_gradients(
+            apply, b, precondition, tolerance, scale=scale, whole=whole, step=tick
+        )
 
     def _solve(self, normal: Normal, roughness: float, b: Array, tick: Any) -> tuple[Solution, Factored | None]:
-        """The solution, and the factor, which is good for more."""
-        if not self._direct(normal):
-            return self._solver(normal, roughness, tick)(b), None
-        factor = self._factored(normal, roughness)
-        return factor.solve(b), factor
+        """The solution, and the factor, which is good for more.
+
+        Polynomials without roughness are fitted beforehand, twice: much roughness leaves no trace of the data in the
+        matrix's digits, and what remains is then orthogonal to them.
+        """
+        factor = self._factored(normal, roughness) if self._direct(normal) else None
+        if not roughness or not normal.determined:
+            return (self._solver(normal, roughness, tick) if factor is None else factor.solve)(b), factor
+        smooth = normal.regression(b)
+        rest = b - normal.data(smooth)
+        found = self._solver(normal, roughness, tick)(rest, b) if factor is None else factor.solve(rest)
+        more = normal.regression(b - normal.data(smooth + found.x))
+        return found._replace(x=smooth + found.x + more), factor
 
     def _dof(self, normal: Normal, roughness: float, factor: Factored | None) -> float:
         """Trace of (A + roughness P)^-1 A."""
         if not roughness and (normal.covered if factor is None else not factor.deficient):
             return float(normal.n)
         exact = None if factor is None else factor.trace(normal.data_matrix)
-        if exact is not None:
-            return exact
-        u = self._probes(normal)
-        if factor is not None:
-            return self._trace(u, factor.solve(u).x)
-        return self._trace(u, self._solver(normal, roughness, lambda residual: None, ROUGHLY)(u).x)
+        if exact is None:
+            u = self._probes(normal)
+            solve = self._solver(normal, roughness, lambda residual: None, ROUGHLY) if factor is None else factor.solve
+            exact = self._trace(u, solve(u).x)
+        return self._bounded(normal, roughness, exact)
+
+    @staticmethod
+    def _bounded(normal: Normal, roughness: float, dof: float) -> float:
+        """No less than the polynomials that have no roughness, no more than there are points."""
+        least = normal.smooth_dof if roughness else 0
+        points = normal.different if len(normal.points) <= 4 * normal.n else normal.n
+        return float(min(max(dof, least), normal.n, points))
 
     def _probes(self, normal: Normal) -> Array:
         """B^T W^(1/2) v of random signs v: u^T (A + roughness P)^-1 u is the trace on average."""
@@ -441,6 +474,11 @@ class _Problem:
 
     def _cross_validated(self, normal: Normal, y: Array, tick: Any) -> tuple[float, float]:
         """The roughness with the least score n sum w r**2 / (n - dof)**2, and its dof."""
+        if normal.penalty_trace <= 0:
+            raise ValueError(
+                f"{self.where}: roughness 'gcv' has nothing to choose: no field of shape {normal.shape} has any "
+                f"roughness of order {self.options.order}"
+            )
         balance, points = float(normal.support.sum()) / normal.penalty_trace, len(normal.points)
         b = normal.gather(y)
         u = np.zeros((normal.n, 0)) if self._direct(normal) else self._probes(normal)
@@ -452,9 +490,11 @@ class _Problem:
                 found, factor = self._solve(normal, roughness, b, tick)
                 c, dof = found.x, self._dof(normal, roughness, factor)
             else:  # data and random vectors, the same ones for every roughness, at once
-                x = self._solver(normal, roughness, tick, tolerance=1e-5)(np.hstack([b, u])).x
-                c, solved = x[:, : b.shape[1]], x[:, b.shape[1] :]
-                dof = self._trace(u, solved)
+                smooth = normal.regression(b)
+                right = np.hstack([b - normal.data(smooth), u])
+                x = self._solver(normal, roughness, tick, tolerance=1e-5)(right, np.hstack([b, u])).x
+                c, solved = smooth + x[:, : b.shape[1]], x[:, b.shape[1] :]
+                dof = self._bounded(normal, roughness, self._trace(u, solved))
             seen[decade] = dof
             squares = float(normal.weights @ np.square(y - normal.field(c)).sum(-1))
             return float(np.log(max(squares, 1e-300)) - 2 * np.log(max(points - dof, 1e-9 * points)))
@@ -473,6 +513,7 @@ class _Problem:
         c: Array,
         y: Array,
         roughness: float,
+        unit: float,
         dof: float,
         found: Solution,
         iterations: int,
@@ -491,11 +532,11 @@ class _Problem:
             notes.append(f"the equations are badly conditioned ({found.condition:.1g})")
         gcv = None
         if self.options.roughness == "gcv":
-            gcv = float(points * squares.sum() / max(points - dof, 1e-9 * points) ** 2)
+            gcv = float(unit * points * squares.sum() / max(points - dof, 1e-9 * points) ** 2)
         return FitInfo(
             np.sqrt(squares / normal.weights.sum()),
             dof,
-            float(roughness),
+            float(roughness) * unit,
             points,
             "direct" if self._direct(normal) else "cg",
             iterations,

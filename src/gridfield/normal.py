@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg, sparse
+from scipy.sparse.linalg import splu
 
 from . import basis, reference
 from .cached import cached_property
@@ -32,7 +33,8 @@ MOST_WORK, MOST_FACTOR, MOST_LAGS = 3e10, 6e7, 4e7
 # in one iteration of conjugate gradients, of which uniform data need about 30 (cubic, 3-D).
 PAIR, OPERATION, NUMBER, TAP, ITERATIONS = 3e-10, 5e-10, 5e-7, 1e-9, 30
 SHIFT = 1e-8  # of the greatest diagonal element: what a singular matrix is shifted by, as a preconditioner
-PIVOT = 1e-11  # squared pivots of the factor below this share of the diagonal count as zero
+PIVOT = 1e-13  # squared pivots of the factor below this share of the diagonal count as zero
+UNEVEN = 1e4  # ratio of weights above which conjugate gradients need many iterations
 LONGEST = 1024  # axis that the preconditioner diagonalises
 DENSE = 128  # axes up to this long are multiplied by dense matrices: quicker than sparse ones with their transposes
 EXACT = 1024  # coefficients up to which a singular matrix is inverted by its eigenvectors
@@ -149,7 +151,8 @@ class Normal:
             return False
         taps = len(self.points) * prod(widths)
         seconds = PAIR * taps * prod(widths) + OPERATION * work * self.band + NUMBER * lags
-        return seconds < 0.5 or seconds < ITERATIONS * TAP * taps or not self.covered
+        uneven = self.weights.max() > UNEVEN * self.weights.min()
+        return seconds < 0.5 or seconds < ITERATIONS * TAP * taps or uneven or not self.covered
 
     @cached_property
     def ordering(self) -> Array:
@@ -178,6 +181,13 @@ class Normal:
         return np.maximum(grid.ravel(), 0.0)
 
     @cached_property
+    def different(self) -> int:
+        """Points, those at one place counted once."""
+        lo, hi = np.array([axis.ends for axis in self.spline.axes]).T
+        held = np.array([b in ("natural", "nearest") for b in self.spline.boundary])
+        return len(np.unique(np.where(held, np.clip(self.points, lo, hi), self.points), axis=0))
+
+    @cached_property
     def covered(self) -> bool:
         """Whether there is a point in every cell, so that the data may be taken to determine all coefficients."""
         if len(self.points) < self.n:
@@ -195,6 +205,62 @@ class Normal:
         found = [reference.locate(x, axis, origin, spacing) for x, axis, origin, spacing in of]
         return np.stack([cell for cell, *_ in found], axis=-1), np.stack([t for _, t, *_ in found], axis=-1)
 
+    @cached_property
+    def polynomials(self) -> Array:
+        """(n, few): the fields without any roughness, orthonormal.
+
+        Polynomials of lower total degree than the order, those that the kernel and the boundaries can represent.
+        """
+        found = []
+        powers = [alpha for o in range(self.order) for alpha in basis.of_order(self.spline.ndim, o)]
+        for alpha in powers:
+            if any(power and n == 1 for power, n in zip(alpha, self.shape, strict=True)):
+                continue
+            columns = []
+            for axis, power in zip(self.spline.axes, alpha, strict=True):
+                c = _monomial(axis, power)
+                if c is None:
+                    break
+                columns.append(c)
+            else:
+                found.append(functools.reduce(np.multiply.outer, columns).ravel())
+        return np.linalg.qr(np.stack(found, axis=-1))[0] if found else np.zeros((self.n, 0))
+
+    @cached_property
+    def _polynomial_inverse(self) -> tuple[Array, int]:
+        """The pseudo-inverse of Q^T A Q with Q the polynomials, and its rank."""
+        q = self.polynomials
+        gram = q.T @ self.data(q)
+        values, vectors = np.linalg.eigh((gram + gram.T) / 2)
+        kept = values > 1e-12 * values.max(initial=0.0)
+        return (vectors[:, kept] / values[kept]) @ vectors[:, kept].T, int(kept.sum())
+
+    @property
+    def smooth_dof(self) -> int:
+        """Degrees of freedom that are left at any roughness: polynomials that the data tell apart."""
+        return self._polynomial_inverse[1] if self.polynomials.shape[1] else 0
+
+    @property
+    def determined(self) -> bool:
+        """Whether data and any roughness together determine all coefficients."""
+        return self.smooth_dof == self.polynomials.shape[1]
+
+    def regression(self, b: Array) -> Array:
+        """(n, columns): the polynomials that fit best, for b = B^T W y."""
+        q = self.polynomials
+        return q @ (self._polynomial_inverse[0] @ (q.T @ b)) if q.shape[1] else np.zeros_like(b)
+
+    def scale(self, roughness: float) -> Array:
+        """(n, 1): about the diagonal of A + roughness P; infinite where that is zero."""
+        rough: Any = 0.0
+        if roughness:
+            for alpha in basis.of_order(self.spline.ndim, self.order):
+                each = zip(self.spline.axes, alpha, strict=True)
+                diagonals = [basis.sparse_gram(axis, o).diagonal() for axis, o in each]
+                rough = rough + basis.multinomial(alpha) * functools.reduce(np.multiply.outer, diagonals).ravel()
+        diagonal = self.support + roughness * rough
+        return np.where(diagonal > 0, diagonal, np.inf)[:, None]
+
     def preconditioner(self, roughness: float) -> Callable[[Array], Array]:
         """About the inverse of A + roughness P: what it is for data equally dense everywhere, scaled to the diagonal.
 
@@ -204,14 +270,7 @@ class Normal:
         """
         density = self.weights.sum() / prod(hi - lo for lo, hi in (axis.ends for axis in self.spline.axes))
         if max(self.shape) > LONGEST:
-            rough: Any = 0.0
-            for alpha in basis.of_order(self.spline.ndim, self.order):
-                diagonals = [
-                    basis.sparse_gram(axis, o).diagonal() for axis, o in zip(self.spline.axes, alpha, strict=True)
-                ]
-                rough = rough + basis.multinomial(alpha) * functools.reduce(np.multiply.outer, diagonals).ravel()
-            diagonal = self.support + roughness * rough
-            inverse = 1 / np.maximum(diagonal, 1e-10 * diagonal.max())[:, None]
+            inverse = 1 / self.scale(roughness)
             return lambda r: inverse * r
         modes = [_modes(axis) for axis in self.spline.axes]
         vectors, transposed = [m.vectors for m in modes], [m.vectors.T for m in modes]
@@ -243,6 +302,23 @@ def _modes(axis: basis.Axis) -> Modes:
     gram = basis.gram(axis)
     values, vectors = linalg.eigh(basis.gram(axis, 1), gram)
     return Modes(np.maximum(values, 0.0), vectors, vectors.T @ gram)
+
+
+@functools.lru_cache(maxsize=128)
+def _monomial(axis: basis.Axis, power: int) -> Array | None:
+    """The coefficients of x**power along an axis (x from -1 to 1 over its domain); None if no field is that."""
+    lo, hi = axis.ends
+    nodes, _ = basis.quadrature(basis.pieces(axis), 2 * axis.kernel.degree + 1)
+    x = (2 * nodes - lo - hi) / (hi - lo)
+    at = (2 * np.array(axis.grid.axes()[0]) - lo - hi) / (hi - lo)
+    if axis.n == 1:
+        return np.ones(1)
+    rows = basis.rows(axis, np.array(axis.grid.axes()[0]))
+    try:
+        c = splu(sparse.csc_array(rows)).solve(at**power)
+    except RuntimeError:  # singular: no field interpolates
+        return None
+    return c if np.abs(basis.rows(axis, nodes) @ c - x**power).max() < 1e-8 else None
 
 
 @functools.lru_cache(maxsize=32)
@@ -285,7 +361,8 @@ class Factored:
     gradients that it preconditions stay in the matrix's range, where that solution is.
     """
 
-    def __init__(self, matrix: sparse.csr_array, ordering: Array) -> None:
+    def __init__(self, matrix: sparse.csr_array, ordering: Array, sure: bool = False) -> None:
+        """sure: whether the matrix is known to be positive definite, though it may not be to rounding."""
         self.matrix, self.ordering = matrix, ordering
         self.rows = _rows(matrix, ordering)
         diagonal = self.rows[:, -1].copy()
@@ -293,13 +370,17 @@ class Factored:
         self.small = self.rows.size * self.rows.shape[1] <= SMALL
         self._factor: Any = None
         self._modes: tuple[Array, Array] | None = None
-        self.deficient = not (diagonal > 0).all() or not self._factored(0.0) or self._has_zero_pivots(diagonal)
-        if self.deficient and len(ordering) <= EXACT:
-            values, vectors = linalg.eigh(matrix.toarray(), check_finite=False)
-            kept = values > len(values) * np.finfo(float).eps * values[-1]
-            self._modes = values[kept], vectors[:, kept]
-        elif self.deficient:
-            self._factored(SHIFT * diagonal.max())
+        self.deficient = False
+        if not (diagonal > 0).all() or not self._factored(0.0) or (not sure and self._has_zero_pivots(diagonal)):
+            self.deficient = not sure
+            if sure:
+                next(k for k in range(-15, 0) if self._factored(10.0**k * diagonal.max()))
+            elif len(ordering) <= EXACT:
+                values, vectors = linalg.eigh(matrix.toarray(), check_finite=False)
+                kept = values > len(values) * np.finfo(float).eps * values[-1]
+                self._modes = values[kept], vectors[:, kept]
+            else:
+                self._factored(SHIFT * diagonal.max())
 
     def _factored(self, shift: float) -> bool:
         """Factor the matrix with something added to its diagonal; whether that succeeds."""
@@ -390,10 +471,14 @@ def conjugate_gradients(
     tolerance: float = 1e-10,
     most: int = 5000,
     stalled: int = 500,
+    scale: Array | float = 1.0,
+    whole: Array | None = None,
     step: Callable[[float], Any] = lambda residual: None,
 ) -> Solution:
     """Preconditioned conjugate gradients from zero, all columns at once, until every residual is below tolerance * |b|.
 
+    Residuals are taken per unit of `scale`, the diagonal of the matrix, so that heavy weights do not hide light ones;
+    `whole` is what b is the rest of, if its size is what they are to be compared with.
     Or until `most` iterations, or `stalled` ones without progress; `step` is called with the residual after each.
 
     The condition number is that of the preconditioned matrix, from the Lanczos coefficients of the first column.
@@ -402,12 +487,13 @@ def conjugate_gradients(
     x, r = np.zeros_like(b), b.copy()
     z = precondition(r)
     p, rz = z.copy(), _inner(r, z)
-    goal = tolerance * np.sqrt(_inner(b, b))
+    whole = b if whole is None else whole
+    goal = tolerance * np.sqrt(_inner(whole / scale, whole / scale))
     alphas: list[float] = []
     betas: list[float] = []
     best, since, converged = np.inf, 0, False
     while True:
-        size = np.sqrt(_inner(r, r))
+        size = np.sqrt(_inner(r / scale, r / scale))
         converged = bool((size <= goal).all())
         left = float((size / np.where(goal > 0, goal, np.inf)).max(initial=0.0)) * tolerance
         best, since = (left, 0) if left < 0.9 * best else (best, since + 1)

@@ -16,7 +16,7 @@ with needs("torch"):
 
 from .fields import Field, Sum, Terms, check_channels
 from .grid import Grid
-from .sampling import BoundaryLike, KernelLike
+from .sampling import BoundaryLike, KernelLike, sample
 from .spline import Spline
 
 __all__ = ["SplineField", "SumField", "carry_state"]
@@ -166,6 +166,16 @@ class SplineField(Field, torch.nn.Module):
             return super().__reduce_ex__(protocol)
         return _restored, (parametrize.type_before_parametrizations(self), self.__dict__)
 
+    def _parameter(self) -> Any:
+        if not parametrize.is_parametrized(self):
+            return None
+        return FACE.numpy(self.parametrizations.coefficients.original)  # type: ignore[union-attr]
+
+    def _set_parameter(self, values: Any) -> None:
+        if parametrize.is_parametrized(self):
+            with torch.no_grad():
+                self.parametrizations.coefficients.original.copy_(torch.as_tensor(values))  # type: ignore[union-attr]
+
     @classmethod
     def _default_dtype(cls) -> str:
         return str(torch.get_default_dtype()).removeprefix("torch.")
@@ -279,12 +289,17 @@ def _restored(cls: type[SplineField], state: dict[str, Any]) -> SplineField:
     return field
 
 
+# what optimisers of torch remember, in units of the gradient, and of its square; all else is not scaled
+GRADIENTS = {"exp_avg", "momentum_buffer", "grad_avg", "exp_inf", "prev"}
+SQUARES = {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"}
+
+
 def carry_state(optimizer: torch.optim.Optimizer, old: SplineField, new: SplineField) -> None:
     """Let an optimiser go on with a field on another lattice: coarse to fine without starting anew.
 
     `new` takes the place of `old` in the optimiser's groups, and what it remembers of each coefficient (moments,
-    momentum, averages of squares) is carried over as the fields that these are. Gradients become smaller in
-    proportion as coefficients become more, and so do the moments.
+    momentum, averages of squares) is carried over, linearly interpolated between the old control points. Gradients
+    become smaller in proportion as coefficients become more, and so do the moments.
 
     Parameters
     ----------
@@ -312,28 +327,31 @@ def carry_state(optimizer: torch.optim.Optimizer, old: SplineField, new: SplineF
     >>> optimizer.state[fine.coefficients]["exp_avg"].shape
     torch.Size([1, 7, 7])
     """
-    where = "gf.torch.carry_state"
+    here = "gf.torch.carry_state"
     for name, field in (("old", old), ("new", new)):
         if not isinstance(field, SplineField) or parametrize.is_parametrized(field):
-            raise ValueError(f"{where}: {name} must be a SplineField without constraints, got {field}")
+            raise ValueError(f"{here}: {name} must be a SplineField without constraints, got {field}")
     before, after = old.coefficients, new.coefficients
     groups = [g for g in optimizer.param_groups if any(p is before for p in g["params"])]
     if not groups:
-        raise ValueError(f"{where}: the optimiser has no parameter of old")
+        raise ValueError(f"{here}: the optimiser has no parameter of old")
     if (old.ndim, old.channels) != (new.ndim, new.channels):
         raise ValueError(
-            f"{where}: old has {old.ndim} axes and {old.channels} channels, but new {new.ndim} and {new.channels}"
+            f"{here}: old has {old.ndim} axes and {old.channels} channels, but new {new.ndim} and {new.channels}"
         )
     for group in groups:
         group["params"] = [after if p is before else p for p in group["params"]]
     state = optimizer.state.pop(before, {})
     if isinstance(optimizer, torch.optim.LBFGS):
         return
-    axes = tuple((axis,) for axis in new.spline.axes)
+    # linear between the old control points, by weights that are positive and sum to 1: so squares stay positive, and
+    # moments within their roots. Of the nearest fields in L2 neither is true, and steps may become huge
+    where = torch.from_numpy(new.grid.coords()).to(after)
+    edge = ["wrap" if b == "wrap" else "nearest" for b in old.boundary]
     fewer = old.grid.size / new.grid.size
     for name, x in state.items():
         if isinstance(x, torch.Tensor) and x.shape == before.shape:
-            squares = "sq" in name or name == "sum"  # exp_avg_sq, max_exp_avg_sq, square_avg; Adagrad's sum
-            x = old.spline.separable(FACE, x.to(after.dtype), "resample", axes) * fewer ** (2 if squares else 1)
-            x = (x.clamp_min(0) if squares else x).to(after.device)
+            power = 2 if name in SQUARES else 1 if name in GRADIENTS else 0
+            x = sample(x.to(after), where, grid=old.grid, kernel="linear", boundary=edge, prefilter=False)
+            x = x.movedim(-1, 0) * fewer**power
         optimizer.state[after][name] = x

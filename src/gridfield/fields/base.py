@@ -45,6 +45,13 @@ class Base:
         """A field of the same class with other control points; along `extended` the boundary made new ones."""
         raise NotImplementedError
 
+    def _parameter(self) -> Any:
+        """What the coefficients are worked out from, as a NumPy array (bfloat16 as float32); None: nothing else."""
+        return None
+
+    def _set_parameter(self, values: Any) -> None:
+        raise NotImplementedError
+
     def _sum(self, spline: Spline, terms: Terms) -> Any:
         """The field on that lattice that is the sum of fields, each times a number."""
         raise NotImplementedError
