@@ -533,3 +533,11 @@ def test_words_for_axes():
             field.to_xarray(**how)
     assert make("torch", shape=5).to_xarray(dims="x", units="nm", name=None).dims == ("channel", "x")
     assert "xarray" in sys.modules
+
+
+def test_coordinates_in_single_precision():
+    """As files often hold them: 300 control points are still told apart."""
+    field = gridfield.torch.SplineField(300, bounds=(0, 17))
+    array = field.to_xarray(dims=("t",))
+    array = array.assign_coords(t=array.t.astype(np.float32).assign_attrs(array.t.attrs))
+    assert type(field).from_xarray(array).grid == field.grid

@@ -473,6 +473,13 @@ def test_tensors_with_history():
             symbol()
 
 
+def test_data_on_the_default_bounds():
+    """Whatever the number of control points: the end is where the user says, not a rounding before it."""
+    x = np.linspace(0, 1, 30)[:, None]
+    for n in (100, 193, 2000):
+        gf.fit_field(x, x[:, 0], n, roughness=1e-9)
+
+
 def test_threads_and_repetition_do_not_matter():
     points, values, _ = data((16, 15), n=60_000)
     results = []

@@ -254,7 +254,7 @@ def fit(
     used &= on[:, None]
     for a, axis in enumerate(spline.axes):
         if axis.boundary == "constant":  # in float32 the last control point may lie a rounding beyond the end
-            x[:, a] = np.clip(x[:, a], *axis.ends)
+            x[:, a] = np.clip(x[:, a], *axis.grid.bounds[0])
     if not used.any():
         raise ValueError(f"{where}: no point has data and a weight above 0 (values has shape {(*pts, *lead)})")
     c, info = _all_channels(_Problem(spline, options, where), x, y, np.where(used, w, 0.0))
@@ -270,7 +270,7 @@ def _within_default_bounds(spline: Spline, x: Array, where: str) -> None:
     """Data outside of bounds that nobody chose are a mistake."""
     reach = [(float(c.min()), float(c.max())) for c in x.T]  # column by column: 5 x faster than min(axis=0)
     for (least, most), axis in zip(reach, spline.axes, strict=True):
-        lo, hi = axis.ends
+        lo, hi = axis.grid.bounds[0] if axis.n > 1 else axis.ends  # bounds: ends may be off by a rounding
         if axis.boundary != "wrap" and not lo <= least <= most <= hi:
             text = ", ".join(f"{a:.6g} ... {b:.6g}" for a, b in reach)
             raise ValueError(
@@ -366,7 +366,7 @@ class _Problem:
 
     def solve(self, x: Array, y: Array, w: Array) -> tuple[Array, FitInfo]:
         """(n, channels): all levels, of channels with the same weights, all above 0."""
-        unit = 2.0 ** np.floor(np.log2(w.max()))  # so that weights of any size are numbers to compute with
+        unit = float(2.0 ** np.floor(np.log2(w.max())))  # so that weights of any size are numbers to compute with
         w = w / unit
         with _bar(self.options.progress) as tick:
             finest = Normal(self.spline, x, w, self.options.order)
@@ -528,7 +528,7 @@ class _Problem:
             notes.append(f"{without} of {normal.n} coefficients have no data near them and are defined by {by}")
         elif found.deficient or (not roughness and points < normal.n):
             notes.append("the data do not determine all coefficients, which are those of least norm")
-        elif found.condition > 1e10:
+        elif found.condition > 1e10 and not (roughness and normal.determined):  # then polynomials are apart
             notes.append(f"the equations are badly conditioned ({found.condition:.1g})")
         gcv = None
         if self.options.roughness == "gcv":

@@ -126,10 +126,12 @@ def _part(spline: Spline, a: int, coordinate: Any, where: str) -> tuple[Any, int
             f"{where}: array has coordinates of dtype {x.dtype} along {dim!r}, where the field has numbers ({wanted}); "
             "open files with decode_times=False"
         )
+    # coordinates may have been stored in single precision
+    slack = 1e-6 * spacing + (2 * float(np.finfo(x.dtype).eps) * max(map(abs, own)) if x.dtype.kind == "f" else 0.0)
     x = x.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         number = np.clip(np.nan_to_num(np.rint((x - own[0]) / spacing)), 0, n - 1).astype(np.int64)
-        if not len(x) or not np.all(np.abs(x - own[number]) <= 1e-6 * spacing):
+        if not len(x) or not np.all(np.abs(x - own[number]) <= min(slack, 0.25 * spacing)):
             raise ValueError(
                 f"{where}: array has coordinates along {dim!r} that are not those of the control points ({wanted}): it "
                 "was interpolated, moved or rescaled since to_xarray; use resample, or SplineField.interpolate"
