@@ -91,6 +91,10 @@ def load(cls: Any, path: Any, options: dict[str, Any]) -> Any:
     except OSError as error:
         _fail(error, where, path)
     spline, _, arguments = understand(text, cls, where, path)
+    if taken := sorted(
+        options.keys() & {"shape", "channels", "kernel", "bounds", "boundary", "periodic", *cls._stored}
+    ):
+        raise TypeError(f"{where}: {', '.join(taken)} is what the file says, and cannot be given")
     tensors, dtype = _tensors(data, where, path)
     coefficients = tensors[TENSOR]
     if coefficients.shape[1:] != spline.grid.shape or len(coefficients) == 0:

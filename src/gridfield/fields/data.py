@@ -68,7 +68,8 @@ class FromData(Base):
         -------
         SplineField
             Learnable like any other, in the type of `values` (float64 for integers); `fit_info` has the residual, the
-            effective degrees of freedom, the roughness, and a warning where data leave something open.
+            effective degrees of freedom, the roughness, and a warning where data leave something open. It belongs to
+            this object: files and transformations of JAX, which make new ones, do not keep it.
 
         Raises
         ------
