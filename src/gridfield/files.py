@@ -71,7 +71,7 @@ def save(field: Any, path: Any) -> None:
             coefficients = coefficients.astype(ml_dtypes.bfloat16)  # exact: it was one before it was a float32
     tensors = {TENSOR: np.ascontiguousarray(coefficients)}
     if (parameter := field._parameter()) is not None:
-        tensors[PARAMETER] = np.ascontiguousarray(parameter, coefficients.dtype)
+        tensors[PARAMETER] = np.ascontiguousarray(field._face.numpy(parameter), coefficients.dtype)
     arguments = {name: getattr(field, name) for name in field._stored}
     text = describe(field.spline, dtype, arguments)
     data = safetensors.numpy.save(tensors, {KEY: text})

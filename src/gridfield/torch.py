@@ -167,9 +167,8 @@ class SplineField(Field, torch.nn.Module):
         return _restored, (parametrize.type_before_parametrizations(self), self.__dict__)
 
     def _parameter(self) -> Any:
-        if not parametrize.is_parametrized(self):
-            return None
-        return FACE.numpy(self.parametrizations.coefficients.original)  # type: ignore[union-attr]
+        constrained = parametrize.is_parametrized(self)
+        return self.parametrizations.coefficients.original if constrained else None  # type: ignore[union-attr]
 
     def _set_parameter(self, values: Any) -> None:
         if parametrize.is_parametrized(self):

@@ -46,7 +46,7 @@ class Base:
         raise NotImplementedError
 
     def _parameter(self) -> Any:
-        """What the coefficients are worked out from, as a NumPy array (bfloat16 as float32); None: nothing else."""
+        """What the coefficients are worked out from, an array of the framework; None: nothing else."""
         return None
 
     def _set_parameter(self, values: Any) -> None:
