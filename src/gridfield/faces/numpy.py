@@ -23,6 +23,11 @@ class NumPy(Face):
     broadcast_to = staticmethod(np.broadcast_to)
     stack = staticmethod(np.stack)
     matmul = staticmethod(np.matmul)
+    transpose = staticmethod(np.transpose)
+    where = staticmethod(np.where)
+    sin, cos, floor = staticmethod(np.sin), staticmethod(np.cos), staticmethod(np.floor)
+    inv = staticmethod(np.linalg.inv)
+    concrete = staticmethod(np.asarray)
 
     @staticmethod
     def constant(table: Any, dtype: str, like: Any) -> Any:
