@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -11,11 +11,12 @@ import numpy as np
 from . import arguments, check, dispatch
 from .displacement import array_of, spline_filter
 from .geometry import Geometry, ndim_of
-from .ops import OPS, recipe, vjp
+from .ops import OPS, coefficients, places, recipe, uncoefficients, vjp
 from .sampling import BoundaryLike, KernelLike, _array, _hashable, _texts
 from .scheme import decode
 
 LABEL = "label"
+Remap = Callable[[Any], Any] | None  # what happens to coordinates before they are sampled (compat)
 
 
 class Image(NamedTuple):
@@ -130,7 +131,7 @@ def deform(
     check.flag(prefilter, "prefilter", call.where)
     geometry = call.geometry(displacement, crop, affine, rotate, zoom, spacing)
     warped: dict[Any, Any] = {}  # displacement and pose, for each type and batch
-    return call.packed([_deformed(geometry, image, prefilter, warped) for image in call.images])
+    return call.packed([deformed(geometry, image, prefilter, warped) for image in call.images])
 
 
 @recipe
@@ -195,29 +196,41 @@ def deform_gradient(
     check.flag(prefilter, "prefilter", where)
     geometry = call.geometry(displacement, crop, affine, rotate, zoom, spacing)
     cts, total, out = call.unpacked(cotangent), None, []
+    follow = geometry.given is not None and not shape_only
     for image, ct in zip(call.images, cts, strict=True):
-        if image.kernel == LABEL or F.dtype(image.array) in check.REAL:
-            raise TypeError(f"{where}: {image.name} must be real and its kernel not 'label'")
-        dtype = _compute_dtype(F, image, where)
-        values, batch = _canonical(F, image, F.astype(image.array, dtype))
-        field, pose = geometry.arrays(dtype, values, batch)
-        text = geometry.text(_texts_of(image, prefilter, where))
-        moved = (*image.axes[: image.batched], *image.axes[image.lead :], *image.axes[image.batched : image.lead])
-        expected = tuple(_sizes(image, geometry.shape)[a] for a in range(image.array.ndim))
-        ct = _array(F, ct, "cotangent", where)
-        if tuple(ct.shape) != expected:
-            raise ValueError(f"{where}: cotangent has shape {tuple(ct.shape)} but the result of deform {expected}")
-        ct = F.reshape(F.transpose(F.astype(ct, dtype), moved), (batch, 1, prod(geometry.shape), values.shape[1]))
-        follow = displacement is not None and not shape_only
-        in_values, in_field, _ = vjp(F, OPS["warp"], (values, field, pose), ct, (True, follow, False), text)
-        back = np.argsort(image.axes)
-        sizes = tuple(image.array.shape[a] for a in image.axes)
-        out.append(np.ascontiguousarray(F.transpose(F.reshape(in_values, sizes), back)))
+        in_image, part = pulled_back(geometry, image, ct, prefilter, follow)
+        out.append(in_image)
         if follow:
-            part = _in_displacement(geometry, in_field)
             total = part if total is None else total + part
     in_displacement = None if total is None or geometry.given is None else _like_given(displacement, total)
     return call.packed(out), in_displacement
+
+
+def pulled_back(
+    geometry: Geometry, image: Image, ct: Any, prefilter: bool, follow: bool, remap: Remap = None
+) -> tuple[Any, Any]:
+    """The gradients in one image and, to follow, in the displacement, for a cotangent of the result."""
+    F, where = geometry.F, geometry.where
+    if image.kernel == LABEL or F.dtype(image.array) in check.REAL:
+        raise TypeError(f"{where}: {image.name} must be real and its kernel not 'label'")
+    dtype = _compute_dtype(F, image, where)
+    values, batch = _canonical(F, image, F.astype(image.array, dtype))
+    field, pose = geometry.arrays(dtype, values, batch)
+    text = geometry.text(_texts_of(image, prefilter, where))
+    expected = tuple(_sizes(image, geometry.shape)[a] for a in range(image.array.ndim))
+    ct = _array(F, ct, "cotangent", where)
+    if tuple(ct.shape) != expected:
+        raise ValueError(f"{where}: cotangent has shape {tuple(ct.shape)} but the result of deform {expected}")
+    moved = (*image.axes[: image.batched], *image.axes[image.lead :], *image.axes[image.batched : image.lead])
+    ct = F.reshape(F.transpose(F.astype(ct, dtype), moved), (batch, 1, prod(geometry.shape), values.shape[1]))
+    if remap is None:
+        in_values, in_field, _ = vjp(F, OPS["warp"], (values, field, pose), ct, (True, follow, False), text)
+    else:
+        x = remap(places(F, field, pose, text))
+        in_values, in_field = uncoefficients(F, F.splat(ct, x, decode(decode(text).sample).linear), text), None
+    sizes = tuple(image.array.shape[a] for a in image.axes)
+    in_image = np.ascontiguousarray(F.transpose(F.reshape(in_values, sizes), np.argsort(image.axes)))
+    return in_image, _in_displacement(geometry, in_field) if follow else None
 
 
 def _in_displacement(geometry: Geometry, in_field: Any) -> Any:
@@ -419,7 +432,7 @@ def _canonical(F: Any, image: Image, x: Any) -> tuple[Any, Any]:
     return F.reshape(x, (batch, prod(rest), *image.full)), batch
 
 
-def _deformed(geometry: Geometry, image: Image, prefilter: bool, warped: dict[Any, Any]) -> Any:
+def deformed(geometry: Geometry, image: Image, prefilter: bool, warped: dict[Any, Any], remap: Remap = None) -> Any:
     """The image deformed, of its own type."""
     F, where = geometry.F, geometry.where
     given, dtype = F.dtype(image.array), _compute_dtype(F, image, where)
@@ -429,7 +442,13 @@ def _deformed(geometry: Geometry, image: Image, prefilter: bool, warped: dict[An
         key = dtype, batch if isinstance(batch, int) else image.name
         if key not in warped:
             warped[key] = geometry.arrays(dtype, values, batch)
-        out = F.warp(values, *warped[key], geometry.text(_texts_of(image, prefilter, where, cval)))
+        text = geometry.text(_texts_of(image, prefilter, where, cval))
+        if remap is None:
+            out = F.warp(values, *warped[key], text)
+        else:
+            out = F.sample(
+                coefficients(F, values, text), remap(places(F, *warped[key], text=text)), decode(text).sample
+            )
         return _restored(F, image, out, batch, geometry.shape)
 
     if image.kernel == LABEL:

@@ -245,7 +245,7 @@ def _newton(
             trial = o - size * step
             new_miss, new_jacobian = at(trial)
             new_error: np.ndarray = np.abs(new_miss).max(-1)
-            worse = ~(new_error < error) & (error > goal)
+            worse = np.logical_and(~np.less(new_error, error), np.greater(error, goal))
             if not worse.any():
                 break
             size = np.where(worse[..., None], size / 2, size)
@@ -264,9 +264,9 @@ def _newton(
 def _inverse(jacobian: np.ndarray) -> np.ndarray:
     """Of every matrix; where there is none, of the identity (a fixed-point step)."""
     eye = np.eye(jacobian.shape[-1])
-    usable = np.isfinite(jacobian).all((-1, -2))
-    safe = np.where(usable[..., None, None], jacobian, eye)
-    singular = np.abs(np.linalg.det(safe)) < 1e-12
+    usable = np.all(np.isfinite(jacobian), (-1, -2), keepdims=True)
+    safe = np.where(usable, jacobian, eye)
+    singular = np.less(np.abs(np.linalg.det(safe)), 1e-12)
     return np.linalg.inv(np.where(singular[..., None, None], eye, safe))
 
 
