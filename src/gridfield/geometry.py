@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,7 @@ class Geometry:
 
 
 @static
+@functools.lru_cache(maxsize=4096)
 def _text(*content: Any) -> str:
     return intern(Warp(*content))
 

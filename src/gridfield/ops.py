@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
-from .cpu import plan, prefilter
+from .cpu import plan, prefilter, warp
 from .scheme import decode
 
 Array = np.ndarray[Any, Any]
@@ -259,22 +259,14 @@ def _run_prefilter(values: Array, text: str, out: Array | None = None) -> Array:
     return _into(out, prefilter.prefilter(values, f.kernels, f.boundaries, f.transposed))
 
 
-_PLAIN = SimpleNamespace(  # what a warp is composed of, on NumPy arrays
-    shape=np.shape,
-    reshape=np.reshape,
-    moveaxis=np.moveaxis,
-    einsum=np.einsum,
-    matmul=lambda a, b: np.einsum("...ij,...jk->...ik", a, b),  # each element by itself: a crop has the same bits
-    dtype=_dtype,
-    constant=lambda table, dtype, like: table.astype(dtype, copy=False),
-    pad=_run_pad,
-    prefilter=_run_prefilter,
-)
+_FILTERS = SimpleNamespace(shape=np.shape, reshape=np.reshape, pad=_run_pad, prefilter=_run_prefilter)
 
 
 def _run_warp(values: Array, field: Array, pose: Array, text: str, out: Array | None = None) -> Array:
-    c = coefficients(_PLAIN, values, text)
-    return _run_sample(c, places(_PLAIN, field, pose, text), decode(text).sample, out)
+    run = warp.rows(text, _dtype(values))
+    box = run.box(values.shape[0] * values.shape[1], field, pose)
+    part = values if box == run.whole else values[(slice(None), slice(None), *(slice(*ends) for ends in box))]
+    return run(lambda: coefficients(_FILTERS, part, text), box, field, pose, out)
 
 
 def _pad_shape(shape: Shape, text: str) -> Shape:
