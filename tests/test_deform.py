@@ -257,6 +257,11 @@ def test_odd_sizes(rng):
     huge = gf.deform(rng.normal(size=(9, 9)), u * 1e30, boundary="constant", cval=5.0)
     assert np.isin(huge, 5.0).mean() > 0.5
     assert np.isfinite(gf.deform(rng.normal(size=(9, 9)), u * 1e30, boundary="wrap")).all()
+    never, how = np.full((2, 9, 9), np.inf), {"kernel": "linear", "cval": 5.0}
+    assert np.isnan(gf.deform(np.ones((9, 9)), never, boundary="wrap", **how)).all()  # as gf.sample there
+    assert (gf.deform(np.ones((9, 9)), never, boundary="constant", **how) == 5).all()
+    for crop in ((slice(0, 3), slice(0, 4)), None):
+        assert gf.deform(np.zeros((0, 2, 9, 9)), np.zeros((0, 2, 3, 3)), batch_axis=0, crop=crop).shape[0] == 0
 
 
 def test_a_nan_displacement_is_a_nan_pixel(rng):

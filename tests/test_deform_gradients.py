@@ -199,6 +199,8 @@ def test_results_are_the_images_kind(rng):
             assert type(out) is type(image) and out.dtype == image.dtype and tuple(out.shape) == (2, *SHAPE)
     with pytest.raises(TypeError, match=r"images is a torch.Tensor but displacement is a numpy.ndarray"):
         gf.deform(torch.tensor(x), u)
+    by_numpy = gf.deform(torch.tensor(x), affine=np.eye(2, 3), rotate=np.float32(30))
+    assert_allclose(by_numpy, gf.deform(x, rotate=30), atol=1e-12)
     labels = rng.integers(0, 5, SHAPE).astype(np.int32)
     expected = gf.deform(labels, u.astype(np.float32), kernel="label")
     for make in (torch.tensor, jnp.asarray, tf.constant):

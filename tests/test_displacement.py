@@ -162,6 +162,7 @@ def test_points_of_a_batch_and_of_each_type(rng):
     assert gf.deform_points(p.astype(np.float32), u, SHAPE).dtype == np.float32
     assert gf.deform_points(p.astype(int), u, SHAPE).dtype == np.float64
     assert gf.deform_points(np.zeros((0, 2)), u[0], SHAPE).shape == (0, 2)
+    assert gf.deform_points(p[:0], u[:0], SHAPE).shape == (0, 5, 2)
     assert np.isnan(gf.deform_points([[np.nan, 1.0]], u[0], SHAPE)).all()
     assert gf.deform_points(torch.tensor(p), torch.tensor(u), SHAPE).dtype == torch.float64
 

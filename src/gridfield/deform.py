@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import arguments, check, dispatch
-from .displacement import array_of, spline_filter
-from .geometry import Geometry, ndim_of
+from .displacement import spline_filter
+from .geometry import Geometry, followed, ndim_of
 from .ops import OPS, coefficients, places, recipe, uncoefficients, vjp
 from .sampling import BoundaryLike, KernelLike, _array, _hashable, _texts
 from .scheme import decode
@@ -281,8 +281,7 @@ class _Call:
         for name, x in zip(names, arrays, strict=True):
             if not hasattr(x, "shape"):
                 raise TypeError(f"{where}: {name} must be an array, got {type(x).__name__}")
-        others = {"displacement": displacement, "affine": affine, "rotate": rotate, "zoom": zoom}
-        given = {k: array_of(v) for k, v in others.items() if v is not None}
+        given = followed(displacement, affine, rotate, zoom)
         self.F = F = dispatch.face(where, **dict(zip(names, arrays, strict=True)), **given)
         arrays = [_array(F, x, name, where) for name, x in zip(names, arrays, strict=True)]
         self.displaced = displacement is not None

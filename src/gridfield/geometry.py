@@ -142,6 +142,15 @@ def _text(*content: Any) -> str:
     return intern(Warp(*content))
 
 
+def followed(displacement: Any, affine: Any, rotate: Any, zoom: Any) -> dict[str, Any]:
+    """The arguments that tell the framework, by name: of affine, rotate and zoom NumPy arrays go with any."""
+    given = {} if displacement is None else {"displacement": array_of(displacement)}
+    for name, x in (("affine", affine), ("rotate", rotate), ("zoom", zoom)):
+        if x is not None and dispatch.frameworks((type(x),)) != ("numpy",):
+            given[name] = x
+    return given
+
+
 def ndim_of(displacement: Any, affine: Any, rotate: Any, batched: bool, where: str) -> int | None:
     """How many axes these arguments deform, if they tell."""
     if displacement is not None:

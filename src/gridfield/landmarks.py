@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from . import check, dispatch, lattice
 from .displacement import array_of, read, shape_of, spacing_of, spline
 from .faces.numpy import FACE as NUMPY
-from .geometry import Geometry
+from .geometry import Geometry, followed
 from .grid import Grid
 from .kernel import bspline
 from .ops import recipe, static
@@ -79,8 +80,7 @@ def deform_points(
     True
     """
     where = "gf.deform_points"
-    given = {k: array_of(v) for k, v in {"displacement": displacement, "affine": affine, "rotate": rotate,
-             "zoom": zoom}.items() if v is not None}  # fmt: skip
+    given = followed(displacement, affine, rotate, zoom)
     F = dispatch.face(where, points=points, **given)
     check.flag(inverse, "inverse", where)
     tol = check.number(tol, "tol", where)
@@ -95,14 +95,15 @@ def deform_points(
     dtype = F.widest(check.compute_dtype(kind, "int64", where))
     geometry = Geometry(F, where, size, displacement, None, crop, affine, rotate, zoom, spacing)
     field, pose = geometry.field(dtype, points, crop=False), geometry.pose(dtype, points)
-    batch = max(field.shape[0], pose.shape[0])
-    if batch > 1 and points.shape[0] != batch:
+    batch = pose.shape[0] if field.shape[0] == 1 else field.shape[0]
+    if batch != 1 and points.shape[0] != batch:
         raise ValueError(
             f"{where}: points has shape {tuple(points.shape)} but must begin with the batch of {batch} of "
             "displacement or affine"
         )
     units = np.array(geometry.spacing)
-    x = F.reshape(F.astype(points, dtype), (batch, -1, len(size))) * F.constant(1 / units, dtype, points)
+    count = prod(points.shape[batch != 1 : -1])
+    x = F.reshape(F.astype(points, dtype), (batch, count, len(size))) * F.constant(1 / units, dtype, points)
     field, pose = (F.broadcast_to(a, (batch, *a.shape[1:])) for a in (field, pose))
     out = _source(F, geometry, field, pose, x) if inverse else _solved(F, geometry, field, pose, x, tol)[0]
     out = F.reshape(out * F.constant(units, dtype, points), F.shape(points))

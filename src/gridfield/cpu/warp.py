@@ -62,7 +62,8 @@ def locate_row(
         for a in range(nd):
             how, shift = spec.folds[a], 0.5 * (spec.widths[a] % 2)
             _, low_cell, high_cell, turn_cell, period, last_cell, cut, room = known[a]
-            is_nan = m.not_number(ds[a])
+            # what is infinitely far is nowhere within a period
+            is_nan = m.not_number(ds[a] if how in ("hold", "inside") else ds[a] * 0.0)
             e = m.select(ds[a] > -FAR, ds[a], ds[a] * 0.0)
             e = m.select(ds[a] > -FAR, e, slacks[a] * 0.0 - FAR)
             e = m.select(e < FAR, e, slacks[a] * 0.0 + FAR)
