@@ -32,6 +32,8 @@ def test_the_definition(ndim, order, mode, rng):
     x, u = case(ndim, rng)
     expected = oracle.deform(x, u, order, mode, cval=0.3)
     assert_allclose(gf.deform(x, u, kernel=order, boundary=mode, cval=0.3), expected, rtol=0, atol=1e-10)
+    if order in (2, 4, 5) or mode in ("nearest", "reflect", "grid-constant"):
+        return  # each type is a kernel of its own to compile
     got = gf.deform(x.astype(np.float32), u, kernel=order, boundary=mode, cval=0.3)
     assert got.dtype == np.float32
     far = np.abs(got - expected) > 1e-4  # at jumps of the kernel or the boundary, rounding decides
@@ -84,9 +86,12 @@ def test_a_displacement_pulls(rng):
     assert_array_equal(gf.deform(x, u, kernel="nearest")[:, :6], x[:, 3:])
 
 
-@pytest.mark.parametrize("kernel", ("nearest", "linear", "cubic", "quintic"))
-@pytest.mark.parametrize("dtype", (np.float32, np.float64, np.uint8))
-@pytest.mark.parametrize("boundary", ("constant", "mirror", "nearest", "wrap"))
+TYPES = (np.float32, np.float64, np.uint8)
+CROPPED = list(itertools.product(("nearest", "linear", "cubic"), TYPES, ("constant", "mirror")))
+CROPPED += [("quintic", np.float64, "mirror"), ("cubic", np.float32, "nearest"), ("cubic", np.float64, "wrap")]
+
+
+@pytest.mark.parametrize(("kernel", "dtype", "boundary"), CROPPED)
 def test_a_crop_is_that_region_bit_for_bit(kernel, dtype, boundary, rng):
     x = (rng.random((40, 50)) * 255).astype(dtype)
     u = rng.normal(size=(2, 3, 4)) * 4
@@ -138,12 +143,9 @@ def test_a_crop_filters_what_it_touches(dtype, boundary, rng, monkeypatch):
         assert_array_equal(gf.deform(x, 20 * u, boundary=boundary, crop=crop), far[crop])
     assert boxes[0] != ((0, 300), (0, 280)) and any(b == ((0, 300), (0, 280)) for b in boxes)
     turned = gf.deform(x, u, boundary=boundary, crop=np.s_[100:140, 100:140], rotate=30)
-    expected = (
-        oracle.deform(x.astype(float), u, mode=boundary, crop=np.s_[100:140, 100:140], rotate=30)
-        if (boundary != "natural")
-        else gf.deform(x.astype(float), u, boundary=boundary, rotate=30, crop=np.s_[100:140, 100:140])
-    )
-    assert_allclose(turned, expected, atol=1e-10 if dtype is np.float64 else 1e-3)
+    if boundary != "natural":  # which SciPy does not know
+        expected = oracle.deform(x.astype(float), u, mode=boundary, crop=np.s_[100:140, 100:140], rotate=30)
+        assert_allclose(turned, expected, atol=1e-10 if dtype is np.float64 else 1e-3)
 
 
 def test_memory_is_that_of_coefficients_and_result(rng):

@@ -137,8 +137,12 @@ class Geometry:
 
 
 @static
-@functools.lru_cache(maxsize=4096)
 def _text(*content: Any) -> str:
+    return _cached_text(*content)  # torch.compile looks through a cache, but not through a function
+
+
+@functools.lru_cache(maxsize=4096)
+def _cached_text(*content: Any) -> str:
     return intern(Warp(*content))
 
 

@@ -170,9 +170,13 @@ def invert_displacement(
 
 
 @static
-@functools.lru_cache(maxsize=256)
 def _scheme(points: tuple[int, ...], full: tuple[int, ...], derivative: bool) -> str:
     """The spline of control points over the pixels of an image: its value, then its derivative along each axis."""
+    return _cached_scheme(points, full, derivative)
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_scheme(points: tuple[int, ...], full: tuple[int, ...], derivative: bool) -> str:
     steps = tuple(map(lattice.spacing, points, full))
     origin = tuple(0.0 if n > 1 else -(p - 1) / 2 for p, n in zip(points, full, strict=True))
     orders = [(0,) * len(full)]

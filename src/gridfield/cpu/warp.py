@@ -261,6 +261,7 @@ class Rows:
         self.static, self.dtype, self.plan = static, dtype, plan.plan(static.sample, dtype)
         nd, shape, points = static.ndim, static.shape, static.points
         self.shape = np.array(shape, np.int64)
+        self.whole: Box = tuple((0, n) for n in self.plan.scheme.grid.shape)
         self.mode = DENSE if points is None else NONE if set(points) == {1} else LATTICE
         n = max(shape)
         self.firsts, self.weights = np.zeros((nd, n), np.int64), np.zeros((nd, n, 4), dtype)
@@ -278,11 +279,6 @@ class Rows:
         self.lasts = self.lasts.reshape(-1)
         self.room = nd * int(self.sizes[1:].sum()) + LINE
         self.units = prod(shape[:-1]) * -(-shape[-1] // SEGMENT)
-
-    @functools.cached_property
-    def whole(self) -> Box:
-        """All of the image."""
-        return tuple((0, n) for n in self.plan.scheme.grid.shape)
 
     def box(self, channels: int, field: Array, pose: Array) -> Box:
         """First and last + 1 of the pixels along each axis that are enough to know, the filter's margins included.
