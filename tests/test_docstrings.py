@@ -17,6 +17,9 @@ MODULES = (
     "gridfield.jax",
     "gridfield.tensorflow",
     "gridfield.compat.torch_cubic_spline_grids",
+    "gridfield.compat.elasticdeform",
+    "gridfield.compat.elasticdeform.torch",
+    "gridfield.compat.elasticdeform.tf",
 )
 HOOKS = {
     "extra_repr",

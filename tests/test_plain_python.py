@@ -18,7 +18,7 @@ from cases import MORE_AXES, ONE_AXIS
 from gridfield import reference
 from gridfield.cpu.plan import Plan
 from gridfield.ops import OPS
-from gridfield.scheme import Filter, Margins, intern
+from gridfield.scheme import Filter, Margins, Warp, intern, scheme
 
 rng = np.random.default_rng(0)
 
@@ -44,6 +44,14 @@ for case, dtype in [(c, "float64") for c in MORE_AXES[:6] + ONE_AXIS[5:60:9]] + 
     if case.ndim == 2:
         got = OPS["dot"].run(values, y, points, static.text)
         same(got, reference.dot(values.astype(float), y.astype(float), points.astype(float), static), dtype)
+
+    full, points = case.shape, tuple(3 for _ in case.shape)
+    if all(b in ("mirror", "natural", "constant", "wrap", "reflect") for b in case.boundaries) and case.ndim < 4:
+        pixels = scheme(gf.Grid.pixels(full), static.kernels, static.boundaries)
+        warp = Warp(pixels.text, None, None, points, full, (1,) * case.ndim, tuple(n - 2 for n in full))
+        field, pose = rng.normal(size=(1, case.ndim, *points)), 0.01 * rng.normal(size=(1, case.ndim, case.ndim + 1))
+        y = OPS["warp"].run(values, field.astype(dtype), pose.astype(dtype), intern(warp))
+        same(y, reference.warp(values.astype(float), field, pose, warp), dtype)
 
 values = rng.normal(size=(2, 5, 6))
 for boundary in ("natural", "mirror", "reflect", "wrap"):

@@ -247,7 +247,7 @@ class Kernel:
                 return order - 1
         return self.degree
 
-    @property
+    @cached_property
     def interpolating(self) -> bool:
         """Whether the kernel is 1 at 0 and 0 at all other samples, so that no prefilter is needed."""
         taps = self.samples

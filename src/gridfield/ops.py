@@ -5,15 +5,18 @@ The algebra (batch b, derivative orders k, points n, channels c, axes i; S is th
     sample(v, x)_bknc = sum_cells k^(alpha_k)(x - cell) v            linear in v
     splat(y, x)       = the transpose of sample in v                 linear in y
     dot(v, w, x)_bni  = sum_kc w_bknc  d/dx_i sample(v, x)_bknc      linear in v and in w
+    warp(v, f, p)     = sample(prefilter(pad(v)), pixels + moved(f) + posed(p))    linear in v
 
 and these close under differentiation:
 
     d sample = sample(dv) + along(dx, v)      along(dx, v)_bknc = sum_i dx_bni sample_up(v)_bkinc
     d splat  = splat(dy)  + push(dx, y)       push(dx, y)       = splat_up(spread(dx, y))
     d dot    = dot(dv, w) + dot(v, dw) + dot_up(v, spread(dx, w))   spread(dx, y)_bkinc = dx_bni y_bknc
+    d warp   = warp(dv) + along(moved(df) + posed(dp), c)           c = prefilter(pad(v))
 
 where `up` is the scheme with one more derivative along each axis. In dx, the transpose of along is
-ct -> dot(v, ct), that of push is ct -> dot(ct, y). An op states its `jvp` and, for each argument in which it
+ct -> dot(v, ct), that of push is ct -> dot(ct, y). `moved` is the displacement of every pixel that a lattice of spline
+coefficients f makes, `posed` the one that a matrix p makes. An op states its `jvp` and, for each argument in which it
 is linear, its transpose; `vjp` below derives the reverse mode: it runs the jvp on a symbolic tangent and walks back
 over the linear steps that it went through. A framework needs only `run`, `shape`, `jvp`, `vjp` and `batched`.
 """
@@ -23,12 +26,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from . import reference
-from .cpu import plan, prefilter
+from .cpu import plan, prefilter, warp
 from .scheme import decode
 
 Array = np.ndarray[Any, Any]
@@ -74,6 +79,72 @@ def push(F: Any, dx: Any, y: Any, points: Any, text: str) -> Any:
     return F.splat(F.spread(dx, y), points, decode(text).up)
 
 
+def expand(F: Any, x: Any, matrices: Sequence[np.ndarray], transposed: bool = False) -> Any:
+    """(b, i, *points) -> (b, i, *shape), a matrix along every axis; transposed: the other way."""
+    lead, sizes = F.shape(x)[:2], list(x.shape[2:])
+    done = lead[0] * lead[1]
+    for a, matrix in enumerate(matrices):
+        matrix = matrix.T if transposed else matrix
+        rest = prod(sizes[a + 1 :])
+        sizes[a] = matrix.shape[0]
+        if rest == 1:  # nearly all the work is in the last axis: one plain product, which writes the result in order
+            product = F.matmul(F.reshape(x, (done, matrix.shape[1])), F.constant(matrix.T, F.dtype(x), x))
+        else:
+            product = F.matmul(F.constant(matrix, F.dtype(x), x), F.reshape(x, (done, matrix.shape[1], rest)))
+        x, done = product, done * matrix.shape[0]
+    return F.reshape(x, (*lead, *sizes))
+
+
+def moved(F: Any, field: Any, text: str) -> Any:
+    """(b, i, *points) -> (b, n, i): the displacement of every pixel of a warp."""
+    w = decode(text)
+    x = field if w.points is None else expand(F, field, w.matrices)
+    return F.moveaxis(F.reshape(x, (*F.shape(x)[:2], prod(w.shape))), 1, 2)
+
+
+def unmoved(F: Any, ct: Any, text: str) -> Any:
+    """The transpose of moved."""
+    w = decode(text)
+    x = F.reshape(F.moveaxis(ct, 2, 1), (F.shape(ct)[0], w.ndim, *w.shape))
+    return x if w.points is None else expand(F, x, w.matrices, transposed=True)
+
+
+def posed(F: Any, pose: Any, text: str) -> Any:
+    """(b, i, j) -> (b, n, i): the displacement of every pixel by a matrix, from the centre of the result."""
+    return F.einsum("bij,jn->bni", pose, F.constant(decode(text).centred, F.dtype(pose), pose))
+
+
+def unposed(F: Any, ct: Any, text: str) -> Any:
+    """The transpose of posed."""
+    return F.einsum("bni,jn->bij", ct, F.constant(decode(text).centred, F.dtype(ct), ct))
+
+
+def places(F: Any, field: Any, pose: Any, text: str) -> Any:
+    """(b, n, i): where a warp samples the image."""
+    pixels = F.constant(decode(text).pixels, F.dtype(field), field)
+    return pixels + (moved(F, field, text) + posed(F, pose, text))
+
+
+def coefficients(F: Any, values: Any, text: str) -> Any:
+    """The coefficients (b, c, *grid) that a warp samples."""
+    w, (b, c, *shape) = decode(text), F.shape(values)
+    if w.pad:
+        values = F.pad(F.reshape(values, (b * c, *shape)), w.pad)
+    if w.filter:
+        values = F.prefilter(F.reshape(values, (b * c, *values.shape[values.ndim - w.ndim :])), w.filter)
+    return F.reshape(values, (b, c, *values.shape[values.ndim - w.ndim :]))
+
+
+def uncoefficients(F: Any, ct: Any, text: str) -> Any:
+    """The transpose of coefficients."""
+    w, (b, c, *shape) = decode(text), F.shape(ct)
+    if w.filter:
+        ct = F.prefilter(F.reshape(ct, (b * c, *shape)), decode(w.filter).flipped)
+    if w.pad:
+        ct = F.fold(F.reshape(ct, (b * c, *shape)), decode(w.pad).linear)
+    return F.reshape(ct, (b, c, *ct.shape[ct.ndim - w.ndim :]))
+
+
 COMPOSITES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # with their transposes
     "along": (along, lambda F, ct, values, points, text: F.dot(values, ct, points, text)),
     "push": (push, lambda F, ct, y, points, text: F.dot(ct, y, points, text)),
@@ -81,6 +152,8 @@ COMPOSITES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # with
         spread,
         lambda F, ct, y: F.einsum("bkinc,bknc->bni", _unstack(F, ct, F.shape(ct)[1] // F.shape(y)[1]), y),
     ),
+    "moved": (moved, unmoved),
+    "posed": (posed, unposed),
 }
 
 
@@ -105,6 +178,23 @@ def _dot_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
     if dpoints is not None:
         terms.append(F.dot(values, F.spread(dpoints, weights), points, decode(text).up))
     return terms
+
+
+def _warp_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
+    (values, field, pose), (dvalues, dfield, dpose), w = arrays, tangents, decode(text)
+    terms = [] if dvalues is None else [F.warp(dvalues, field, pose, w.linear)]
+    if dfield is not None or dpose is not None:
+        c, x = coefficients(F, values, text), places(F, field, pose, text)
+        if dfield is not None:
+            terms.append(F.along(F.moved(dfield, text), c, x, w.sample))
+        if dpose is not None:
+            terms.append(F.along(F.posed(dpose, text), c, x, w.sample))
+    return terms
+
+
+def _warp_transpose(F: Any, ct: Any, arrays: Any, text: str) -> Any:
+    x = places(F, arrays[1], arrays[2], text)
+    return uncoefficients(F, F.splat(ct, x, decode(decode(text).sample).linear), text)
 
 
 def _linear_jvp(name: str) -> Callable[..., list[Any]]:
@@ -167,6 +257,16 @@ def _run_fold(values: Array, text: str, out: Array | None = None) -> Array:
 def _run_prefilter(values: Array, text: str, out: Array | None = None) -> Array:
     f = decode(text)
     return _into(out, prefilter.prefilter(values, f.kernels, f.boundaries, f.transposed))
+
+
+_FILTERS = SimpleNamespace(shape=np.shape, reshape=np.reshape, pad=_run_pad, prefilter=_run_prefilter)
+
+
+def _run_warp(values: Array, field: Array, pose: Array, text: str, out: Array | None = None) -> Array:
+    run = warp.rows(text, _dtype(values))
+    box = run.box(values.shape[0] * values.shape[1], field, pose)
+    part = values if box == run.whole else values[(slice(None), slice(None), *(slice(*ends) for ends in box))]
+    return run(lambda: coefficients(_FILTERS, part, text), box, field, pose, out)
 
 
 def _pad_shape(shape: Shape, text: str) -> Shape:
@@ -249,6 +349,15 @@ OPS = {
                 1: lambda F, ct, arrays, text: F.along(ct, arrays[0], arrays[2], text),
             },
             _dot_merge,
+        ),
+        Op(
+            "warp",
+            3,
+            _run_warp,
+            reference.warp,
+            lambda v, f, p, text: (v[0], 1, prod(decode(text).shape), v[1]),
+            _warp_jvp,
+            {0: _warp_transpose},
         ),
         Op(
             "prefilter",
@@ -380,6 +489,13 @@ class Face:
     sum: Callable[[Any], Any]  # of all elements
     constant: Callable[[np.ndarray, str, Any], Any]  # (table, dtype, an array whose device it goes to)
     numpy: Callable[[Any], np.ndarray]  # the values, without history; an error where there are none yet
+    transpose: Callable[..., Any]  # this and those below as NumPy's
+    where: Callable[..., Any]
+    sin: Callable[[Any], Any]
+    cos: Callable[[Any], Any]
+    floor: Callable[[Any], Any]
+    inv: Callable[[Any], Any]  # of matrices
+    concrete: Callable[[Any], np.ndarray | None]  # the numbers, where they are known: not while tracing
 
     # what `bind` makes of OPS
     sample: Callable[..., Any]
@@ -388,6 +504,9 @@ class Face:
     prefilter: Callable[..., Any]
     pad: Callable[..., Any]
     fold: Callable[..., Any]
+    warp: Callable[..., Any]
+    moved: Callable[..., Any]
+    posed: Callable[..., Any]
     along: Callable[..., Any]
     push: Callable[..., Any]
     spread: Callable[..., Any]

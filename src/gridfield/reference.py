@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .boundary import Extension, extension
-from .scheme import Axis, Filter, Margins, Scheme, decode
+from .scheme import Axis, Filter, Margins, Scheme, Warp, decode
 
 Array = Any
 
@@ -222,3 +222,21 @@ def prefilter(values: Array, static: Filter) -> Array:
             inverse = np.linalg.inv(matrix)
             values = _along(values, inverse.T if static.transposed else inverse, axis)
     return values
+
+
+def warp(values: Array, field: Array, pose: Array, static: Warp) -> Array:
+    """(batch, 1, n, channels): values (batch, channels, *grid) sampled at displaced pixels."""
+    xp, batch, axes = _lib(values), len(values), range(1, static.ndim + 1)
+    shape = values.shape[:2]
+    c = values.reshape(-1, *values.shape[2:])
+    if static.pad:
+        c = pad(c, decode(static.pad))
+    if static.filter:
+        c = prefilter(c, decode(static.filter))
+    u = field.reshape(-1, *field.shape[2:])
+    if static.points is not None:
+        for a, matrix in zip(axes, static.matrices, strict=True):
+            u = _along(u, matrix, a)
+    u = _moved(u.reshape(batch, static.ndim, -1), 1, 2)
+    x = _like(values, static.pixels) + u + xp.einsum("bij,jn->bni", pose, _like(values, static.centred))
+    return sample(c.reshape(*shape, *c.shape[1:]), x, decode(static.sample))

@@ -1,4 +1,4 @@
-"""What is static about a call, as frozen data: Scheme (sample, splat), Filter (prefilter), Margins (pad, fold)."""
+"""What is static about a call, as frozen data: Scheme (sample, splat), Filter (prefilter), Margins (pad), Warp."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import dataclass, fields, replace
 from math import ceil, floor
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from . import lattice
 from .boundary import FOLD, reach
 from .cached import cached_property, lock
 from .grid import Grid
@@ -175,10 +179,59 @@ class Margins(Static):
         return Margins(_tuple(widths), _tuple(boundaries), cval)
 
 
+@dataclass(frozen=True, eq=False)
+class Warp(Static):
+    """warp: how the image is sampled (texts), and where: at pixels of an image of shape `full`, displaced."""
+
+    sample: str
+    filter: str | None  # None: the values are the coefficients
+    pad: str | None
+    points: tuple[int, ...] | None  # control points of the displacement; None: one for each pixel of the result
+    full: tuple[int, ...]  # the shape over which the control points are laid
+    start: tuple[int, ...]  # the first pixel of the result
+    shape: tuple[int, ...]  # of the result
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.full)
+
+    @cached_property
+    def linear(self) -> str:
+        """The same without cval."""
+        pad = self.pad and decode(self.pad).linear
+        return intern(replace(self, sample=decode(self.sample).linear, pad=pad))
+
+    @cached_property
+    def matrices(self) -> tuple[NDArray[Any], ...]:
+        """Per axis (pixels of the result, control points)."""
+        return tuple(
+            lattice.matrix(p, n)[s : s + m]
+            for p, n, s, m in zip(self.points or (), self.full, self.start, self.shape, strict=True)
+        )
+
+    @cached_property
+    def centred(self) -> NDArray[Any]:
+        """(ndim + 1, pixels): coordinates from the centre of the result, and 1."""
+        axes = np.meshgrid(*(np.arange(m) - (m - 1) / 2 for m in self.shape), [1.0], indexing="ij")
+        return np.stack([a.reshape(-1) for a in axes])
+
+    @cached_property
+    def pixels(self) -> NDArray[Any]:
+        """(pixels, ndim): where the pixels of the result are without any displacement."""
+        axes = np.meshgrid(*(np.arange(s, s + m) for s, m in zip(self.start, self.shape, strict=True)), indexing="ij")
+        return np.stack([a.reshape(-1) for a in axes], -1).astype(np.float64)
+
+    @staticmethod
+    def parse(*content: Any) -> Warp:
+        """From JSON."""
+        return Warp(*content[:3], *map(_tuple, content[3:]))
+
+
 _known: dict[str, Any] = {}
 _lock = lock()
 KNOWN = 4096  # how many static arguments are kept; others are read from their text again
-_parsers = {c.__name__: c.parse for c in (Scheme, Filter, Margins)}
+_parsers = {c.__name__: c.parse for c in (Scheme, Filter, Margins, Warp)}
 
 
 def intern(static: Static) -> str:
@@ -195,7 +248,7 @@ def _keep(text: str, static: Any) -> Any:
 
 
 def decode(text: str) -> Any:
-    """The Scheme, Filter or Margins of a text."""
+    """The Scheme, Filter, Margins or Warp of a text."""
     known = _known.get(text)
     if known is None:
         name, *content = json.loads(text)

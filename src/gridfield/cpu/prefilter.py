@@ -89,6 +89,12 @@ def stages(kernel: Kernel, boundary: str, n: int, transposed: bool, left: bool, 
     return [Stage(z, scale, scale * w, none) for (z, w), scale in zip(plan, scales)]
 
 
+def margin(kernel: Kernel, dtype: Any) -> int:
+    """After how many rows a wrong start has decayed below rounding."""
+    eps = float(np.finfo(dtype).eps)
+    return ceil(log(eps / 64) / log(max(map(abs, kernel.poles)))) + 4 * len(kernel.poles)
+
+
 class Window(NamedTuple):
     """Like windows of a line: count of them from row begin on, step apart; of their rows, low ... high are stored."""
 
@@ -145,9 +151,7 @@ class Plan:
 
     def margin(self, axis: int) -> int:
         """After how many rows a wrong start has decayed below rounding."""
-        poles = self.kernels[axis].poles
-        eps = float(np.finfo(self.dtype).eps)
-        return ceil(log(eps / 64) / log(max(map(abs, poles)))) + 4 * len(poles)
+        return margin(self.kernels[axis], self.dtype)
 
     def _slab(self, active: list[int]) -> list[int]:
         """The trailing axes, last first, whose rows are so short that lines of other rows fill more lanes."""

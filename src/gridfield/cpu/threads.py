@@ -130,6 +130,7 @@ def run(tasks: Sequence[Callable[[], Any]]) -> None:
         _jobs.put(call)
     call.work()
     call.done.wait()
+    call.tasks = ()  # a helper that has not even woken up would keep the arrays of this call alive
     if call.error is not None:
         raise call.error
 

@@ -224,6 +224,15 @@ class Jax(Face):
     broadcast_to = staticmethod(jnp.broadcast_to)
     stack = staticmethod(jnp.stack)
     matmul = staticmethod(functools.partial(jnp.matmul, precision="highest"))
+    transpose = staticmethod(jnp.transpose)
+    where = staticmethod(jnp.where)
+    sin, cos, floor = staticmethod(jnp.sin), staticmethod(jnp.cos), staticmethod(jnp.floor)
+    inv = staticmethod(jnp.linalg.inv)
+
+    @staticmethod
+    def concrete(x: Any) -> Any:
+        """The numbers, or None for a tracer."""
+        return None if isinstance(x, Tracer) else np.asarray(x)
 
     @staticmethod
     def constant(table: Any, dtype: str, like: Any) -> Any:

@@ -23,6 +23,11 @@ class NumPy(Face):
     broadcast_to = staticmethod(np.broadcast_to)
     stack = staticmethod(np.stack)
     matmul = staticmethod(np.matmul)
+    transpose = staticmethod(np.transpose)
+    where = staticmethod(np.where)
+    sin, cos, floor = staticmethod(np.sin), staticmethod(np.cos), staticmethod(np.floor)
+    inv = staticmethod(np.linalg.inv)
+    concrete = staticmethod(np.asarray)
 
     @staticmethod
     def constant(table: Any, dtype: str, like: Any) -> Any:
@@ -77,6 +82,12 @@ class NumPy(Face):
     def round_to(x: Any, dtype: str) -> Any:
         """Floats to the nearest integers of a type, saturated; NaN is 0."""
         info = np.iinfo(dtype)
+        if info.bits < np.finfo(x.dtype).nmant:  # bounds that are floats: three passes instead of ten
+            y = np.asarray(np.rint(x))
+            if info.min < 0:
+                y[np.isnan(y)] = 0
+            np.fmax(y, info.min, out=y)  # of NaN it is the other
+            return np.fmin(y, info.max, out=y).astype(dtype)
         x = np.nan_to_num(np.rint(x), nan=0.0)
         # the bounds of 64-bit types are no floats: compare, then write the bounds as integers
         low, high = x <= float(info.min), x >= float(info.max)

@@ -123,6 +123,15 @@ class TensorFlow(Face):
     broadcast_to = staticmethod(tf.broadcast_to)
     matmul = staticmethod(tf.matmul)
     copy = staticmethod(tf.identity)
+    transpose = staticmethod(tf.transpose)
+    where = staticmethod(tf.where)
+    sin, cos, floor = staticmethod(tf.sin), staticmethod(tf.cos), staticmethod(tf.floor)
+    inv = staticmethod(tf.linalg.inv)
+
+    @staticmethod
+    def concrete(x: Any) -> Any:
+        """The numbers, or None in a graph."""
+        return x.numpy() if hasattr(x, "numpy") and tf.executing_eagerly() else None
 
     @staticmethod
     def constant(table: Any, dtype: str, like: Any) -> Any:

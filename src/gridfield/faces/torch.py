@@ -290,6 +290,17 @@ class Torch(Face):
             return a @ b
 
     sum = staticmethod(torch.sum)
+    transpose = staticmethod(torch.permute)
+    where = staticmethod(torch.where)
+    sin, cos, floor = staticmethod(torch.sin), staticmethod(torch.cos), staticmethod(torch.floor)
+    inv = staticmethod(torch.linalg.inv)
+
+    @staticmethod
+    def concrete(x: torch.Tensor) -> Any:
+        """The numbers, or None while something traces."""
+        traced = torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None
+        return None if traced or type(x) not in _TENSORS else x.detach().cpu().resolve_conj().numpy()
+
     broadcast_to = staticmethod(torch.broadcast_to)
     stack = staticmethod(torch.stack)
 

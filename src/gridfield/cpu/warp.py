@@ -1,0 +1,392 @@
+"""warp: an image sampled at displaced pixels, row by row, without a dense displacement.
+
+The lattice of control points is contracted axis by axis: over the first when a plane begins, over the next when a row
+does; along a row, four numbers to a pixel are left. Pixel and displacement stay apart: the displacement's floor is
+added to the pixel as an integer, and what folds at the ends are integers, so that a float32 displacement of 3 pixels is
+as exact at pixel 4000 as at pixel 0 (x + d in float32 is 2e-4 off there). A crop runs the same arithmetic on the same
+numbers, and so gives the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from math import ceil, floor, prod
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from .. import lattice
+from ..boundary import extension
+from ..scheme import Warp, decode
+from . import plan, prefilter, threads
+from .cache import array, compiled
+from .machine import staged
+from .taps import BLOCK, NAN, fill, gather, horner
+
+Array = np.ndarray[Any, Any]
+
+Box = tuple[tuple[int, int], ...]
+
+SEGMENT = 1024  # pixels of a row whose displacement is worked out at a time
+INTS = 8  # per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room
+LINE = 64  # bytes of a vector of displacements; the last of a run may go so far beyond it
+ROW = SEGMENT + LINE  # elements from the displacement along one axis to that along the next
+FAR = 2.0**29  # no displacement is larger: what folds by a period has lost all digits long before
+NONE, LATTICE, DENSE = 0, 1, 2
+
+
+def turning(fold: str, width: int) -> tuple[float, float]:
+    """Where a period starts, in cells, and the fraction of its turning point: half a period later, a whole number."""
+    start = (-0.5 if fold == "reflect" else 0.0) + 0.5 * (width % 2)
+    return start, start - floor(start)
+
+
+@staged
+def locate_row(
+    m: Any, spec: Any, grid: Any, d: Any, first: Any, pix: Any, ints: Any, frame: Any, count: Any, base: Any, w: Any
+) -> None:
+    """As taps.locate for pixels pix + (0 ... 0, first + q) displaced by d[axis * ROW + first + q]."""
+    nd, rows = spec.ndim, len(spec.slots)
+    strides = [m.narrow(m.stride(grid, a + 1), base) for a in range(nd)]
+    known = [[m.load(ints, a * INTS + k) for k in range(INTS)] for a in range(nd)]
+    pixels = [m.load(pix, a) + known[a][0] for a in range(nd)]
+    slacks = [m.load(frame, a * 7 + 4) for a in range(nd)]  # of "inside": the rounding that is let pass
+    inverses = [m.load(frame, a * 7 + 5) for a in range(nd)]
+    pixels[-1] = pixels[-1] + m.narrow(first, base)
+
+    def body(q: Any, carry: list[Any]) -> list[Any]:
+        ds = [m.load(d, first + q + a * ROW) for a in range(nd)]
+        offset, nan, off, t = None, None, None, None
+        for a in range(nd):
+            how, shift = spec.folds[a], 0.5 * (spec.widths[a] % 2)
+            _, low_cell, high_cell, turn_cell, period, last_cell, cut, room = known[a]
+            # what is infinitely far is nowhere within a period
+            is_nan = m.not_number(ds[a] if how in ("hold", "inside") else ds[a] * 0.0)
+            e = m.select(ds[a] > -FAR, ds[a], ds[a] * 0.0)
+            e = m.select(ds[a] > -FAR, e, slacks[a] * 0.0 - FAR)
+            e = m.select(e < FAR, e, slacks[a] * 0.0 + FAR)
+            e = e + shift if shift else e
+            k = m.floor(e)
+            t = e - k
+            cell = m.truncate(k, base) + pixels[a]
+            if a == nd - 1:
+                cell = cell + m.narrow(q, base)
+            if how in ("hold", "inside"):
+                low = m.to_float(cell - low_cell, t) + (t - shift)
+                high = m.to_float(cell - high_cell, t) + (t - shift)
+                if how == "inside":
+                    beyond = (low < slacks[a] * -1.0) | (high > slacks[a])
+                    off = beyond if off is None else off | beyond
+                cell = m.select(low < 0.0, low_cell, m.select(high > 0.0, high_cell, cell))
+                t = m.select((low < 0.0) | (high > 0.0), t * 0.0 + shift, t)
+            else:
+                start, fraction = turning(how, spec.widths[a])
+                turns = m.floor((m.to_float(cell, t) + (t - start)) * inverses[a])
+                cell = cell - m.truncate(turns, base) * period
+                if how != "wrap":
+                    back = m.to_float(cell - turn_cell, t) + (t - fraction) > 0.0
+                    # the sum of a place and its mirror image is twice the turning point
+                    cell = m.select(back, turn_cell * 2 + (int(2 * fraction) - 1) - cell, cell)
+                    t = m.select(back, t * -1.0 + 1.0, t)
+            rel = cell - int(shift - spec.offsets[a])
+            inner = m.select(rel < 0, rel * 0, m.select(rel > last_cell, last_cell, rel))
+            t = t + m.to_float(rel - inner, t)
+            t = m.select(t > 0.0, t, t * 0.0)
+            t = m.select(t < 1.0, t, t * 0.0 + 1.0)
+            for (axis, o, j), s in spec.slots.items():
+                if axis == a:
+                    m.store(w, q + s * BLOCK, horner(spec.table(a, o)[j], t))
+            place = inner - cut
+            place = m.select(place < 0, place * 0, m.select(place > room, room, place))
+            step = place * strides[a]
+            offset = step if offset is None else offset + step
+            nan = is_nan if nan is None else nan | is_nan
+        m.store(w, q + rows * BLOCK, t)
+        flag = m.bit(nan, 0, base)
+        if off is not None:
+            flag = flag + m.bit(off, 1, base)
+        m.store(base, q, offset)
+        m.store(base, q + BLOCK, flag)
+        return [carry[0] | flag]
+
+    zero = m.narrow(count * 0, base)
+    (special,) = m.loop(0, count, body, [zero])
+    m.store(base, (2 + nd) * BLOCK, special)
+
+
+def dot4(vectors: Any, numbers: Any) -> Any:
+    """The sum of four products."""
+    a, b, c, d = (v * x for v, x in zip(vectors, numbers))
+    return (a + b) + (c + d)
+
+
+@staged
+def contract(m: Any, spec: Any, src: Any, s: Any, dst: Any, t: Any, inner: Any, trips: Any, w: Any, at: Any) -> None:
+    """dst[t + j] = sum_k w[at + k] src[s + k inner + j], vector by vector: trips of them, the last may go too far.
+
+    What is written too far is written again later; Numba's own loops do these few numbers one by one.
+    """
+    lanes = LINE // w.itemsize
+    weights = [m.load(w, at + k) for k in range(4)]
+
+    def body(p: Any, _: Any) -> None:
+        j = p * lanes
+        rows = [m.load(src, s + inner * k + j, lanes) for k in range(4)]
+        m.store(
+            dst, t + j, (rows[0] * weights[0] + rows[1] * weights[1]) + (rows[2] * weights[2] + rows[3] * weights[3])
+        )
+
+    m.loop(0, trips, body)
+
+
+@staged
+def along_row(
+    m: Any, spec: Any, src: Any, s: Any, size: Any, w: Any, n: Any, x: Any, d: Any, t: Any, trips: Any
+) -> None:
+    """d[a * ROW + t + p] = sum_k w[k n + x + p] src[s + a size + k] for every axis a, as contract."""
+    lanes = LINE // w.itemsize
+    points = [[m.load(src, s + size * a + k) for k in range(4)] for a in range(spec.ndim)]
+
+    def body(p: Any, _: Any) -> None:
+        i = p * lanes
+        ws = [m.load(w, n * k + x + i, lanes) for k in range(4)]
+        for a, c in enumerate(points):
+            m.store(d, t + i + a * ROW, dot4(ws, c))
+
+    m.loop(0, trips, body)
+
+
+def _warp(
+    spec, grid, out, frame, ints, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, pix, d,
+    base, w, start, stop,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Segments start ... stop of the rows of the result."""
+    nd = shape.size
+    length = shape[nd - 1]
+    segments = (length + SEGMENT - 1) // SEGMENT
+    rows = 1
+    for a in range(nd - 1):
+        rows *= shape[a]
+    room = sizes[0] * nd if mode == LATTICE else nd * rows * length
+    item, at, lanes = -1, np.full(nd, -1), LINE // lasts.itemsize
+    for unit in range(start, stop):
+        line = unit // segments
+        x0 = (unit - line * segments) * SEGMENT
+        x1 = min(length, x0 + SEGMENT)
+        b = line // rows
+        row = line - b * rows
+        r, changed = row, nd
+        for a in range(nd - 2, -1, -1):
+            o = r % shape[a]
+            r //= shape[a]
+            if o != at[a]:
+                at[a], changed = o, a
+                pix[a] = o
+        if b != item:
+            item, changed = b, 0
+        pix[nd - 1] = x0
+        if mode == LATTICE:
+            source, target, own = 0, 0, b * room
+            for k in range(nd - 1):  # levels[source ...]: contracted over the first k axes
+                if k >= changed:
+                    inner, n = sizes[k + 1], firsts.shape[1]
+                    shift, place, trips = firsts[k, at[k]] * inner, (k * n + at[k]) * 4, (inner + lanes - 1) // lanes
+                    for a in range(nd):
+                        s = a * sizes[k] + shift
+                        if k == 0:
+                            contract(spec, field, own + s, levels, target + a * inner, inner, trips, weights, place)
+                        else:
+                            contract(spec, levels, source + s, levels, target + a * inner, inner, trips, weights, place)
+                source, target = target, target + nd * sizes[k + 1]
+            x = x0
+            while x < x1:  # runs of pixels between two control points
+                k = firsts[nd - 1, x]
+                run = min(x1, ends[k])
+                trips, n = (run - x + lanes - 1) // lanes, lasts.size // 4
+                if nd == 1:
+                    along_row(spec, field, own + k, sizes[0], lasts, n, x, d, x - x0, trips)
+                else:
+                    along_row(spec, levels, source + k, sizes[nd - 1], lasts, n, x, d, x - x0, trips)
+                x = run
+        else:
+            for a in range(nd):
+                s = b * room + (a * rows + row) * length
+                if mode == DENSE:
+                    d[a * ROW : a * ROW + x1 - x0] = field[s + x0 : s + x1]
+                else:
+                    d[a * ROW : a * ROW + x1 - x0] = 0.0
+        if posed:
+            for a in range(nd):
+                origin, slope = pose[b, a, nd], pose[b, a, nd - 1]
+                for j in range(nd - 1):
+                    origin += pose[b, a, j] * (at[j] - 0.5 * (shape[j] - 1))
+                origin += slope * (x0 - 0.5 * (length - 1))
+                place = np.uintp(a * ROW)  # an index that may be negative would keep the loop from being vectorised
+                for x in range(np.uintp(x1 - x0)):
+                    d[place + x] += origin + slope * x
+        for q0 in range(0, x1 - x0, BLOCK):
+            count, i = min(BLOCK, x1 - x0 - q0), row * length + x0 + q0
+            locate_row(spec, grid, d, q0, pix, ints, frame, count, base, w)
+            for q in range(count):
+                gather(spec, grid, b, base, q, w, q, out, out, b, i + q)
+            if base[(2 + nd) * BLOCK]:
+                for q in range(count):
+                    flag = base[BLOCK + q]
+                    if flag & NAN:
+                        fill(spec, out, b, i + q, frame, 0)
+                    elif flag:
+                        fill(spec, out, b, i + q, frame, 1)
+
+
+@functools.cache
+def entry(spec: Any, dtype: str, index: str) -> Any:
+    """The compiled kernel of a specialisation."""
+    real, offsets, i64 = np.dtype(dtype), np.dtype(index), types.int64
+    one, three, ints = array(real, 1, "C"), array(real, 3, "C"), array(offsets, 1, "C")
+    args = (
+        array(real, spec.ndim + 2), array(real, 4), one, ints, i64, one, array(np.int64, 2, "C"), three,
+        array(np.int64, 1, "C"), one, array(np.int64, 1, "C"), one, array(np.float64, 3, "C"), i64,
+        array(np.int64, 1, "C"), ints, one, ints, one, i64, i64,
+    )  # fmt: skip
+    typ = spec._numba_type_
+    return compiled(_warp, f"{typ.digest}_{dtype}_{index}", (typ, *args))
+
+
+class Rows:
+    """The tables of a warp, for one dtype."""
+
+    def __init__(self, static: Warp, dtype: str) -> None:
+        self.static, self.dtype, self.plan = static, dtype, plan.plan(static.sample, dtype)
+        nd, shape, points = static.ndim, static.shape, static.points
+        self.shape = np.array(shape, np.int64)
+        self.whole: Box = tuple((0, n) for n in self.plan.scheme.grid.shape)
+        self.mode = DENSE if points is None else NONE if set(points) == {1} else LATTICE
+        n = max(shape)
+        self.firsts, self.weights = np.zeros((nd, n), np.int64), np.zeros((nd, n, 4), dtype)
+        self.sizes, self.ends = np.ones(nd, np.int64), np.zeros(1, np.int64)
+        if self.mode == LATTICE:
+            for a, (p, full, s, m) in enumerate(zip(points, static.full, static.start, shape)):  # type: ignore[arg-type]
+                first, weight = lattice.taps(p, full)
+                self.firsts[a, :m], self.weights[a, :m] = first[s : s + m], weight[s : s + m]
+            padded = [p + lattice.BEFORE + lattice.AFTER for p in points]  # type: ignore[union-attr]
+            self.sizes = np.array([prod(padded[a:]) for a in range(nd)], np.int64)
+            last = self.firsts[-1, : shape[-1]]
+            self.ends = np.searchsorted(last, np.arange(padded[-1]), side="right").astype(np.int64)
+        self.lasts = np.zeros((4, shape[-1] + LINE), dtype)
+        self.lasts[:, : shape[-1]] = self.weights[-1, : shape[-1]].T
+        self.lasts = self.lasts.reshape(-1)
+        self.room = nd * int(self.sizes[1:].sum()) + LINE
+        self.units = prod(shape[:-1]) * -(-shape[-1] // SEGMENT)
+
+    def box(self, channels: int, field: Array, pose: Array) -> Box:
+        """First and last + 1 of the pixels along each axis that are enough to know, the filter's margins included.
+
+        A B-spline is a convex combination of its coefficients, so those that a crop touches bound its displacement.
+        """
+        static, axes, boundaries = self.static, self.plan.scheme.axes, self.plan.scheme.boundaries
+        if static.shape == static.full or static.pad or not (channels and field.size):
+            return self.whole
+        touched = [slice(None)] * len(axes)
+        if self.mode == LATTICE:
+            firsts = [self.firsts[a, [0, m - 1]] - lattice.BEFORE for a, m in enumerate(static.shape)]
+            touched = [slice(max(0, int(i)), int(j) + 4) for i, j in firsts]
+        part = np.asarray(field[(slice(None), slice(None), *touched)], np.float64)
+        half = (self.shape - 1) / 2
+        turn = (np.abs(pose[..., :-1]) @ half).max(0)
+        over = (0, *range(2, part.ndim))
+        low = np.array(static.start) + part.min(over) + pose[..., -1].min(0) - turn - 1e-3
+        high = np.array(static.start) + self.shape - 1 + part.max(over) + pose[..., -1].max(0) + turn + 1e-3
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            return self.whole
+        filters = decode(static.filter) if static.filter else None
+        box, shape = [], self.plan.scheme.grid.shape
+        for axis, boundary, n, lo, hi in zip(axes, boundaries, shape, low, high):
+            reach, last = axis.kernel.width // 2 + 1, n - 1
+            if filters and axis.kernel.poles and n > 1:
+                reach += 2 * prefilter.margin(axis.kernel, self.dtype)  # to the last bit, not only to rounding
+            a, b = lo, hi
+            if boundary == "wrap" and (lo < reach or hi > last - reach):
+                a, b = 0.0, float(last)
+            elif axis.fold != "hold":  # what lies beyond an end is mirrored into the image
+                a = min(a, 2 * last - hi - 1)
+                b = max(b, 1 - lo)
+            box.append((max(0, min(floor(min(a, last)) - reach, n)), min(n, max(0, ceil(max(b, 0.0)) + 1 + reach))))
+        sizes = tuple(b - a for a, b in box)
+        if prod(sizes) > 0.8 * prod(shape) or min(sizes) < 4:
+            return self.whole
+        if filters:  # the filter of very long lines works window by window, with seams
+            plans = [prefilter.plan((channels, *s), np.dtype(self.dtype), filters.kernels, filters.boundaries, False)
+                     for s in (shape, sizes)]  # fmt: skip
+            if any(sweep.windowed for p in plans for sweep in p.sweeps):
+                return self.whole
+        return tuple(box)
+
+    def ints(self, box: Box) -> tuple[Array, plan.Ends]:
+        """See INTS; and how the part of the image that the box holds continues beyond its ends."""
+        scheme, rows, widths = self.plan.scheme, [], []
+        for axis, origin, start, (a, b) in zip(scheme.axes, scheme.grid.origin, self.static.start, box):
+            period = {"mirror": 2 * (axis.n - 1), "reflect": 2 * axis.n, "wrap": axis.n}.get(axis.fold, 1)
+            whole = floor(turning(axis.fold, axis.kernel.width)[0])
+            ends = int(axis.lowest), int(axis.highest)
+            before, after = axis.margins
+            widths.append((0 if a else before, 0 if b < axis.n else after))
+            room = b - a + sum(widths[-1]) - axis.kernel.width
+            cut = a - axis.first if a else 0
+            rows += [start - int(origin), *ends, whole + period // 2, period, axis.cells - 1, cut, room]
+        boundaries = tuple(a.boundary for a in scheme.axes)
+        own = plan.ends(tuple(b - a for a, b in box), tuple(widths), boundaries, self.dtype)
+        return np.array(rows, np.int64), self.plan.ends if box == self.whole else own
+
+    def field(self, field: Array) -> Array:
+        """Flat: the control points continued beyond their ends, or the displacement of every pixel."""
+        if self.mode == LATTICE:
+            for a, p in enumerate(self.static.points or (), start=2):
+                around = extension("mirror", p, np.arange(-lattice.BEFORE, p + lattice.AFTER)).index[:, 0]
+                field = np.take(field, around, axis=a)
+        return np.concatenate([field.reshape(-1), np.zeros(4 * LINE, self.dtype)])
+
+    def __call__(self, filtered: Callable[[], Array], box: Box, field: Array, pose: Array, out: Array | None) -> Array:
+        """(batch, 1, pixels, channels) of what filtered makes: coefficients (batch, channels, *box).
+
+        They are let go once they are padded, before the result is made: who calls must not hold them either.
+        """
+        coefficients = filtered()
+        batch, channels = coefficients.shape[:2]
+        field, pose = self.field(field), np.ascontiguousarray(pose, np.float64)
+        posed, (ints, ends) = bool(pose.any()), self.ints(box)
+        pixels = prod(self.static.shape)
+        for c in plan.groups(channels, self.plan.lanes):
+            whole = c.stop - c.start == channels
+            part = np.ascontiguousarray(coefficients if whole else coefficients[:, c])
+            grid = ends.pad(part, self.plan.beyond)
+            if whole:
+                del coefficients
+            del part
+            if out is None:
+                out = np.empty((batch, 1, pixels, channels), self.dtype)
+            work = functools.partial(self._run, grid, out[..., c], ints, field, pose, posed)
+            ns = batch * pixels * (self.plan.point_ns + 2)
+            units = batch * self.units
+            work(0, units) if ns < plan.SMALL else threads.over(work, units, ns, align=1)
+        return np.empty((batch, 1, pixels, channels), self.dtype) if out is None else out
+
+    def _run(
+        self, grid: Array, out: Array, ints: Array, field: Array, pose: Array, posed: bool, start: int, stop: int
+    ) -> None:
+        spec = self.plan.spec(out.shape[-1], False, False)
+        index = "int64" if grid.size >= plan.WIDE * len(grid) else "int32"
+        base, w = spec.scratch(self.dtype, index)
+        d, levels = np.empty(spec.ndim * ROW, self.dtype), np.empty(self.room, self.dtype)
+        entry(spec, self.dtype, index)(
+            spec, grid, out, self.plan.frame, ints.astype(index), self.mode, field, self.firsts, self.weights,
+            self.ends, self.lasts, self.sizes, levels, pose, posed, self.shape, np.zeros(spec.ndim, index), d, base, w,
+            start, stop,
+        )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=256)
+def rows(text: str, dtype: str) -> Rows:
+    """The tables of a warp."""
+    return Rows(decode(text), dtype)

@@ -1,0 +1,279 @@
+"""Points that move with a deformed image, and the inverse of a displacement."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from . import check, dispatch, lattice
+from .displacement import array_of, read, shape_of, spacing_of, spline
+from .faces.numpy import FACE as NUMPY
+from .geometry import Geometry, followed
+from .grid import Grid
+from .kernel import bspline
+from .ops import recipe, static
+from .sampling import _array
+from .scheme import Scheme, intern
+
+STEPS = 100  # of Newton's method; it takes 4 or 5 where nothing folds
+
+
+@recipe
+def deform_points(
+    points: Any,
+    displacement: Any,
+    shape: Sequence[int],
+    *,
+    crop: Sequence[slice] | None = None,
+    affine: Any = None,
+    rotate: Any = None,
+    zoom: Any = None,
+    spacing: Any = None,
+    inverse: bool = False,
+    tol: float = 1e-6,
+) -> Any:
+    """Where points of an image (landmarks, corners of boxes, vertices of meshes) are after `deform`.
+
+    Solves ``src(o) = p`` for o by Newton's method, `src` being the map of `deform`. With ``inverse=True`` it is the
+    map itself: where points of the deformed image come from.
+
+    Parameters
+    ----------
+    points : array, shape (*pts, ndim), or (batch, *pts, ndim) where displacement or affine has a batch axis
+        Pixels, not necessarily whole, of the image of that shape; or physical coordinates, pixels times `spacing`.
+    displacement : array, shape (ndim, *points) or (batch, ndim, *points), SplineField, or None
+        As for `deform`.
+    shape : sequence of int
+        Pixels along each deformed axis of the image, before cropping.
+    crop, affine, rotate, zoom, spacing
+        As for `deform`.
+    inverse : bool, default False
+        From the deformed image to the image.
+    tol : float, default 1e-6
+        How far, in pixels, ``src(o)`` may be from p.
+
+    Returns
+    -------
+    array, shape of `points`
+        Pixels of the deformed image, counted from the first of the patch that `crop` leaves; points may be outside of
+        it. NaN where no solution was found. Of the framework and type of `points`, float64 for integers, and
+        differentiable once, in points, displacement, affine, rotate and zoom.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes, types or frameworks do not fit together, or while something traces (the solution takes as many
+        steps as the numbers need; ``inverse=True`` is free of that).
+
+    Examples
+    --------
+    >>> import gridfield as gf, numpy as np
+    >>> u = gf.random_displacement(3, 5.0, shape=(50, 60), rng=0, fold_free=True)
+    >>> corners = np.array([[10.0, 12.0], [40.0, 50.0]])
+    >>> there = gf.deform_points(corners, u, (50, 60), rotate=30)
+    >>> back = gf.deform_points(there, u, (50, 60), rotate=30, inverse=True)
+    >>> bool(np.abs(back - corners).max() < 1e-5)
+    True
+    """
+    where = "gf.deform_points"
+    given = followed(displacement, affine, rotate, zoom)
+    F = dispatch.face(where, points=points, **given)
+    check.flag(inverse, "inverse", where)
+    tol = check.number(tol, "tol", where)
+    size = shape_of(shape, where)
+    points = _array(F, points, "points", where)
+    if check.points(points.shape, where) != len(size):
+        raise ValueError(
+            f"{where}: points has {points.shape[-1]} coordinates per point (shape {tuple(points.shape)}) but shape "
+            f"{len(size)} axes {size}"
+        )
+    kind = F.dtype(points)
+    dtype = F.widest(check.compute_dtype(kind, "int64", where))
+    geometry = Geometry(F, where, size, displacement, None, crop, affine, rotate, zoom, spacing)
+    field, pose = geometry.field(dtype, points, crop=False), geometry.pose(dtype, points)
+    batch = pose.shape[0] if field.shape[0] == 1 else field.shape[0]
+    if batch != 1 and points.shape[0] != batch:
+        raise ValueError(
+            f"{where}: points has shape {tuple(points.shape)} but must begin with the batch of {batch} of "
+            "displacement or affine"
+        )
+    units = np.array(geometry.spacing)
+    count = prod(points.shape[batch != 1 : -1])
+    x = F.reshape(F.astype(points, dtype), (batch, count, len(size))) * F.constant(1 / units, dtype, points)
+    field, pose = (F.broadcast_to(a, (batch, *a.shape[1:])) for a in (field, pose))
+    out = _source(F, geometry, field, pose, x) if inverse else _solved(F, geometry, field, pose, x, tol)[0]
+    out = F.reshape(out * F.constant(units, dtype, points), F.shape(points))
+    return out if check.is_integer(kind) else F.astype(out, kind)
+
+
+@recipe
+def invert_displacement(
+    displacement: Any, shape: Sequence[int], *, tol: float = 1e-3, spacing: Any = None
+) -> tuple[Any, float]:
+    """The displacement v that undoes u: ``v(y) = -u(y + v(y))`` at every pixel y, by Newton's method.
+
+    `deform` by u and then by v gives the image back, up to interpolation.
+
+    Parameters
+    ----------
+    displacement : array, shape (ndim, *points) or (batch, ndim, *points), or SplineField
+        As for `deform`. It has an inverse if nothing folds: see `jacobian_determinant` and `random_displacement`.
+    shape : sequence of int
+        Pixels along each axis of the image.
+    tol : float, default 1e-3
+        How far, in pixels, ``v(y) + u(y + v(y))`` may be from 0.
+    spacing : float or one per axis, default 1
+        Units of the displacement per pixel.
+
+    Returns
+    -------
+    inverse : array, shape (ndim, *shape) or (batch, ndim, *shape)
+        Dense, in the units, framework and type of `displacement` (float64 for integers); differentiable once. NaN
+        where no solution was found.
+    residual : float
+        The largest ``|v(y) + u(y + v(y))|`` in pixels, NaN if there is a pixel without a solution.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes or types do not fit together, or while something traces.
+
+    Examples
+    --------
+    >>> import gridfield as gf
+    >>> u = gf.random_displacement(4, 10.0, shape=(64, 64), rng=0, fold_free=True)
+    >>> v, residual = gf.invert_displacement(u, (64, 64))
+    >>> v.shape, residual < 1e-3
+    ((2, 64, 64), True)
+    """
+    where = "gf.invert_displacement"
+    F = dispatch.face(where, displacement=array_of(displacement))
+    tol = check.number(tol, "tol", where)
+    size = shape_of(shape, where)
+    raw, batched, _ = read(F, displacement, size, where)
+    kind = F.dtype(raw)
+    dtype = "float32" if kind in check.HALF else kind
+    geometry = Geometry(F, where, size, displacement, None, None, None, None, None, spacing)
+    field = geometry.field(dtype, raw)
+    batch = field.shape[0]
+    pixels = Grid.pixels(size).coords().reshape(1, -1, len(size))
+    y = F.broadcast_to(F.constant(pixels, dtype, raw), (batch, *pixels.shape[1:]))
+    pose = F.constant(np.zeros((batch, len(size), len(size) + 1)), dtype, raw)
+    out, residual = _solved(F, geometry, field, pose, y, tol)
+    v = (out - y) * F.constant(np.array(spacing_of(spacing, len(size), where)), dtype, raw)
+    v = F.reshape(F.moveaxis(v, 2, 1), (batch, len(size), *size))
+    return F.astype(v if batched else v[0], kind), residual
+
+
+@static
+def _scheme(points: tuple[int, ...], full: tuple[int, ...], derivative: bool) -> str:
+    """The spline of control points over the pixels of an image: its value, then its derivative along each axis."""
+    return _cached_scheme(points, full, derivative)
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_scheme(points: tuple[int, ...], full: tuple[int, ...], derivative: bool) -> str:
+    steps = tuple(map(lattice.spacing, points, full))
+    origin = tuple(0.0 if n > 1 else -(p - 1) / 2 for p, n in zip(points, full, strict=True))
+    orders = [(0,) * len(full)]
+    orders += [tuple(int(i == j) for i in range(len(full))) for j in range(len(full))] * derivative
+    grid = Grid.from_spacing(points, origin, steps)
+    return intern(Scheme(grid, (bspline(3),) * len(full), ("mirror",) * len(full), tuple(orders)))
+
+
+def _coefficients(F: Any, geometry: Geometry, field: Any) -> tuple[Any, tuple[int, ...]]:
+    """Spline coefficients, of a dense displacement too, and how many there are along each axis."""
+    if geometry.points is not None:
+        return field, geometry.points
+    return spline(F, field), geometry.full
+
+
+def _source(F: Any, geometry: Geometry, field: Any, pose: Any, o: Any) -> Any:
+    """(batch, n, ndim): where pixels o of the result come from."""
+    c, points = _coefficients(F, geometry, field)
+    full, like = geometry.full, o
+    dtype = F.dtype(o)
+    start = F.constant(np.array(geometry.start, float), dtype, like)
+    centre = F.constant((np.array(geometry.shape) - 1) / 2, dtype, like)
+    u = F.sample(c, o + start, _scheme(points, full, False))[:, 0]
+    turned = F.einsum("bij,bnj->bni", pose[..., :-1], o - centre) + F.moveaxis(pose[..., -1:], 1, 2)
+    return o + start + turned + u
+
+
+def _solved(F: Any, geometry: Geometry, field: Any, pose: Any, p: Any, tol: float) -> tuple[Any, float]:
+    """The pixels o of the result that come from p, and the largest residual.
+
+    Found in float64; one more Newton step, with the Jacobian J as a constant, in the framework: ``o - inv(J) (src(o) -
+    p)`` has the derivatives of the solution (implicit function theorem).
+    """
+    known = [F.concrete(a) for a in (field, pose, p)]
+    if any(k is None for k in known):
+        raise TypeError(
+            f"{geometry.where}: cannot be traced: the number of steps depends on the numbers; call it outside"
+        )
+    field_known, pose_known, goal = (k.astype(np.float64) for k in known)
+    o, inverse, residual = _newton(geometry, field_known, pose_known, goal, tol)
+    o, inverse = (F.constant(a, F.dtype(p), p) for a in (o, inverse))
+    return o - F.einsum("bnij,bnj->bni", inverse, _source(F, geometry, field, pose, o) - p), residual
+
+
+def _newton(
+    geometry: Geometry, field: np.ndarray, pose: np.ndarray, p: np.ndarray, tol: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Newton's method, with steps halved where they lead away: solution, inverse Jacobians, largest residual."""
+    n = geometry.ndim
+    c, points = _coefficients(NUMPY, geometry, field)
+    text = _scheme(points, geometry.full, True)
+    start, centre = np.array(geometry.start, float), (np.array(geometry.shape) - 1) / 2
+    linear, shift = pose[..., :-1] + np.eye(n), pose[..., -1]
+
+    def at(o: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        y = NUMPY.sample(c, o + start, text)  # (batch, 1 + ndim, n, ndim)
+        miss = np.einsum("bij,bnj->bni", linear, o - centre) + (shift[:, None] + start + centre) + y[:, 0] - p
+        return miss, linear[:, None] + np.moveaxis(y[:, 1:], 1, -1)
+
+    # without the displacement the map is affine, and inverted at once
+    o = centre + np.einsum("bij,bnj->bni", np.linalg.inv(linear), p - start - centre - shift[:, None])
+    miss, jacobian = at(o)
+    error: np.ndarray = np.abs(miss).max(-1)
+    goal = min(tol, 1e-6) * 1e-3
+    for _ in range(STEPS):
+        if not np.any(error > goal):
+            break
+        step = _solve(jacobian, miss)
+        size = np.ones((*error.shape, 1))
+        for _ in range(8):
+            trial = o - size * step
+            new_miss, new_jacobian = at(trial)
+            new_error: np.ndarray = np.abs(new_miss).max(-1)
+            worse = np.logical_and(~np.less(new_error, error), np.greater(error, goal))
+            if not worse.any():
+                break
+            size = np.where(worse[..., None], size / 2, size)
+        better = np.less(new_error, error)
+        if not better.any():
+            break
+        o = np.where(better[..., None], trial, o)
+        miss = np.where(better[..., None], new_miss, miss)
+        jacobian = np.where(better[..., None, None], new_jacobian, jacobian)
+        error = np.where(better, new_error, error)
+    found = np.less_equal(error, tol)
+    residual = float(error.max(initial=0.0)) if found.all() else float("nan")
+    return np.where(found[..., None], o, np.nan), _inverse(jacobian), residual
+
+
+def _inverse(jacobian: np.ndarray) -> np.ndarray:
+    """Of every matrix; where there is none, of the identity (a fixed-point step)."""
+    eye = np.eye(jacobian.shape[-1])
+    usable = np.all(np.isfinite(jacobian), (-1, -2), keepdims=True)
+    safe = np.where(usable, jacobian, eye)
+    singular = np.less(np.abs(np.linalg.det(safe)), 1e-12)
+    return np.linalg.inv(np.where(singular[..., None, None], eye, safe))
+
+
+def _solve(jacobian: np.ndarray, miss: np.ndarray) -> np.ndarray:
+    return np.einsum("bnij,bnj->bni", _inverse(jacobian), miss)
