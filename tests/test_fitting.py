@@ -14,7 +14,7 @@ from scipy.interpolate import make_lsq_spline, make_smoothing_spline
 import gridfield as gf
 import gridfield.jax
 import gridfield.tensorflow
-from gridfield import normal
+from gridfield import normal, solvers
 from gridfield.torch import SplineField
 
 CASES = (  # shape, kernel, boundary
@@ -343,7 +343,7 @@ def test_degrees_of_freedom_of_many_coefficients(monkeypatch):
     points, values, _ = data((16, 16), n=3000)
     how = {"bounds": (0, 1), "roughness": 1e-2, "full_output": True}
     _, exact = gf.fit_field(points, values, (16, 16), **how)
-    monkeypatch.setattr(normal, "SMALL", 100)
+    monkeypatch.setattr(solvers, "SMALL", 100)
     for solver in ("direct", "cg"):
         _, about = gf.fit_field(points, values, (16, 16), solver=solver, **how)
         assert about.effective_dof == pytest.approx(exact.effective_dof, rel=0.2)
@@ -363,7 +363,7 @@ def test_generalised_cross_validation(monkeypatch):
     for factor in (0.5, 2):  # it is a minimum
         _, other = gf.fit_field(x[:, None], y, 60, bounds=(0, 4), roughness=factor * info.roughness, full_output=True)
         assert 3600 * other.residual[0] ** 2 / (60 - other.effective_dof) ** 2 > info.gcv
-    monkeypatch.setattr(normal, "SMALL", 10)
+    monkeypatch.setattr(solvers, "SMALL", 10)
     for solver in ("direct", "cg"):
         _, about = gf.fit_field(x[:, None], y, 60, bounds=(0, 4), roughness="gcv", solver=solver, full_output=True)
         assert 0.1 < about.roughness / info.roughness < 10
@@ -381,7 +381,7 @@ def test_cross_validation_of_exact_data():
 def test_not_converged_is_said(monkeypatch):
     points, values, _ = data((12, 12), n=60)
     monkeypatch.setattr(
-        normal.conjugate_gradients, "__defaults__", (None, 1e-10, 3, 500, 1.0, None, lambda residual: None)
+        solvers.conjugate_gradients, "__defaults__", (None, 1e-10, 3, 500, 1.0, None, lambda residual: None)
     )
     with pytest.warns(RuntimeWarning, match=r"gf\.fit_field: conjugate gradients ended after 3 iterations"):
         _, info = gf.fit_field(points, values, (12, 12), bounds=(0, 1), solver="cg", roughness=1e-6, full_output=True)

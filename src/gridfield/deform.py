@@ -236,9 +236,8 @@ def pulled_back(
 def _in_displacement(geometry: Geometry, in_field: Any) -> Any:
     """From the gradient in coefficients or pixels to that in the displacement as it was given."""
     F, given = geometry.F, geometry.given
-    assert given is not None
     x = np.asarray(in_field, np.float64)
-    if given.shape[0] == 1:
+    if given is not None and given.shape[0] == 1:  # one for the whole batch
         x = x.sum(0, keepdims=True)
     if geometry.points is None:
         whole = np.zeros((*x.shape[:2], *geometry.full))

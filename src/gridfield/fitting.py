@@ -16,9 +16,10 @@ from . import arguments, check, dispatch, reference
 from .extras import needs
 from .faces.numpy import FACE as NUMPY
 from .grid import Grid
-from .normal import NOTHING, Factored, Normal, Solution, conjugate_gradients
+from .normal import Normal
 from .sampling import BoundaryLike, KernelLike
 from .scheme import scheme
+from .solvers import NOTHING, Factored, Solution, conjugate_gradients
 from .spline import Spline
 
 Array = np.ndarray[Any, Any]

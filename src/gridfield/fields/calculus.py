@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
+from ..displacement import determinant
 from ..grid import Grid
 from .base import Base
 
@@ -208,7 +209,7 @@ class Calculus(Base):
             rows = [[by_axis[j][i] for j in n] for i in n]
         if displacement:
             rows = [[x + 1 if i == j else x for j, x in enumerate(row)] for i, row in enumerate(rows)]
-        return _determinant(rows)
+        return determinant(rows)
 
     def _vector(self, what: str, points: Any = None) -> Any:
         """The jacobian of a field with one channel per axis."""
@@ -298,11 +299,3 @@ class Calculus(Base):
         6.0
         """
         return self.spline.integral(self._face, self._array())
-
-
-def _determinant(rows: list[list[Any]]) -> Any:
-    """By expansion along the first row: fields have few axes."""
-    if len(rows) == 1:
-        return rows[0][0]
-    terms = [(-1) ** j * x * _determinant([row[:j] + row[j + 1 :] for row in rows[1:]]) for j, x in enumerate(rows[0])]
-    return reduce(operator.add, terms)
