@@ -62,7 +62,7 @@ def difference(ours: Any, theirs: Any) -> float:
     """Greatest difference between two arrays, or two tuples of them, relative to the greatest number."""
     if isinstance(ours, tuple):
         return max(difference(a, b) for a, b in zip(ours, theirs, strict=True))
-    a, b = np.asarray(ours), np.asarray(theirs)
+    a, b = (np.asarray(x) if np.asarray(x).dtype.kind in "fc" else np.asarray(x, float) for x in (ours, theirs))
     return float(np.abs(a.reshape(b.shape) - b).max() / np.abs(b).max())
 
 

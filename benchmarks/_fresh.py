@@ -98,5 +98,27 @@ def peak_memory(package: str, backward: bool, n: int) -> float:
     return run(n)
 
 
+def peak_memory_of_deform(size: int) -> float:
+    """Bytes at the peak of a 3-D cubic deformation beyond the image itself, in images."""
+    import numpy as np
+
+    import gridfield as gf
+
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=(3, 5, 5, 5)) * 3
+
+    def run(size: int) -> float:
+        image = rng.random((size, size, size), np.float32)
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        before = _status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM from here on
+        gf.deform(image, u)
+        return (_status("VmHWM") - before) / image.nbytes
+
+    run(64)  # kernels, thread pools
+    return run(size)
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](*json.loads(sys.argv[2]))))

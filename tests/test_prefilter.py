@@ -235,3 +235,30 @@ def test_without_the_jit():
     out = prefilter(values, (bspline(3), bspline(5)), ("natural", "wrap"), True)
     assert total == pytest.approx(out.astype("f8").sum(), abs=1e-6 * size)
     assert size == pytest.approx(np.abs(out).astype("f8").sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_within_a_larger_array_it_is_the_same_to_the_bit(boundary, dtype, rng):
+    """Whatever lies around the values; and where not all results are wanted, those that are."""
+    done = 0
+    for shape, channels in (((300,), 1), ((40, 50), 3), ((129, 300), 1), ((20, 30, 40), 1), ((130, 90, 70), 3)):
+        x = rng.normal(size=(2, *shape, channels)).astype(dtype)
+        kernels, boundaries = (bspline(3),) * len(shape), (boundary,) * len(shape)
+        expected = np.stack([prefilter(x[..., c], kernels, boundaries, False) for c in range(channels)], -1)
+        befores = (0, *range(1, len(shape) + 1), 0)
+        whole = tuple(n + b + 2 * (b > 0) for n, b in zip(x.shape, befores, strict=True))
+        part = tuple((n // 5, n - n // 4) for n in shape)
+        for wanted in (tuple((0, n) for n in shape), part):
+            room = filters.Room(befores, whole, ((0, 2), *wanted, (0, channels)))
+            solve = filters.within(x.shape, x.dtype, kernels, boundaries, room)
+            if solve is None:
+                continue
+            flat = np.full(np.prod(whole), np.nan, dtype)
+            middle = flat.reshape(whole)[tuple(slice(b, b + n) for n, b in zip(x.shape, befores, strict=True))]
+            middle[...] = x
+            solve(flat)
+            read = np.s_[:, *(slice(*ends) for ends in wanted), :]
+            np.testing.assert_array_equal(middle[read], expected[read])
+            done += 1
+    assert done > 6

@@ -263,10 +263,11 @@ _FILTERS = SimpleNamespace(shape=np.shape, reshape=np.reshape, pad=_run_pad, pre
 
 
 def _run_warp(values: Array, field: Array, pose: Array, text: str, out: Array | None = None) -> Array:
-    run = warp.rows(text, _dtype(values))
-    box = run.box(values.shape[0] * values.shape[1], field, pose)
+    dtype = _dtype(field)  # values of other types are converted as they are read
+    run = warp.rows(text, dtype)
+    read, box = run.box(values.shape[0] * values.shape[1], field, pose)
     part = values if box == run.whole else values[(slice(None), slice(None), *(slice(*ends) for ends in box))]
-    return run(lambda: coefficients(_FILTERS, part, text), box, field, pose, out)
+    return run(part, lambda: coefficients(_FILTERS, part.astype(dtype, copy=False), text), read, box, field, pose, out)
 
 
 def _pad_shape(shape: Shape, text: str) -> Shape:
@@ -470,6 +471,8 @@ def recipe(f: Callable[..., Any]) -> Callable[..., Any]:
 
 class Face:
     """One framework: its few array functions, and the ops bound to it. faces/ has a subclass for each."""
+
+    converts = False  # whether `warp` takes values of any real type, which it converts as it reads them
 
     # what a subclass provides, besides `bind`
     name: str

@@ -57,18 +57,29 @@ class Ends:
         flat = (np.zeros if zero else np.empty)(n + SLACK, self.dtype)
         return flat[:n].reshape(batch, *self.padded, channels), flat
 
-    def pad(self, values: Array, cval: float) -> Array:
-        """(batch, channels, *shape) -> (batch, *padded, channels), with slack behind it."""
+    def pad(self, values: Array, cval: float, solve: Callable[[Array], None] | None = None) -> Array:
+        """(batch, channels, *shape), of any real type and strides -> (batch, *padded, channels), with slack behind it.
+
+        solve: what is done to the padded memory, in place, before the samples are continued.
+        """
         batch, channels = values.shape[:2]
         grid, flat = self.buffer(batch, channels)
-        src, lines, beyond = values.reshape(-1), batch * self.lines, (self.index, self.weight, self.rest, cval)
+        lines, beyond = batch * self.lines, (self.index, self.weight, self.rest, cval)
         work = COPY_NS * values.size
-        if work < SMALL:
-            self.pad_kernel(src, flat, self.dims, batch, channels, 0, lines, not self.plain, *beyond)
-        else:
-            part = functools.partial(self.pad_kernel, src, flat, self.dims, batch, channels)
+        if values.dtype == self.dtype and values.flags.c_contiguous:
+            part = functools.partial(self.pad_kernel, values.reshape(-1), flat, self.dims, batch, channels)
+            if work < SMALL and not solve:
+                part(0, lines, not self.plain, *beyond)
+                return grid
             threads.over(lambda i, j: part(i, j, False, *beyond), lines, work, align=1)
-            part(0, 0, not self.plain, *beyond)
+        else:  # converted on the way
+            part = functools.partial(self.pad_kernel, flat, flat, self.dims, batch, channels)
+            middle = tuple(slice(before, before + n) for n, _, before in self.dims.T)
+            target, source = grid[:, *middle], np.moveaxis(values, 1, -1)
+            threads.over(lambda i, j: np.copyto(target[:, i:j], source[:, i:j], "unsafe"), self.shape[0], work, align=1)
+        if solve:
+            solve(flat[: grid.size])
+        part(0, 0, not self.plain, *beyond)
         return grid
 
     def fold(self, grid: Array, flat: Array, out: Array | None = None) -> Array:

@@ -20,7 +20,7 @@ read and written twice; two copies of the array, the bound for that, take 10 and
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, log, prod
 from typing import Any, NamedTuple
 
@@ -37,6 +37,14 @@ BLOCK = 2**19  # bytes of the array that are worked on at a time, and of the lon
 TALL = 2**21  # bytes of the longest buffer of strided lines; larger, since their windows need a second array
 AXIS_NS = 0.3  # measured in cache: one element, one axis, one pole
 CONTINUED = {"constant": "mirror", **ENLARGED}  # boundaries that only matter outside the data
+
+
+class Room(NamedTuple):
+    """Where values lie in a larger array, and which of the results are wanted."""
+
+    befores: tuple[int, ...]  # rows before the values, per axis
+    whole: tuple[int, ...]  # shape of the larger array
+    wanted: tuple[tuple[int, int], ...]  # rows of the values, per axis
 
 
 class Stage(NamedTuple):
@@ -137,15 +145,18 @@ class Plan:
     """The sweeps for one shape, dtype, and kernel and boundary per axis (entry 0 of each: the batch)."""
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: Any, kernels: Sequence[Any], boundaries: Sequence[str], transposed: bool
-    ) -> None:
+        self, shape: tuple[int, ...], dtype: Any, kernels: Sequence[Any], boundaries: Sequence[str], transposed: bool,
+        room: Room | None = None,
+    ) -> None:  # fmt: skip
         self.shape, self.dtype, self.transposed = shape, dtype, transposed
+        self.befores, self.whole, self.wanted = room or Room((0,) * len(shape), shape, tuple((0, n) for n in shape))
         self.kernels, self.boundaries = kernels, [CONTINUED.get(b, b) for b in boundaries]
-        self.lanes, self.size = TILE // dtype.itemsize, prod(shape)
-        self.inner = [prod(shape[a + 1 :]) for a in range(len(shape))]  # elements from one row of an axis to the next
+        self.lanes, self.size = TILE // dtype.itemsize, prod(self.whole)
+        # elements from one row of an axis to the next
+        self.inner = [prod(self.whole[a + 1 :]) for a in range(len(shape))]
         self.solves: list[tuple[int, ...]] = []
         self.stages: list[Stage] = []
-        self.room = 0  # rows of the buffer
+        self.room = self.packed = 0  # rows of the buffer; axes whose lines share it
         self.sweeps = self._sweeps() if self.size else []
         self.tables = self._tables()
 
@@ -158,7 +169,7 @@ class Plan:
         slab = []
         for a in active:
             inner = self.inner[a]
-            lines = prod(self.shape[:a]) * ceil(self.shape[a] * inner * TILE / BLOCK)
+            lines = prod(self.whole[:a]) * ceil(self.shape[a] * inner * TILE / BLOCK)
             if inner > 1 and (2 * inner >= self.lanes or inner >= lines):
                 break
             slab.append(a)
@@ -168,12 +179,13 @@ class Plan:
         """Axes from last to first; those that fit in a block share a sweep."""
         active = [a for a in range(len(self.shape) - 1, 0, -1) if self.shape[a] > 1 and self.kernels[a].poles]
         slab = self._slab(active)
+        self.packed = len(slab)
         sweeps: list[Sweep] = []
         for axes in ([slab] if slab else []) + [[a] for a in active[len(slab) :]]:
             passes = self._passes(axes, packed=axes is slab)
             ns = self.size * AXIS_NS * sum(len(self.kernels[a].poles) for a in axes)
             windowed = len(passes) > 1
-            unit = prod(self.shape[axes[-1] :])
+            unit = prod(self.whole[axes[-1] :])
             room = BLOCK // (unit * self.dtype.itemsize)
             if sweeps and not (windowed or sweeps[-1].windowed) and unit * self.dtype.itemsize <= 2 * BLOCK:
                 before = sweeps.pop()
@@ -188,10 +200,14 @@ class Plan:
     def _passes(self, axes: list[int], packed: bool) -> Array:
         """One pass along axes (several only if packed), or one per kind of window."""
         lead = axes[-1]
-        n, inner = self.shape[lead], self.inner[lead]
+        n, inner, whole, before = self.shape[lead], self.inner[lead], self.whole[lead], self.befores[lead]
         cut = windows(n, BLOCK // (inner * TILE) if packed else TALL // TILE, self.margin(lead))
         ring = len(cut) > 1 and self.boundaries[lead] == "wrap"  # what lies beyond the ends is left to _close
-        wide, tiles = (self.lanes, 1) if packed else (1, -(-inner // self.lanes))
+        columns = 0, inner
+        if not packed:  # the next axis was filtered before: its other rows are needed no more
+            size, first = self.inner[lead + 1], self.befores[lead + 1]
+            columns = size * (first + self.wanted[lead + 1][0]), size * (first + self.wanted[lead + 1][1])
+        wide, tiles = (self.lanes, 1) if packed else (1, -(-(columns[1] - columns[0]) // self.lanes))
         passes = []
         for w in cut:
             first = len(self.solves)
@@ -204,8 +220,8 @@ class Plan:
                 self.solves.append((repeat, rows, width, low, high, len(self.stages), len(self.kernels[a].poles)))
                 self.stages += stages(self.kernels[a], self.boundaries[a], rows, self.transposed, left, right)
             self.room = max(self.room, w.rows * inner + self.lanes if packed else w.rows)
-            total = self.size // (n * inner) * w.count * tiles
-            place = (n, inner, w.count, w.begin, w.step, w.rows, w.low, w.high - w.low)
+            total = self.size // (whole * inner) * w.count * tiles
+            place = (whole, inner, *columns, w.count, before + w.begin, w.step, w.rows, w.low, w.high - w.low)
             passes.append((1, wide, wide, total, tiles, *place, first, len(self.solves)))
         return np.array(passes, np.int64)
 
@@ -240,6 +256,12 @@ class Plan:
                 self._close(sweep.axes, source, target)
             source = target
         return target
+
+    def within(self, flat: Array) -> None:
+        """The coefficients, in place of the values in memory that has room around them."""
+        for sweep in self.sweeps:
+            work = functools.partial(self._run, sweep.passes, flat, flat)
+            threads.run([functools.partial(work, *part) for part in threads.split(0, sweep.jobs, sweep.ns, align=1)])
 
     def _run(self, passes: Array, source: Array, target: Array, start: int, stop: int) -> None:
         kernel, spec = entry(self.dtype)
@@ -283,10 +305,24 @@ def prefilter(values: Array, kernels: tuple[Kernel, ...], boundaries: tuple[str,
     """Coefficients whose spline passes through values (batch, *shape), along the axes after the first, or the
     transpose of that solve: see reference.prefilter."""
     out = plan(values.shape, values.dtype, kernels, boundaries, transposed)(values)
-    # what no recursion does: kernels whose samples are one number, and axes of one sample
-    scale = prod(
-        float(np.sum(k.samples))
-        for k, n in zip(kernels, values.shape[1:])
-        if not k.interpolating and (n == 1 or not k.poles)
-    )
+    scale = _scale(values.shape[1:], kernels)
     return out if scale == 1 else out / np.asarray(scale, out.dtype)
+
+
+def _scale(shape: Sequence[int], kernels: Sequence[Kernel]) -> float:
+    """What no recursion does: kernels whose samples are one number, and axes of one sample."""
+    return prod(
+        float(np.sum(k.samples)) for k, n in zip(kernels, shape) if not k.interpolating and (n == 1 or not k.poles)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def within(
+    shape: tuple[int, ...], dtype: Any, kernels: tuple[Kernel, ...], boundaries: tuple[str, ...], room: Room
+) -> Callable[[Array], None] | None:
+    """`prefilter` of values (batch, *shape, channels) in place, in flat memory that has room around them: what lies
+    there, and what is not wanted, comes out as any numbers. None where it takes a second array: windows, and short
+    rows of several axes."""
+    solve = Plan(shape, dtype, (None, *kernels, bspline(1)), ("", *boundaries, "mirror"), False, room)
+    apart = any(s.windowed for s in solve.sweeps) or solve.packed > 1 or _scale(shape[1:-1], kernels) != 1
+    return None if apart else solve.within

@@ -23,7 +23,8 @@ TILE = 256  # bytes of a row of lanes: along the first of three axes 1.5x faster
 SQUARE = 64  # bytes of a row of a transposed block
 
 # a pass, and a solve of a pass, as rows of integers
-FRESH, WIDE, SHARE, TOTAL, TILES, N, INNER, WINDOWS, BEGIN, STEP, ROWS, FIRST, STORED, SOLVE, SOLVES = range(15)
+FRESH, WIDE, SHARE, TOTAL, TILES, N, INNER, COLUMN, COLUMNS = range(9)
+WINDOWS, BEGIN, STEP, ROWS, FIRST, STORED, SOLVE, SOLVES = range(9, 17)
 REPEAT, COUNT, WIDTH, LOW, HIGH, STAGE, POLES = range(7)
 
 
@@ -168,7 +169,7 @@ def _filter(spec, source, target, block, lines, passes, solves, numbers, pointer
             last = min(t + p[SHARE], p[TOTAL])
             while t < last:
                 line = t // tiles
-                column = (t - line * tiles) * lanes
+                column = p[COLUMN] + (t - line * tiles) * lanes
                 outer = line // windows
                 window = line - outer * windows
                 for lane in range(wide):
@@ -177,7 +178,7 @@ def _filter(spec, source, target, block, lines, passes, solves, numbers, pointer
                         window += 1
                         if window == windows:
                             outer, window = outer + 1, 0
-                place, live = lines[0], inner - column
+                place, live = lines[0], p[COLUMNS] - column
                 direct = wide == 1 and live >= lanes
                 if wide > 1:
                     pack(spec, read, lines, p[ROWS] * inner, p[ROWS] * inner // square, block)

@@ -33,6 +33,7 @@ SEGMENT = 1024  # pixels of a row whose displacement is worked out at a time
 INTS = 8  # per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room
 LINE = 64  # bytes of a vector of displacements; the last of a run may go so far beyond it
 ROW = SEGMENT + LINE  # elements from the displacement along one axis to that along the next
+DENSER = 3  # halvings between control points when a crop looks how far they displace
 FAR = 2.0**29  # no displacement is larger: what folds by a period has lost all digits long before
 NONE, LATTICE, DENSE = 0, 1, 2
 
@@ -280,48 +281,62 @@ class Rows:
         self.room = nd * int(self.sizes[1:].sum()) + LINE
         self.units = prod(shape[:-1]) * -(-shape[-1] // SEGMENT)
 
-    def box(self, channels: int, field: Array, pose: Array) -> Box:
-        """First and last + 1 of the pixels along each axis that are enough to know, the filter's margins included.
+    def _bounded(self, field: Array) -> Array:
+        """Numbers of which the displacements of the result are averages: control points of the same spline, laid more
+        and more densely until their least and greatest are near its own."""
+        field, static = np.asarray(field, np.float64), self.static
+        for a in range(static.ndim) if self.mode == LATTICE else ():
+            p = static.points[a]  # type: ignore[index]
+            around = extension("mirror", p, np.arange(-lattice.BEFORE, p + lattice.AFTER)).index[:, 0]
+            c = np.moveaxis(np.take(field, around, a + 2), a + 2, 0)
+            at = lattice.positions(p, static.full[a])[[static.start[a], static.start[a] + static.shape[a] - 1]]
+            at = at + lattice.BEFORE
+            for _ in range(DENSER):  # between two, halfway; at one, a little of both neighbours
+                finer = np.empty((2 * len(c) - 3, *c.shape[1:]))
+                finer[0::2], finer[1::2] = (c[:-1] + c[1:]) / 2, (c[:-2] + 6 * c[1:-1] + c[2:]) / 8
+                c, at = finer, 2 * at - 1
+            field = np.moveaxis(c[max(0, floor(at[0]) - 1) : floor(at[1]) + 3], 0, a + 2)
+        return field
 
-        A B-spline is a convex combination of its coefficients, so those that a crop touches bound its displacement.
-        """
+    def box(self, channels: int, field: Array, pose: Array) -> tuple[Box, Box]:
+        """First and last + 1 of the pixels along each axis whose coefficients are read; and of those that are enough
+        to know for that, the filter's margins included."""
         static, axes, boundaries = self.static, self.plan.scheme.axes, self.plan.scheme.boundaries
         if static.shape == static.full or static.pad or not (channels and field.size):
-            return self.whole
-        touched = [slice(None)] * len(axes)
-        if self.mode == LATTICE:
-            firsts = [self.firsts[a, [0, m - 1]] - lattice.BEFORE for a, m in enumerate(static.shape)]
-            touched = [slice(max(0, int(i)), int(j) + 4) for i, j in firsts]
-        part = np.asarray(field[(slice(None), slice(None), *touched)], np.float64)
+            return self.whole, self.whole
+        part = self._bounded(field)
         half = (self.shape - 1) / 2
         turn = (np.abs(pose[..., :-1]) @ half).max(0)
         over = (0, *range(2, part.ndim))
         low = np.array(static.start) + part.min(over) + pose[..., -1].min(0) - turn - 1e-3
         high = np.array(static.start) + self.shape - 1 + part.max(over) + pose[..., -1].max(0) + turn + 1e-3
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            return self.whole
+            return self.whole, self.whole
         filters = decode(static.filter) if static.filter else None
-        box, shape = [], self.plan.scheme.grid.shape
+        read, box, shape = [], [], self.plan.scheme.grid.shape
         for axis, boundary, n, lo, hi in zip(axes, boundaries, shape, low, high):
-            reach, last = axis.kernel.width // 2 + 1, n - 1
+            last, margin = n - 1, 0
             if filters and axis.kernel.poles and n > 1:
-                reach += 2 * prefilter.margin(axis.kernel, self.dtype)  # to the last bit, not only to rounding
-            a, b = lo, hi
-            if boundary == "wrap" and (lo < reach or hi > last - reach):
-                a, b = 0.0, float(last)
-            elif axis.fold != "hold":  # what lies beyond an end is mirrored into the image
-                a = min(a, 2 * last - hi - 1)
-                b = max(b, 1 - lo)
-            box.append((max(0, min(floor(min(a, last)) - reach, n)), min(n, max(0, ceil(max(b, 0.0)) + 1 + reach))))
+                margin = 2 * prefilter.margin(axis.kernel, self.dtype)  # to the last bit, not only to rounding
+            for part, reach in (read, axis.kernel.width // 2 + 1), (box, axis.kernel.width // 2 + 1 + margin):
+                a, b = lo, hi
+                if boundary == "wrap" and (lo < reach or hi > last - reach):
+                    a, b = 0.0, float(last)
+                elif axis.fold != "hold":  # what lies beyond an end is mirrored into the image
+                    a = min(a, 2 * last - hi - 1)
+                    b = max(b, 1 - lo)
+                part.append(
+                    (max(0, min(floor(min(a, last)) - reach, n)), min(n, max(0, ceil(max(b, 0.0)) + 1 + reach)))
+                )
         sizes = tuple(b - a for a, b in box)
         if prod(sizes) > 0.8 * prod(shape) or min(sizes) < 4:
-            return self.whole
+            return tuple(read), self.whole
         if filters:  # the filter of very long lines works window by window, with seams
             plans = [prefilter.plan((channels, *s), np.dtype(self.dtype), filters.kernels, filters.boundaries, False)
                      for s in (shape, sizes)]  # fmt: skip
             if any(sweep.windowed for p in plans for sweep in p.sweeps):
-                return self.whole
-        return tuple(box)
+                return tuple(read), self.whole
+        return tuple(read), tuple(box)
 
     def ints(self, box: Box) -> tuple[Array, plan.Ends]:
         """See INTS; and how the part of the image that the box holds continues beyond its ends."""
@@ -347,23 +362,39 @@ class Rows:
                 field = np.take(field, around, axis=a)
         return np.concatenate([field.reshape(-1), np.zeros(4 * LINE, self.dtype)])
 
-    def __call__(self, filtered: Callable[[], Array], box: Box, field: Array, pose: Array, out: Array | None) -> Array:
-        """(batch, 1, pixels, channels) of what filtered makes: coefficients (batch, channels, *box).
+    def _solve(self, read: Box, box: Box, batch: int, channels: int, ends: plan.Ends) -> Any:
+        """The spline filter of the pixels of the box in the memory where they are padded, for those that are read; None
+        if it cannot be done there."""
+        static = self.static
+        if static.pad or not static.filter:
+            return None
+        f, befores, wanted = decode(static.filter), tuple(ends.dims[2].tolist()), []
+        for (i, j), (a, b) in zip(read, box):
+            wanted.append((max(0, i - a), min(j, b) - a))
+        room = prefilter.Room((0, *befores, 0), (batch, *ends.padded, channels), ((0, batch), *wanted, (0, channels)))
+        sizes = (batch, *(b - a for a, b in box), channels)
+        return prefilter.within(sizes, np.dtype(self.dtype), f.kernels, f.boundaries, room)
 
-        They are let go once they are padded, before the result is made: who calls must not hold them either.
+    def __call__(
+        self, image: Array, filtered: Callable[[], Array], read: Box, box: Box, field: Array, pose: Array,
+        out: Array | None,
+    ) -> Array:  # fmt: skip
+        """(batch, 1, pixels, channels) of the pixels of the box, (batch, channels, *box), of any real type and strides.
+
+        read: of which pixels coefficients are read; filtered: makes coefficients where that cannot be done in the memory
+        where they are padded. They are let go once they are there, before the result is made.
         """
-        coefficients = filtered()
-        batch, channels = coefficients.shape[:2]
+        batch, channels = image.shape[:2]
         field, pose = self.field(field), np.ascontiguousarray(pose, np.float64)
         posed, (ints, ends) = bool(pose.any()), self.ints(box)
         pixels = prod(self.static.shape)
-        for c in plan.groups(channels, self.plan.lanes):
-            whole = c.stop - c.start == channels
-            part = np.ascontiguousarray(coefficients if whole else coefficients[:, c])
-            grid = ends.pad(part, self.plan.beyond)
-            if whole:
+        groups = plan.groups(channels, self.plan.lanes)
+        solves = [self._solve(read, box, batch, c.stop - c.start, ends) for c in groups]
+        coefficients = image if all(solves) or not (self.static.filter or self.static.pad) else filtered()
+        for c, solve in zip(groups, solves if coefficients is image else [None] * len(groups)):
+            grid = ends.pad(coefficients[:, c], self.plan.beyond, solve)
+            if c.stop == channels:
                 del coefficients
-            del part
             if out is None:
                 out = np.empty((batch, 1, pixels, channels), self.dtype)
             work = functools.partial(self._run, grid, out[..., c], ints, field, pose, posed)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cpu import rounding
 from ..ops import Face, Op
 
 _NAMES = {np.dtype(t): t for t in ("float32", "float64", "complex64", "complex128")}  # dtype.name takes 1 us
@@ -15,7 +16,7 @@ _NAMES = {np.dtype(t): t for t in ("float32", "float64", "complex64", "complex12
 class NumPy(Face):
     """The NumPy face."""
 
-    name = "numpy"
+    name, converts = "numpy", True
     reshape = staticmethod(np.reshape)
     moveaxis = staticmethod(np.moveaxis)
     einsum = staticmethod(np.einsum)
@@ -82,12 +83,8 @@ class NumPy(Face):
     def round_to(x: Any, dtype: str) -> Any:
         """Floats to the nearest integers of a type, saturated; NaN is 0."""
         info = np.iinfo(dtype)
-        if info.bits < np.finfo(x.dtype).nmant:  # bounds that are floats: three passes instead of ten
-            y = np.asarray(np.rint(x))
-            if info.min < 0:
-                y[np.isnan(y)] = 0
-            np.fmax(y, info.min, out=y)  # of NaN it is the other
-            return np.fmin(y, info.max, out=y).astype(dtype)
+        if info.bits <= 16 and x.dtype.name in ("float32", "float64"):
+            return rounding.round_to(x, dtype)
         x = np.nan_to_num(np.rint(x), nan=0.0)
         # the bounds of 64-bit types are no floats: compare, then write the bounds as integers
         low, high = x <= float(info.min), x >= float(info.max)

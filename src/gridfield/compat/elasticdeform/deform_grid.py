@@ -9,8 +9,9 @@ import numpy as np
 
 from ... import check, dispatch
 from ...arguments import SIZE, per_axis
-from ...deform import Image, check_numbers, deformed, pulled_back
+from ...deform import deformed, pulled_back
 from ...geometry import Geometry
+from ...deformable import Image, check_numbers
 from ...ops import recipe
 from ...sampling import _array
 
