@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from . import check
+from .deformable import Image, Images
 from .displacement import spline_filter
 from .geometry import Geometry
-from .deformable import Image, Images
 from .ops import OPS, coefficients, places, recipe, uncoefficients, vjp
 from .sampling import BoundaryLike, KernelLike, _array, _texts
 from .scheme import decode

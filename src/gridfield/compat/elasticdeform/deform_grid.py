@@ -10,8 +10,8 @@ import numpy as np
 from ... import check, dispatch
 from ...arguments import SIZE, per_axis
 from ...deform import deformed, pulled_back
-from ...geometry import Geometry
 from ...deformable import Image, check_numbers
+from ...geometry import Geometry
 from ...ops import recipe
 from ...sampling import _array
 
