@@ -8,7 +8,8 @@ endif
 VENV  := .venv
 BIN   := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY    := $(BIN)/python
-PIP   := $(PY) -m pip --disable-pip-version-check install -c constraints.txt
+# elasticdeform from its source: its wheels do not run with NumPy 2
+PIP   := $(PY) -m pip --disable-pip-version-check install -c constraints.txt --no-binary elasticdeform
 STAMP := $(VENV)/.installed
 
 # arguments for pytest, e.g. make test PYTEST_ARGS="-k adjoint" for one process
