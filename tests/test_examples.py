@@ -26,6 +26,10 @@ REACHES = {
         (r"field, coarse: +rms error ([\d.]+) nm", 6.5),
         (r"field, refined: +rms error ([\d.]+) nm", 4.5),
     ],
+    "elastic_deformation": [
+        (r"crop and that region: +(\d+) numbers differ", 0),
+        (r"gradients differ by: +([\d.e-]+) between", 1e-11),
+    ],
     "fit_scattered": [
         (r"held out, by GCV: +([\d.]+) km", 22),  # at 1 km² 24 km, at 1e6 km² 43 km
         (r"held out, by GCV: .*, ([\d.]+) of the best by hand", 1.05),
