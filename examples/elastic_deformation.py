@@ -151,6 +151,7 @@ for panel, (title, image, style) in zip(panels.flat, shown, strict=True):
     panel.set_title(title, fontsize=10)
     panel.set(xticks=[], yticks=[])
 for panel, (row, column) in ((panels[0, 1], marks.T), (panels[1, 1], marks_deformed.T), (panels[2, 2], marks_turned.T)):
+    panel.autoscale(False)
     panel.plot(column, row, "o", mfc="none", mec="#ffd166", mew=2, ms=9)
 figure.savefig("elastic_deformation.png", dpi=110)
 print("picture:                 elastic_deformation.png")
