@@ -16,6 +16,7 @@ MODULES = (
     "gridfield.torch",
     "gridfield.jax",
     "gridfield.tensorflow",
+    "gridfield.monai",
     "gridfield.compat.torch_cubic_spline_grids",
     "gridfield.compat.elasticdeform",
     "gridfield.compat.elasticdeform.torch",
@@ -29,6 +30,7 @@ HOOKS = {
     "from_config",
     "compute_output_shape",
     "call",
+    "randomize",
 }
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -14,6 +14,12 @@ SMALLEST_PICTURE = 20_000  # bytes: an empty figure is smaller
 # What an example has to reach: a pattern whose group is the number it prints, and the limit (inclusive), or the limits
 # from below and above.
 REACHES = {
+    "augment_jax_jit": [(r"replay: +at most ([\d.e-]+) of", 1e-4)],  # of float32 coordinates of some hundred pixels
+    "augment_tf_data": [(r"overlap: +([\d.]+)", (0.98, 1))],
+    "augment_torch": [
+        (r"points: +median ([\d.]+) px", 0.4),
+        (r"points: .*at most ([\d.]+) px", 3),
+    ],
     "coarse_to_fine": [
         (r"Adam carried on: loss ([\d.e-]+) m²", 1e-6),
         (r"Adam carried on: .*rms error ([\d.]+) m", 0.15),

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-FRAMEWORKS = ("torch", "jax", "jaxlib", "tensorflow", "keras", "xarray", "dask", "matplotlib")
+FRAMEWORKS = ("torch", "jax", "jaxlib", "tensorflow", "keras", "monai", "xarray", "dask", "matplotlib")
 
 # In a process of its own: in this one, other tests have imported frameworks already.
 PROBE = """

@@ -230,6 +230,13 @@ def steepness(coefficients: np.ndarray, shape: Shape) -> float:
     return float(total.max())
 
 
+def fold_free_scale(displacement: np.ndarray, shape: Shape, spacing: tuple[float, ...]) -> float:
+    """What to multiply control points by so that it is certain that nothing folds: 1 if it is anyway."""
+    F = dispatch.of("numpy")
+    bound = steepness(spline(F, per_pixel(F, displacement[None], spacing, "float64"))[0], shape)
+    return min(1.0, (1 - MARGIN) / bound) if bound else 1.0
+
+
 def random_displacement(
     points: int | Sequence[int],
     sigma: float | Sequence[float],
@@ -304,9 +311,7 @@ def random_displacement(
         for a in range(ndim):
             np.moveaxis(out, a + 1, 0)[[0, -1]] = 0
     if fold_free:
-        F = dispatch.of("numpy")
-        bound = steepness(spline(F, per_pixel(F, out[None], units, "float64"))[0], size)
-        out *= min(1.0, (1 - MARGIN) / bound) if bound else 1.0
+        out *= fold_free_scale(out, size, units)
     return out
 
 

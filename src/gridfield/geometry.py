@@ -101,7 +101,7 @@ class Geometry:
             if x.shape[-1] == n + 1:
                 shift = x[..., :n, n:]
         if rotate is not None:
-            pull = G.matmul(G.moveaxis(_rotation(G, number(rotate, "rotate"), n, where), 0, 1), pull)
+            pull = G.matmul(G.moveaxis(rotation(G, number(rotate, "rotate"), n, where), 0, 1), pull)
         if zoom is not None:
             x = number(zoom, "zoom")
             if tuple(x.shape) not in ((), (1,), (n,)):
@@ -186,7 +186,7 @@ def _regular(G: Any, x: Any, name: str, where: str) -> None:
         raise ValueError(f"{where}: {name} must be finite and have an inverse, got {known.tolist()}")
 
 
-def _rotation(G: Any, x: Any, n: int, where: str) -> Any:
+def rotation(G: Any, x: Any, n: int, where: str) -> Any:
     """The matrix that turns content: by an angle in 2-D, by angles about axes 0, 1 and 2 in turn in 3-D, in degrees."""
     shape = tuple(x.shape)
     if shape == (n, n) and n > 1:

@@ -1,4 +1,4 @@
-"""PyTorch: learnable spline fields as modules."""
+"""PyTorch: learnable spline fields as modules, random elastic deformation as a transform."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ with needs("torch"):
     import torch
     from torch.nn.utils import parametrize
 
+    from .augmentation import ElasticDeform
     from .constraints import Constraint, Monotonic
+    from .draws import ElasticParams
     from .faces.torch import FACE
 
 from .fields import Field, Sum, Terms, check_channels
@@ -19,7 +21,7 @@ from .grid import Grid
 from .sampling import BoundaryLike, KernelLike, sample
 from .spline import Spline
 
-__all__ = ["SplineField", "SumField", "carry_state"]
+__all__ = ["SplineField", "SumField", "carry_state", "ElasticDeform", "ElasticParams"]
 
 
 class SplineField(Field, torch.nn.Module):
