@@ -53,6 +53,7 @@ def draw(*shape, seed=0, points=False):
 
 
 V, X, Y = draw(2, 5, 6), draw(7, 2, points=True), draw(7, 2, seed=2)
+U = 0.4 * draw(2, 3, 3, seed=3)
 
 # what: (function of the face and its arrays, the arrays); the spline's methods are those of every SplineField
 FUNCTIONS = {
@@ -65,11 +66,13 @@ FUNCTIONS = {
     "prefilter": (lambda F, v: gf.prefilter(v, boundary="natural", ndim=2), (V,)),
     "pad": (lambda F, v: gf.pad(v, [(1, 2), (0, 3)], boundary="grid-constant", cval=0.7), (V,)),
     "fold": (lambda F, v: gf.fold(v, [(1, 1), (0, 2)], boundary="natural"), (V,)),
+    "deform": (lambda F, v, u: gf.deform(v, u, kernel="quintic", boundary="mirror"), (V, U)),
     "SplineField": (lambda F, c, x: SPLINE.sample(F, c, x, "value"), (V, X)),
     "SplineField.jacobian": (lambda F, c, x: SPLINE.sample(F, c, x, "jacobian"), (V, X)),
     "SplineField.hessian": (lambda F, c, x: SPLINE.sample(F, c, x, "hessian"), (V, X)),
     "SplineField.on_grid": (lambda F, c: SPLINE.on_grid(F, c, (7, 9)), (V,)),
 }  # fmt: skip
+AT_POINTS = [what for what, (_, arrays) in FUNCTIONS.items() if arrays[-1] is X]
 IMAGES = [what for what, (_, arrays) in FUNCTIONS.items() if arrays[0] is V and not what.startswith("SplineField")]
 TRANSFORMATIONS = {}  # name: check(framework, f, arrays)
 
@@ -148,9 +151,9 @@ def half(framework, what):
 def empty(framework, what):
     f, _ = bound(framework, what)
     given = FUNCTIONS[what][1]
-    for keep in range(len(given)):
+    for points in (False, True) if what in AT_POINTS else (False,):
         arrays = list(given)
-        if len(arrays) == 2 and keep == 1:  # no points
+        if points:
             arrays[1] = arrays[1][:0]
             arrays[0] = arrays[0][:0] if what == "splat" else arrays[0]
         else:  # no channels
@@ -351,17 +354,15 @@ def integers(framework, what):
 def unknown_sizes(framework, what):
     """The number of points, or of channels where there are none, is unknown while tracing."""
     f, arrays = bound(framework, what)
-    points = len(arrays) == 2
-    free = ([0] if what == "splat" else []) if points else [0]  # which axis of the first argument is unknown
-    more = [np.concatenate([a, a[::-1]]) for a in FUNCTIONS[what][1]]
-    if points and what != "splat":
-        more[0] = FUNCTIONS[what][1][0]
+    points = what in AT_POINTS
+    free = [what == "splat" or not points, points][: len(arrays)]  # of which arguments the first axis is unknown
+    more = [np.concatenate([a, a[::-1]]) if some else a for a, some in zip(FUNCTIONS[what][1], free, strict=True)]
     trace = {
         "torch (autograd)": _exported_by_torch,
         "JAX": _exported_by_jax,
         "TensorFlow (tf.function)": _with_unknown_sizes,
     }[framework.title]
-    g = trace(f, arrays, [bool(free), True] if points else [True])
+    g = trace(f, arrays, free)
     for given in (FUNCTIONS[what][1], more):
         got = g(*map(framework.asarray, given))
         close(framework.numpy(got), reference(what, given), 1e-12)
