@@ -54,9 +54,12 @@ def calls() -> Iterator[tuple[str, str, tuple[Any, ...], dict[str, Any]]]:
     yield "volume, crop", "deform_grid", (volume, v, 2, "mirror"), {"crop": [slice(1, 5), slice(0, 8), slice(3, 9)]}
     yield "line", "deform_grid", (numbers(5, 20), numbers(6, 1, 4) * 3, 3, "reflect"), {}
     yield "channels", "deform_grid", (numbers(7, 3, 12, 15), u, 3, "mirror"), {"axis": (1, 2)}
-    yield "two", "deform_grid", ([numbers(7, 3, 12, 15), x], u, [3, 0], ["mirror", "constant"]), {
-        "axis": [(1, 2), (0, 1)]
-    }
+    yield (
+        "two",
+        "deform_grid",
+        ([numbers(7, 3, 12, 15), x], u, [3, 0], ["mirror", "constant"]),
+        {"axis": [(1, 2), (0, 1)]},
+    )
 
 
 def answers(package: Any) -> dict[str, Any]:

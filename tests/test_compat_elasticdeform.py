@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import torch
 from deform_oracle import dense
-from elasticdeform_cases import AFFINE, MODES, POSES, RECORD, answers
+from elasticdeform_cases import MODES, POSES, RECORD, answers
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 
@@ -15,6 +15,7 @@ import gridfield as gf
 import gridfield.compat.elasticdeform as ours
 import gridfield.compat.elasticdeform.tf
 import gridfield.compat.elasticdeform.torch
+
 
 def coordinate(x, mode, n):
     """Where a coordinate goes, one at a time, as the original says."""

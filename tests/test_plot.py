@@ -25,7 +25,7 @@ from gridfield.torch import SplineField
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Pictures of fewer pixels are drawn faster."""
-    monkeypatch.setattr(gf.plot, "IMAGE", 60)
+    monkeypatch.setattr(gf.plot.fields, "IMAGE", 60)
     with matplotlib.rc_context({"figure.dpi": 50}):
         yield
     plt.close("all")

@@ -3,16 +3,16 @@
 Differentiable, fast, and the same functions on NumPy arrays and PyTorch tensors.
 """
 
-from . import plot
-from .boundary import BOUNDARIES
-from .cpu.threads import get_num_threads, set_num_threads
-from .deform import deform, deform_gradient
-from .displacement import displacement_field, jacobian_determinant, random_displacement
-from .fitting import FitInfo, fit_field
-from .grid import Grid
-from .kernel import Kernel, bspline, catmull_rom
-from .landmarks import deform_points, invert_displacement
-from .sampling import fold, pad, prefilter, sample, splat
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import plot
+    from .vocabulary import *
 
 __version__ = "0.1.0"
 
@@ -40,3 +40,27 @@ __all__ = [
     "get_num_threads",
     "set_num_threads",
 ]
+
+
+class _Package(ModuleType):
+    """What is public comes with the first name that is asked for: it needs Numba, `gridfield --help` does not."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if name == "plot":
+            return importlib.import_module(f"{self.__name__}.plot")
+        vocabulary = importlib.import_module(f"{self.__name__}.vocabulary")
+        self.__dict__.update({public: getattr(vocabulary, public) for public in __all__ if public != "plot"})
+        return self.__dict__[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # importing gridfield.deform, the module, must not hide gridfield.deform, the function
+        if not (name in __all__ and name != "plot" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

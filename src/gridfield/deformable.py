@@ -35,7 +35,7 @@ class Images:
 
     def __init__(
         self, where: str, images: Any, displacement: Any, kernel: Any, boundary: Any, cval: Any, axis: Any,
-        batch_axis: Any, affine: Any, rotate: Any, zoom: Any,
+        batch_axis: Any, affine: Any, rotate: Any, zoom: Any, name: str = "images",
     ) -> None:  # fmt: skip
         self.where, self.kind = where, type(images)
         self.keys: list[Any] | None = None
@@ -47,7 +47,7 @@ class Images:
             arrays = [images]
         if not arrays:
             raise ValueError(f"{where}: images is empty")
-        names = ["images"] if self.keys is None else [f"images[{k!r}]" for k in self.keys]
+        names = [name] if self.keys is None else [f"images[{k!r}]" for k in self.keys]
         for name, x in zip(names, arrays, strict=True):
             if not hasattr(x, "shape"):
                 raise TypeError(f"{where}: {name} must be an array, got {type(x).__name__}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -221,20 +221,36 @@ def _solved(F: Any, geometry: Geometry, field: Any, pose: Any, p: Any, tol: floa
     return o - F.einsum("bnij,bnj->bni", inverse, _source(F, geometry, field, pose, o) - p), residual
 
 
-def _newton(
-    geometry: Geometry, field: np.ndarray, pose: np.ndarray, p: np.ndarray, tol: float
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Newton's method, with steps halved where they lead away: solution, inverse Jacobians, largest residual."""
+def mapped(
+    geometry: Geometry, field: np.ndarray, pose: np.ndarray
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """From pixels o of the result, (batch, n, ndim), to where they come from, and the Jacobians there; in NumPy."""
     n = geometry.ndim
     c, points = _coefficients(NUMPY, geometry, field)
     text = _scheme(points, geometry.full, True)
     start, centre = np.array(geometry.start, float), (np.array(geometry.shape) - 1) / 2
     linear, shift = pose[..., :-1] + np.eye(n), pose[..., -1]
 
-    def at(o: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def source(o: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         y = NUMPY.sample(c, o + start, text)  # (batch, 1 + ndim, n, ndim)
-        miss = np.einsum("bij,bnj->bni", linear, o - centre) + (shift[:, None] + start + centre) + y[:, 0] - p
-        return miss, linear[:, None] + np.moveaxis(y[:, 1:], 1, -1)
+        place = np.einsum("bij,bnj->bni", linear, o - centre) + (shift[:, None] + start + centre) + y[:, 0]
+        return place, linear[:, None] + np.moveaxis(y[:, 1:], 1, -1)
+
+    return source
+
+
+def _newton(
+    geometry: Geometry, field: np.ndarray, pose: np.ndarray, p: np.ndarray, tol: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Newton's method, with steps halved where they lead away: solution, inverse Jacobians, largest residual."""
+    n = geometry.ndim
+    start, centre = np.array(geometry.start, float), (np.array(geometry.shape) - 1) / 2
+    linear, shift = pose[..., :-1] + np.eye(n), pose[..., -1]
+    source = mapped(geometry, field, pose)
+
+    def at(o: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        place, jacobian = source(o)
+        return place - p, jacobian
 
     # without the displacement the map is affine, and inverted at once
     o = centre + np.einsum("bij,bnj->bni", np.linalg.inv(linear), p - start - centre - shift[:, None])

@@ -381,7 +381,7 @@ class Rows:
     ) -> Array:  # fmt: skip
         """(batch, 1, pixels, channels) of the pixels of the box, (batch, channels, *box), of any real type and strides.
 
-        read: of which pixels coefficients are read; filtered: makes coefficients where that cannot be done in the memory
+        read: of which pixels coefficients are read; filtered: makes them where that cannot be done in the memory
         where they are padded. They are let go once they are there, before the result is made.
         """
         batch, channels = image.shape[:2]

@@ -8,20 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from .extras import needs
-from .fields import Field
-from .grid import Grid
-from .kernel import Kernel, as_kernel
-from .labelled import labels
-from .sampling import KernelLike
-
-__all__ = ["field", "kernel"]
+from ..extras import needs
+from ..fields import Field
+from ..grid import Grid
+from ..kernel import Kernel, as_kernel
+from ..labelled import labels
+from ..sampling import KernelLike
+from .panels import Array, axes_for, equal, layout, limits_of, name_of
 
 CURVE, IMAGE = 801, 240  # samples along a curve, and along the longer side of an image
 CONTOURS = 9
 ARROWS = 17  # along the longer side: more run into each other
-
-Array = np.ndarray[Any, Any]
 
 
 def field(
@@ -93,15 +90,15 @@ def field(
     with needs("plot"):
         import matplotlib.pyplot  # noqa: F401
     if field.ndim == 1:
-        panel = _axes(ax, (), (7.0, 4.0), where)
+        panel = axes_for(ax, (), (7.0, 4.0), where)
         _curves(panel, field, channels)
-        panel.set_xlabel(_name(names[0]))
+        panel.set_xlabel(name_of(names[0]))
         return panel
     if field.ndim == 3:
         centre = _centre(field, at, where)
         return _slices(field, channels, centre, names, ax, cmap, where)
     arrows = channel is None and field.channels == 2
-    panels = _axes(ax, () if arrows or len(channels) == 1 else (len(channels),), _size(field, len(channels)), where)
+    panels = axes_for(ax, () if arrows or len(channels) == 1 else (len(channels),), _size(field, len(channels)), where)
     grid = _dense(field, IMAGE)
     values = _values(field, grid)
     if arrows:
@@ -150,7 +147,7 @@ def kernel(kernel: KernelLike, *, ax: Any = None) -> Any:
         raise ValueError(f"{where}: kernel names no kernels, got {kernel!r}")
     with needs("plot"):
         import matplotlib.pyplot  # noqa: F401
-    panel = _axes(ax, (), (7.0, 4.0), where)
+    panel = axes_for(ax, (), (7.0, 4.0), where)
     panel.axhline(0, color="0.75", linewidth=0.8, zorder=0)
     for k in kernels:
         (line,) = panel.plot(*_pieces(k), label=k.name, zorder=2)
@@ -222,60 +219,13 @@ def _pieces(k: Kernel) -> tuple[Array, Array]:
 
 
 # ---- panels
-def _axes(ax: Any, shape: tuple[int, ...], size: tuple[float, float], where: str, widths: Any = None) -> Any:
-    """One Axes for the shape (), else an array of them: those given, or in the figure given, or in a new one."""
-    import matplotlib.pyplot as plt
-    from matplotlib.axes import Axes
-    from matplotlib.figure import FigureBase
-
-    rows, columns = _layout(shape)
-    if ax is None:
-        # compressed: without gaps round images of a fixed aspect, which must have one height then
-        ax = plt.figure(figsize=size, layout="constrained" if widths else "compressed")
-    if isinstance(ax, FigureBase):
-        panels = np.ravel(ax.subplots(rows, columns, squeeze=False, width_ratios=widths))
-        for extra in panels[math.prod(shape) :]:
-            extra.remove()
-        panels = panels[: math.prod(shape)]
-    else:
-        try:
-            panels = np.array(ax, dtype=object).ravel()
-        except ValueError:
-            panels = np.array([None])
-        if not all(isinstance(panel, Axes) for panel in panels):
-            raise TypeError(f"{where}: ax must be matplotlib Axes, an array of them, or a figure, got {ax!r}")
-        if len(panels) != math.prod(shape):
-            wanted = f"an array of {math.prod(shape)} axes" if shape else "one axes"
-            raise ValueError(f"{where}: ax must be {wanted} or a figure here, got {len(panels)} axes")
-    return panels.reshape(shape) if shape else panels[0]
-
-
-def _layout(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of panels."""
-    if len(shape) == 2:
-        return shape
-    n = math.prod(shape)
-    columns = n if n <= 3 else min(4, math.ceil(math.sqrt(n)))
-    return math.ceil(n / columns), columns
-
-
 def _size(field: Any, panels: int) -> tuple[float, float]:
     """Inches of a figure of images: each about as high as it is wide has to be."""
-    rows, columns = (1, 1) if panels == 2 else _layout((panels,))
+    rows, columns = (1, 1) if panels == 2 else layout((panels,))
     height, width = (hi - lo for lo, hi in (axis.ends for axis in field.spline.axes))
-    ratio = min(max(height / width, 0.4), 1.6) if _equal(height, width) else 0.8
+    ratio = min(max(height / width, 0.4), 1.6) if equal(height, width) else 0.8
     each = 5.0 if columns == 1 else 3.6
     return columns * (each + 1.1), rows * (each * ratio + 0.7)
-
-
-def _equal(height: float, width: float) -> bool:
-    """Whether both axes can have one scale, and still be looked at."""
-    return max(height, width) <= 4 * min(height, width)
-
-
-def _name(label: tuple[str, str]) -> str:
-    """Of an axis, with its unit."""
-    return f"{label[0]} ({label[1]})" if label[1] else label[0]
 
 
 def _curves(panel: Any, field: Any, channels: list[int]) -> None:
@@ -314,7 +264,7 @@ def _image(
 ) -> Any:
     """Values over two axes of a field, the first of them down."""
     (top, bottom), (left, right) = (field.spline.axes[a].ends for a in axes)
-    low, high = limits or _limits(values)
+    low, high = limits or limits_of(values)
     image = panel.imshow(
         values,
         origin="upper",
@@ -322,7 +272,7 @@ def _image(
         cmap=cmap,
         vmin=low,
         vmax=high,
-        aspect="equal" if _equal(bottom - top, right - left) else "auto",
+        aspect="equal" if equal(bottom - top, right - left) else "auto",
         interpolation="nearest",
         rasterized=True,
     )
@@ -331,22 +281,12 @@ def _image(
     if contours and len(inner):
         y, x = Grid.cells(values.shape, [(top, bottom), (left, right)]).axes()
         panel.contour(x, y, np.ma.masked_invalid(values), inner, colors="white", linewidths=0.7, alpha=0.7)
-    panel.set_xlabel(_name(names[axes[1]]))
-    panel.set_ylabel(_name(names[axes[0]]))
+    panel.set_xlabel(name_of(names[axes[1]]))
+    panel.set_ylabel(name_of(names[axes[0]]))
     if bar:
         beside = panel.inset_axes((1.03, 0, 0.05, 1))  # as high as the image, in any layout
         panel.figure.colorbar(image, cax=beside, label=label)
     return image
-
-
-def _limits(values: Array) -> tuple[float, float]:
-    """Of the colours: around finite values, with some width."""
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
-    if high - low <= 1e-12 * max(abs(low), abs(high)):  # a constant, but for rounding
-        width = max(abs(low), 1.0) / 2
-        return low - width, high + width
-    return low, high
 
 
 def _arrows(panel: Any, field: Any) -> None:
@@ -365,12 +305,12 @@ def _slices(field: Any, channels: list[int], centre: list[float], names: Any, ax
     """Of three dimensions: a row of three slices per channel, with one colour bar."""
     shape = (3,) if len(channels) == 1 else (len(channels), 3)
     depth, height, width = (hi - lo for lo, hi in (axis.ends for axis in field.spline.axes))
-    if _equal(depth, height) and _equal(depth, width) and _equal(height, width):  # one scale for all three
+    if equal(depth, height) and equal(depth, width) and equal(height, width):  # one scale for all three
         widths = [width, width, height]
         row = 10.0 * max(height, depth) / sum(widths)
     else:
         widths, row = None, 3.0
-    panels = _axes(ax, shape, (12.0, (row + 0.9) * len(channels)), where, widths)
+    panels = axes_for(ax, shape, (12.0, (row + 0.9) * len(channels)), where, widths)
     dense = _dense(field, IMAGE)
     cuts = []
     for a, x in enumerate(centre):
@@ -378,7 +318,7 @@ def _slices(field: Any, channels: list[int], centre: list[float], names: Any, ax
         sizes[a], origin[a] = 1, x
         cuts.append(_values(field, Grid.from_spacing(sizes, origin, dense.spacing)).squeeze(a + 1))
     for row, c in zip(panels.reshape(-1, 3), channels, strict=True):
-        limits = _limits(np.concatenate([cut[c].ravel() for cut in cuts]))
+        limits = limits_of(np.concatenate([cut[c].ravel() for cut in cuts]))
         for a, panel in enumerate(row):
             down, across = (other for other in range(3) if other != a)
             image = _image(panel, field, cuts[a][c], (down, across), names, cmap, bar=False, limits=limits)

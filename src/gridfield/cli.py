@@ -1,0 +1,558 @@
+"""The command line: ``gridfield deform in.png out.png --points 3 --sigma 25 --seed 0``.
+
+What it computes with is imported when the arguments are read, so that `--help` and mistakes are quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .images import Image
+
+BOUNDARIES = ("natural", "nearest", "mirror", "reflect", "wrap", "constant", "grid-constant")
+DPI = 150  # of the preview
+ABOUT = """\
+Deform an image elastically: control points on a regular lattice are displaced at random, the pixels between them by
+cubic B-splines. Rotation and zoom, about the centre of the result, come on top of that, or alone.
+"""
+MORE = """\
+files:
+  .png .jpg .bmp .tif .nii .nii.gz .npy; the extension of OUT says what is written. Type of the numbers, palette,
+  resolution, affine map and scaling of the file are kept. Others than .npy need: pip install "gridfield[io]".
+
+axes:
+  Deformed are rows and columns of a picture; Z, Y and X of a TIFF that names them; the first three axes of a NIfTI;
+  both axes of a .npy of two. All else - channels, times, unnamed pages of a TIFF - is deformed alike, one item
+  after the other. --axes says otherwise: by the letters -v shows ("--axes YX": every slice of a stack alike), or by
+  numbers from 0 ("--axes 0,1", as a .npy of three axes or more needs). Options that take a number for each axis take
+  them in the order of the file (rows before columns; X before Y before Z in a NIfTI).
+
+examples:
+  gridfield deform in.png out.png --points 3 --sigma 25 --seed 0
+  gridfield deform t1.nii.gz out.nii.gz --sigma 4 --physical --fold-free --label seg.nii.gz seg_out.nii.gz
+  gridfield deform stack.tif out.tif --axes YX --rotate 10 --boundary mirror
+  gridfield deform in.png out.png --displacement u.npy --crop 10:200,:
+"""
+
+
+class Usage(Exception):
+    """A command line that cannot be meant."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise Usage(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 1 for files that do not do, 2 for arguments that do not.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments. Default: those of the process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = "gridfield deform" if arguments[:1] == ["deform"] else "gridfield"
+    try:
+        options = _parser().parse_args(_joined(arguments))
+        return options.run(options)
+    except Usage as error:
+        return _failed(name, error, 2)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        if "-v" in arguments or "--verbose" in arguments:
+            raise
+        return _failed(name, error, 1)
+
+
+def _failed(name: str, error: BaseException, code: int) -> int:
+    text = str(error).strip() or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    print(f"{name}: error: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+# ---- the arguments
+def _numbers(what: str, allowed: Callable[[float], bool], kind: Any = float) -> Callable[[str], list[Any]]:
+    def read(text: str) -> list[Any]:
+        try:
+            values = [kind(part) for part in text.split(",")]
+            if all(abs(v) < float("inf") and allowed(v) for v in values):
+                return values
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"must be {what}, or one per axis separated by commas, got {text!r}")
+
+    return read
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"\d+", text):
+        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
+    return int(text)
+
+
+def _crop(text: str) -> list[slice]:
+    parts = [re.fullmatch(r"\s*(-?\d*)\s*:\s*(-?\d*)\s*", part) for part in text.split(",")]
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f"must be one slice per axis, as 10:200,: , got {text!r}")
+    ends = [[int(end) if end else None for end in part.groups()] for part in parts if part]
+    return [slice(*pair) for pair in ends]
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """``--rotate -30,5,0`` as one word: argparse would take the numbers for an option."""
+    out: list[str] = []
+    for word in argv:
+        if re.fullmatch(r"-[\d.:][-\d.,:eE+]*", word) and out and re.fullmatch(r"--[a-z-]+", out[-1]):
+            out[-1] += f"={word}"
+        else:
+            out.append(word)
+    return out
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="gridfield", description="Fields on grids, from the command line.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    p = commands.add_parser(
+        "deform",
+        help="deform an image and its labels",
+        description=ABOUT,
+        epilog=MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    p.set_defaults(run=_deform)
+    p.add_argument("input", metavar="IN", help="the image")
+    p.add_argument("output", metavar="OUT", help="where it goes, deformed")
+    g = p.add_argument_group("displacement")
+    points = _numbers("an integer of 2 or more", lambda v: v >= 2, int)
+    g.add_argument("--points", type=points, metavar="N", help="control points along each axis (default: 3)")
+    sigma = _numbers("a number of 0 or more", lambda v: v >= 0)
+    g.add_argument("--sigma", type=sigma, metavar="S", help="standard deviation of their displacement, in pixels")
+    g.add_argument("--physical", action="store_true", help="sigma is in the units of the file (mm in a NIfTI)")
+    g.add_argument("--seed", type=_seed, metavar="N", help="the same seed, the same result (default: drawn, and shown)")
+    g.add_argument("--fold-free", action="store_true", help="scale it down where need be, until nothing folds")
+    g.add_argument("--fixed-border", action="store_true", help="leave the border where it is")
+    g.add_argument("--displacement", metavar="U.npy", help="of control points or pixels, in pixels, instead of a draw")
+    g.add_argument("--save-displacement", metavar="U.npy", help="keep that of the control points, in pixels")
+    g = p.add_argument_group("rotation, zoom, crop")
+    real = _numbers("a finite number", lambda v: True)
+    g.add_argument(
+        "--rotate", type=real, metavar="DEG", help="degrees; in 3-D about each axis, A,B,C; in physical space"
+    )
+    positive = _numbers("a positive number", lambda v: v > 0)
+    g.add_argument("--zoom", type=positive, metavar="Z", help="2 makes everything twice as large")
+    g.add_argument(
+        "--crop", type=_crop, metavar="A:B,...", help="the part of the result to keep, a slice for each axis"
+    )
+    g = p.add_argument_group("interpolation")
+    g.add_argument("--order", type=int, choices=range(6), default=3, help="of the B-spline; 0: nearest (default: 3)")
+    g.add_argument("--boundary", choices=BOUNDARIES, default="constant", help="beyond the image (default: constant)")
+    g.add_argument("--cval", type=_number, default=0.0, metavar="V", help="the constant of it (default: 0)")
+    g.add_argument("--axes", metavar="AXES", help="the deformed ones, as letters or numbers; see below")
+    g = p.add_argument_group("labels")
+    g.add_argument(
+        "--label", nargs=2, action="append", default=[], metavar=("MASK", "OUT"),
+        help="deform this alike, without new values; may be given again",
+    )  # fmt: skip
+    g.add_argument(
+        "--label-kernel", choices=("nearest", "label"), default="nearest",
+        help="label: the label whose linearly deformed mask is largest, for smoother edges (default: nearest)",
+    )  # fmt: skip
+    g.add_argument("--label-cval", type=_number, default=0.0, metavar="V", help="label beyond (default: 0)")
+    g = p.add_argument_group("output")
+    g.add_argument("--preview", metavar="GRID.png", help="draw before, after, grid and determinant (gridfield[plot])")
+    g.add_argument("--overwrite", action="store_true", help="write over files that exist")
+    loud = g.add_mutually_exclusive_group()
+    loud.add_argument("-v", "--verbose", action="store_true", help="say what is done; errors with their traceback")
+    loud.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors, show no progress")
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"gridfield {importlib.import_module('gridfield').__version__}")
+        parser.exit()
+
+
+def _consistent(o: argparse.Namespace) -> None:
+    """What can be said without opening a file."""
+    from . import images
+
+    if o.sigma is None and o.displacement is None and o.rotate is None and o.zoom is None:
+        raise Usage("nothing to do: give one of --sigma, --displacement, --rotate, --zoom")
+    random = {"--points": o.points, "--seed": o.seed, "--fold-free": o.fold_free, "--fixed-border": o.fixed_border}
+    random |= {"--physical": o.physical}
+    given = [name for name, value in random.items() if value is not None and value is not False]
+    if o.sigma is None and given:
+        raise Usage(f"{given[0]} is for random displacements, so it needs --sigma")
+    if o.sigma is not None and o.displacement is not None:
+        raise Usage("--sigma and --displacement exclude each other")
+    if o.save_displacement and o.sigma is None:
+        raise Usage("--save-displacement needs --sigma")
+    try:
+        for path in (o.input, o.output, *(p for pair in o.label for p in pair)):
+            images.extension(path)
+        for path in (o.displacement, o.save_displacement):
+            if path is not None and images.extension(path) != ".npy":
+                raise ValueError(f"{path}: a displacement is kept in .npy")
+    except ValueError as error:
+        raise Usage(str(error)) from None
+    for _, path in o.label:
+        if images.extension(path) in images.LOSSY:
+            raise Usage(f"{path}: JPEG would change labels; write .png")
+    if o.preview and not Path(o.preview).suffix:
+        raise Usage(f"{o.preview}: the preview needs an extension, as .png")
+    outputs = _outputs(o)
+    if len({Path(path).resolve() for path in outputs}) < len(outputs):
+        raise Usage("two of the files to write are the same")
+    for path in outputs:
+        folder = Path(path).resolve().parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{path}: there is no folder {folder}")
+        if Path(path).is_dir():
+            raise IsADirectoryError(f"{path}: is a folder")
+        if Path(path).exists() and not o.overwrite:
+            raise FileExistsError(f"{path}: exists; --overwrite writes over it")
+
+
+def _outputs(o: argparse.Namespace) -> list[str]:
+    return [p for p in (o.output, *(out for _, out in o.label), o.save_displacement, o.preview) if p is not None]
+
+
+def _axes(image: Image, axes: str | None) -> tuple[int, ...]:
+    """The deformed axes of an image, in the order of the file."""
+    if axes is None:
+        if image.spatial is None:
+            letters = f" ({image.names})" if image.names else ""
+            raise Usage(
+                f"{image.path}: does not say which of its {image.array.ndim} axes {image.array.shape}{letters} are of "
+                "space; give --axes, as --axes 0,1"
+            )
+        return image.spatial
+    ndim, words = image.array.ndim, axes.split(",")
+    if all(re.fullmatch(r"\s*-?\d+\s*", w) for w in words):
+        found = [int(w) for w in words]
+        found = [a + ndim if a < 0 else a for a in found]
+    else:
+        found = [image.names.find(letter) for letter in axes.replace(",", "").upper()]
+    if not found or not all(0 <= a < ndim for a in found) or len(set(found)) < len(found):
+        raise Usage(
+            f"argument --axes: must name axes of {image.path}, "
+            + (f"{image.names} or " if image.names else "")
+            + f"0 to {ndim - 1}, each once, got {axes!r}"
+        )
+    return tuple(sorted(found))
+
+
+def _label_axes(label: Image, axes: str | None, image: Image, deformed: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of a label image: as many as of the image."""
+    count = len(deformed)
+    names = [image.names[a] for a in deformed] if image.names else []
+    if names and all(n in label.names for n in names):
+        return tuple(label.names.index(n) for n in names)
+    if label.array.ndim == count:
+        return tuple(range(count))
+    if axes is not None and label.array.ndim == image.array.ndim:
+        return deformed
+    if label.spatial is not None and len(label.spatial) == count:
+        return label.spatial
+    raise ValueError(
+        f"{label.path}: has the shape {label.array.shape}, in which the {count} deformed axes of {image.path} "
+        f"{tuple(image.array.shape[a] for a in deformed)} are not found"
+    )
+
+
+def _per_axis(name: str, values: Sequence[Any] | None, sizes: Sequence[int]) -> Any:
+    """One value, or one for each deformed axis."""
+    if values is None:
+        return None
+    if len(values) not in (1, len(sizes)):
+        raise Usage(f"argument --{name}: got {len(values)} values for {len(sizes)} deformed axes {tuple(sizes)}")
+    return list(values) if len(values) > 1 else values[0]
+
+
+# ---- what is done
+def _deform(o: argparse.Namespace) -> int:
+    _consistent(o)
+    from . import images
+
+    say = _silent if o.quiet else _say
+    tell = _say if o.verbose else _silent
+    image = images.read(o.input, labels=o.order == 0)
+    axes = _axes(image, o.axes)
+    sizes = tuple(image.array.shape[a] for a in axes)
+    tell(_described(image, axes))
+    masks = []
+    for path, _ in o.label:
+        mask = images.read(path, labels=True)
+        mask_axes = _label_axes(mask, o.axes, image, axes)
+        if (found := tuple(mask.array.shape[a] for a in mask_axes)) != sizes:
+            raise ValueError(f"{path}: its deformed axes have the sizes {found} but those of {o.input} {sizes}")
+        _check_labels(mask, o, say)
+        _check_affine(mask, image, say)
+        tell(_described(mask, mask_axes))
+        masks.append((mask, mask_axes))
+
+    picture = _blank(o, image, axes)
+    how = _geometry(o, image, axes, sizes)
+    start, shape = how.pop("start"), how.pop("shape")
+    writers = [
+        images.writer(path, _resized(x.array.shape, a, shape), x.array.dtype, x)
+        for (x, a), path in zip([(image, axes), *masks], _outputs(o), strict=False)
+    ]
+    u = _displacement(o, image, axes, sizes, say)
+    if u is not None:
+        tell(f"displacement: {' x '.join(map(str, u.shape[1:]))} control points, up to {abs(u).max():.4g} pixels")
+    scaled = _in_units(u, how.get("spacing"))
+    how |= {"boundary": o.boundary}
+    kernels = [("nearest" if o.order == 0 else o.order, _stored(image, o.cval))]
+    kernels += [(o.label_kernel, _stored(mask, o.label_cval)) for mask, _ in masks]
+    bar = _Bar(o)
+    for (x, a), (kernel, cval), path, write in zip(
+        [(image, axes), *masks], kernels, _outputs(o), writers, strict=False
+    ):
+        out = _deformed(x, a, shape, scaled, how | {"kernel": kernel, "cval": cval}, bar)
+        origin = [0] * 3
+        if x.kind == "nifti":
+            for axis, first in zip(a, start, strict=True):
+                if axis < 3:
+                    origin[axis] = first
+        with images.writing(path) as part:
+            write(part, out, origin)
+        tell(f"wrote {path}: {out.dtype} {out.shape}")
+    if o.save_displacement and u is not None:
+        import numpy as np
+
+        with images.writing(o.save_displacement) as part:
+            np.save(part, u)
+        tell(f"wrote {o.save_displacement}")
+    if o.preview:
+        _preview(o, image, axes, u, how, kernels[0], picture)
+        tell(f"wrote {o.preview}")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+def _described(image: Image, axes: tuple[int, ...]) -> str:
+    def named(which: Sequence[int]) -> str:
+        return "".join(image.names[a] for a in which) if image.names else ",".join(map(str, which))
+
+    rest = [a for a in range(image.array.ndim) if a not in axes]
+    alike = f", alike along {named(rest)}" if rest else ""
+    sizes = {image.names[a]: image.spacing.get(image.names[a]) for a in axes} if image.names else {}
+    spacing = ", ".join(f"{k} {v:.4g}" for k, v in sizes.items() if v is not None)
+    return (
+        f"{image.path}: {image.array.dtype} {image.names} {image.array.shape}, deformed along {named(axes)}{alike}"
+        + (f"; spacing {spacing} {image.unit}" if spacing else "")
+    )
+
+
+def _check_labels(mask: Image, o: argparse.Namespace, say: Callable[[str], None]) -> None:
+    from . import images
+
+    if o.label_kernel == "label" and mask.array.dtype.kind not in "biu":
+        raise ValueError(f"{mask.path}: holds {mask.array.dtype}; --label-kernel label needs integers")
+    if images.extension(mask.path) in images.LOSSY:
+        say(f"warning: {mask.path}: labels in JPEG are not exact")
+
+
+def _check_affine(mask: Image, image: Image, say: Callable[[str], None]) -> None:
+    import numpy as np
+
+    if "affine" in mask.about and "affine" in image.about:
+        a, b = mask.about["affine"], image.about["affine"]
+        if not np.allclose(a, b, rtol=1e-3, atol=1e-3):
+            say(f"warning: {mask.path} has another affine map to space than {image.path}")
+
+
+def _stored(image: Image, value: float) -> float:
+    """A value of the image as the numbers of the file: those of a NIfTI are scaled."""
+    slope, inter = image.about.get("scale", (1.0, 0.0))
+    return (value - inter) / slope if (slope, inter) != (1.0, 0.0) and slope else value
+
+
+def _geometry(o: argparse.Namespace, image: Image, axes: tuple[int, ...], sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Rotation, zoom and crop, as gf.deform takes them; where the crop starts, and its shape."""
+    from .geometry import crop_of
+
+    n = len(axes)
+    how: dict[str, Any] = {}
+    if o.rotate is not None:
+        if n not in (2, 3) or len(o.rotate) != (1 if n == 2 else 3):
+            wanted = {2: "one angle", 3: "three angles, A,B,C,"}.get(n, "2 or 3 deformed axes:")
+            raise Usage(f"argument --rotate: needs {wanted} for {n} deformed axes {sizes}, got {len(o.rotate)}")
+        how["rotate"] = o.rotate if n == 3 else o.rotate[0]
+        spacing = _spacing(image, axes)
+        if spacing and max(spacing) > min(spacing) * (1 + 1e-6):
+            how["spacing"] = spacing
+    if o.zoom is not None:
+        how["zoom"] = _per_axis("zoom", o.zoom, sizes)
+    if o.crop is not None:
+        how["crop"] = o.crop
+    try:
+        how["start"], how["shape"] = crop_of(o.crop, sizes, "argument --crop")
+    except ValueError as error:
+        raise Usage(str(error)) from None
+    return how
+
+
+def _spacing(image: Image, axes: tuple[int, ...]) -> list[float] | None:
+    names = [image.names[a] for a in axes] if image.names else []
+    sizes = [image.spacing.get(name) for name in names]
+    known = [size for size in sizes if size is not None and 0 < size < float("inf")]
+    return known if known and len(known) == len(axes) else None
+
+
+def _displacement(
+    o: argparse.Namespace, image: Image, axes: tuple[int, ...], sizes: tuple[int, ...], say: Callable[[str], None]
+) -> Any:
+    """(ndim, *points) in pixels, or None."""
+    import numpy as np
+
+    from . import images
+    from .displacement import random_displacement
+
+    if o.displacement is not None:
+        u = images.read(o.displacement).array
+        dense = u.shape[1:] == sizes
+        if u.ndim != len(axes) + 1 or u.shape[0] != len(axes) or u.dtype.kind not in "iuf":
+            raise ValueError(
+                f"{o.displacement}: is {u.dtype} of shape {u.shape}, but a displacement of the {len(axes)} deformed "
+                f"axes {sizes} is real, of shape ({len(axes)}, {', '.join(['points'] * len(axes))})"
+            )
+        if not dense and min(u.shape[1:]) < 2:
+            raise ValueError(
+                f"{o.displacement}: has the shape {u.shape}, but each axis needs at least 2 control points"
+            )
+        if not np.isfinite(u).all():
+            raise ValueError(f"{o.displacement}: is not finite")
+        return u
+    if o.sigma is None:
+        return None
+    spacing, seed = None, o.seed
+    if o.physical and (spacing := _spacing(image, axes)) is None:
+        raise Usage(f"--physical: {image.path} does not say how large its pixels are")
+    points = _per_axis("points", o.points or [3], sizes)
+    sigma = _per_axis("sigma", o.sigma, sizes)
+    if seed is None:
+        seed = secrets.randbelow(2**32)
+        say(f"seed {seed}")
+    u = random_displacement(
+        points, sigma, shape=sizes, rng=seed, fold_free=o.fold_free, fixed_border=o.fixed_border, spacing=spacing
+    )
+    return u if spacing is None else u / np.reshape(spacing, (-1, *[1] * len(axes)))
+
+
+def _in_units(u: Any, spacing: Sequence[float] | None) -> Any:
+    import numpy as np
+
+    return u if u is None or spacing is None else u * np.reshape(spacing, (-1, *[1] * len(spacing)))
+
+
+def _resized(full: Sequence[int], axes: tuple[int, ...], shape: Sequence[int]) -> tuple[int, ...]:
+    sizes = dict(zip(axes, shape, strict=True))
+    return tuple(sizes.get(a, n) for a, n in enumerate(full))
+
+
+def _items(image: Image, axes: tuple[int, ...]) -> tuple[list[int], int, int]:
+    """Its axes, those that are looped over first, then colours, then the deformed ones; how many of the first two."""
+    rest = [a for a in range(image.array.ndim) if a not in axes]
+    colours = [a for a in rest if image.names[a : a + 1] == "S"]
+    looped = [a for a in rest if a not in colours]
+    return [*looped, *colours, *axes], len(looped), len(colours)
+
+
+def _deformed(image: Image, axes: tuple[int, ...], shape: Sequence[int], u: Any, how: dict[str, Any], bar: Any) -> Any:
+    """The image deformed, item by item."""
+    import numpy as np
+
+    from .deform import deform
+
+    order, looped, _ = _items(image, axes)
+    out = np.empty(_resized(image.array.shape, axes, shape), image.array.dtype)
+    source, goal = image.array.transpose(order), out.transpose(order)
+    last = tuple(range(-len(axes), 0))
+    for index in bar(np.ndindex(source.shape[:looped]), int(np.prod(source.shape[:looped])), image.path.name):
+        goal[index] = deform(np.ascontiguousarray(source[index]), u, axis=last, **how)
+    dtype = image.about.get("dtype", out.dtype)
+    return out.astype(dtype, copy=False)
+
+
+class _Bar:
+    """A bar of progress for stacks, on a terminal, if tqdm is there."""
+
+    def __init__(self, o: argparse.Namespace) -> None:
+        self.quiet = o.quiet
+
+    def __call__(self, items: Iterator[Any], count: int, name: str) -> Any:
+        if self.quiet or count < 2:
+            return items
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return items
+        return tqdm(items, total=count, desc=name, disable=None)
+
+
+def _blank(o: argparse.Namespace, image: Image, axes: tuple[int, ...]) -> Any:
+    """The figure of the preview, or an error before the work is done."""
+    if o.preview is None:
+        return None
+    if len(axes) not in (2, 3):
+        raise ValueError(f"{o.preview}: a preview is of 2 or 3 deformed axes, not {len(axes)}")
+    from .plot.deformations import figure
+
+    out = figure([image.array.shape[a] for a in axes], _spacing(image, axes))
+    kinds = out.canvas.get_supported_filetypes()
+    if Path(o.preview).suffix[1:].lower() not in kinds:
+        raise Usage(f"{o.preview}: the preview may be .{', .'.join(sorted(kinds))}")
+    return out
+
+
+def _preview(
+    o: argparse.Namespace, image: Image, axes: tuple[int, ...], u: Any, how: dict[str, Any],
+    kernel: tuple[Any, float], picture: Any,
+) -> None:  # fmt: skip
+    """The first item, drawn."""
+    from . import images
+    from .plot.deformations import deformation
+
+    order, looped, colours = _items(image, axes)
+    item = image.array.transpose(order)[(0,) * looped]
+    if colours and len(item) not in (3, 4):  # grey and opacity, or bands that are no colours
+        item = item[0]
+    names = [image.names[a].lower() if image.names else f"x{a}" for a in axes]
+    spacing, unit = _spacing(image, axes), image.unit
+    options = how | {"spacing": spacing, "units": unit if spacing else None, "dims": names}
+    deformation(item, _in_units(u, spacing), **options, kernel=kernel[0], cval=kernel[1], ax=picture)
+    with images.writing(o.preview) as part:
+        picture.savefig(part, dpi=DPI)
