@@ -21,6 +21,7 @@ WIDE = 2**31  # elements of a grid from which on offsets need 64 bits
 SLACK = 64  # elements that vector loads may read past the last row: lanes are rounded up to a power of two
 LANES = 32  # (tap, channel) lanes handled at once: more channels go in groups
 COPY_NS, EDGE_NS = 0.8, 1.5  # measured: padding one sample; one tap of a stencil that crosses the ends
+ADD_NS = 0.3  # measured: adding one sample of a copy to the others
 SMALL = 2e5  # ns of work that stay on one thread
 SERIAL = 2**14  # points that are not worth a second copy of the grid
 
@@ -269,7 +270,7 @@ class Plan:
         elif (copies := min(64, n // SERIAL, n * self.taps // (8 * grid.size))) > 1:
             # small grid: equal shares of the points into copies of it, added in order
             share = -(-n // copies)
-            bank = np.zeros((copies, len(flat)), self.dtype)
+            bank = np.zeros((copies, len(flat)), self.dtype)  # the system makes these zeros as they are touched
             grids = [row[: grid.size].reshape(grid.shape) for row in bank]
             threads.run(
                 [
@@ -277,7 +278,7 @@ class Plan:
                     for k, g in enumerate(grids)
                 ]
             )
-            np.sum(bank, axis=0, out=flat)
+            threads.over(lambda i, j: np.sum(bank[:, i:j], axis=0, out=flat[i:j]), len(flat), ADD_NS * bank.size)
         else:
             self._scatter_slabs(grid, points, values)
 

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import ceil, floor, prod
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
 from .. import lattice
 from ..boundary import extension
 from ..scheme import Warp, decode
 from . import plan, prefilter, threads
-from .cache import array, compiled
-from .machine import staged
+from .cache import SOURCES, array, compiled
+from .machine import specialising, staged
 from .taps import BLOCK, NAN, fill, gather, horner
 
 Array = np.ndarray[Any, Any]
@@ -33,6 +34,7 @@ SEGMENT = 1024  # pixels of a row whose displacement is worked out at a time
 INTS = 8  # per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room
 LINE = 64  # bytes of a vector of displacements; the last of a run may go so far beyond it
 ROW = SEGMENT + LINE  # elements from the displacement along one axis to that along the next
+PLACE_NS = 0.7  # measured: one coordinate of one pixel
 DENSER = 3  # halvings between control points when a crop looks how far they displace
 FAR = 2.0**29  # no displacement is larger: what folds by a period has lost all digits long before
 NONE, LATTICE, DENSE = 0, 1, 2
@@ -159,76 +161,97 @@ def along_row(
     m.loop(0, trips, body)
 
 
-def _warp(
-    spec, grid, out, frame, ints, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, pix, d,
-    base, w, start, stop,
-):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Segments start ... stop of the rows of the result."""
+@specialising(SOURCES)
+@dataclass(frozen=True)
+class RowSpec:
+    """What the displacement of a row is specialised to: not to the image's kernel, so it is compiled less often."""
+
+    ndim: int
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _displaced(spec, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, at, d, unit):  # type: ignore[no-untyped-def]
+    """d[axis * ROW + q]: the displacements of segment `unit` of the rows; at: its first pixel, after it the batch item,
+    as they were before (-1: nowhere) -> as they are. Returns the number of that pixel, and how many there are."""
     nd = shape.size
     length = shape[nd - 1]
     segments = (length + SEGMENT - 1) // SEGMENT
     rows = 1
     for a in range(nd - 1):
         rows *= shape[a]
-    room = sizes[0] * nd if mode == LATTICE else nd * rows * length
-    item, at, lanes = -1, np.full(nd, -1), LINE // lasts.itemsize
+    lanes = LINE // lasts.itemsize
+    line = unit // segments
+    x0 = (unit - line * segments) * SEGMENT
+    x1 = min(length, x0 + SEGMENT)
+    b = line // rows
+    row = line - b * rows
+    r, changed = row, nd
+    for a in range(nd - 2, -1, -1):
+        o = r % shape[a]
+        r //= shape[a]
+        if o != at[a]:
+            at[a], changed = o, a
+    if b != at[nd]:
+        at[nd], changed = b, 0
+    at[nd - 1] = x0
+    if mode == LATTICE:
+        source, target, own = 0, 0, b * sizes[0] * nd
+        for k in range(nd - 1):  # levels[source ...]: contracted over the first k axes
+            if k >= changed:
+                inner, n = sizes[k + 1], firsts.shape[1]
+                shift, place, trips = firsts[k, at[k]] * inner, (k * n + at[k]) * 4, (inner + lanes - 1) // lanes
+                for a in range(nd):
+                    s = a * sizes[k] + shift
+                    if k == 0:
+                        contract(spec, field, own + s, levels, target + a * inner, inner, trips, weights, place)
+                    else:
+                        contract(spec, levels, source + s, levels, target + a * inner, inner, trips, weights, place)
+            source, target = target, target + nd * sizes[k + 1]
+        x = x0
+        while x < x1:  # runs of pixels between two control points
+            k = firsts[nd - 1, x]
+            run = min(x1, ends[k])
+            trips, n = (run - x + lanes - 1) // lanes, lasts.size // 4
+            if nd == 1:
+                along_row(spec, field, own + k, sizes[0], lasts, n, x, d, x - x0, trips)
+            else:
+                along_row(spec, levels, source + k, sizes[nd - 1], lasts, n, x, d, x - x0, trips)
+            x = run
+    else:
+        for a in range(nd):
+            s = ((b * nd + a) * rows + row) * length
+            if mode == DENSE:
+                d[a * ROW : a * ROW + x1 - x0] = field[s + x0 : s + x1]
+            else:
+                d[a * ROW : a * ROW + x1 - x0] = 0.0
+    if posed:
+        for a in range(nd):
+            origin, slope = pose[b, a, nd], pose[b, a, nd - 1]
+            for j in range(nd - 1):
+                origin += pose[b, a, j] * (at[j] - 0.5 * (shape[j] - 1))
+            origin += slope * (x0 - 0.5 * (length - 1))
+            place = np.uintp(a * ROW)  # an index that may be negative would keep the loop from being vectorised
+            for x in range(np.uintp(x1 - x0)):
+                d[place + x] += origin + slope * x
+    return row * length + x0, x1 - x0
+
+
+def _warp(
+    spec, rows, grid, out, frame, ints, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape,
+    at, pix, d, base, w, start, stop,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Segments start ... stop of the rows of the result."""
+    nd = shape.size
+    at[:] = -1
     for unit in range(start, stop):
-        line = unit // segments
-        x0 = (unit - line * segments) * SEGMENT
-        x1 = min(length, x0 + SEGMENT)
-        b = line // rows
-        row = line - b * rows
-        r, changed = row, nd
-        for a in range(nd - 2, -1, -1):
-            o = r % shape[a]
-            r //= shape[a]
-            if o != at[a]:
-                at[a], changed = o, a
-                pix[a] = o
-        if b != item:
-            item, changed = b, 0
-        pix[nd - 1] = x0
-        if mode == LATTICE:
-            source, target, own = 0, 0, b * room
-            for k in range(nd - 1):  # levels[source ...]: contracted over the first k axes
-                if k >= changed:
-                    inner, n = sizes[k + 1], firsts.shape[1]
-                    shift, place, trips = firsts[k, at[k]] * inner, (k * n + at[k]) * 4, (inner + lanes - 1) // lanes
-                    for a in range(nd):
-                        s = a * sizes[k] + shift
-                        if k == 0:
-                            contract(spec, field, own + s, levels, target + a * inner, inner, trips, weights, place)
-                        else:
-                            contract(spec, levels, source + s, levels, target + a * inner, inner, trips, weights, place)
-                source, target = target, target + nd * sizes[k + 1]
-            x = x0
-            while x < x1:  # runs of pixels between two control points
-                k = firsts[nd - 1, x]
-                run = min(x1, ends[k])
-                trips, n = (run - x + lanes - 1) // lanes, lasts.size // 4
-                if nd == 1:
-                    along_row(spec, field, own + k, sizes[0], lasts, n, x, d, x - x0, trips)
-                else:
-                    along_row(spec, levels, source + k, sizes[nd - 1], lasts, n, x, d, x - x0, trips)
-                x = run
-        else:
-            for a in range(nd):
-                s = b * room + (a * rows + row) * length
-                if mode == DENSE:
-                    d[a * ROW : a * ROW + x1 - x0] = field[s + x0 : s + x1]
-                else:
-                    d[a * ROW : a * ROW + x1 - x0] = 0.0
-        if posed:
-            for a in range(nd):
-                origin, slope = pose[b, a, nd], pose[b, a, nd - 1]
-                for j in range(nd - 1):
-                    origin += pose[b, a, j] * (at[j] - 0.5 * (shape[j] - 1))
-                origin += slope * (x0 - 0.5 * (length - 1))
-                place = np.uintp(a * ROW)  # an index that may be negative would keep the loop from being vectorised
-                for x in range(np.uintp(x1 - x0)):
-                    d[place + x] += origin + slope * x
-        for q0 in range(0, x1 - x0, BLOCK):
-            count, i = min(BLOCK, x1 - x0 - q0), row * length + x0 + q0
+        first, length = _displaced(
+            rows, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, at, d, unit
+        )
+        b = at[nd]
+        for a in range(nd):
+            pix[a] = at[a]
+        for q0 in range(0, length, BLOCK):
+            count, i = min(BLOCK, length - q0), first + q0
             locate_row(spec, grid, d, q0, pix, ints, frame, count, base, w)
             for q in range(count):
                 gather(spec, grid, b, base, q, w, q, out, out, b, i + q)
@@ -241,18 +264,52 @@ def _warp(
                         fill(spec, out, b, i + q, frame, 1)
 
 
+def _places(
+    rows, x, begin, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, at, d, start, stop
+):  # type: ignore[no-untyped-def]
+    """x[b, i, axis]: where the pixels of segments start ... stop come from."""
+    nd = shape.size
+    at[:] = -1
+    for unit in range(start, stop):
+        first, length = _displaced(
+            rows, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, at, d, unit
+        )
+        b = at[nd]
+        for a in range(nd):
+            pixel, step = begin[a] + at[a], 1 if a == nd - 1 else 0
+            for q in range(length):
+                x[b, first + q, a] = d[a * ROW + q] + (pixel + step * q)
+
+
+def _arguments(real: Any, index: Any) -> tuple[Any, ...]:
+    """Types of what `_displaced` takes, between the spec and the segment."""
+    whole, one = array(np.int64, 1, "C"), array(real, 1, "C")
+    return (
+        types.int64, one, array(np.int64, 2, "C"), array(real, 3, "C"), whole, one, whole, one,
+        array(np.float64, 3, "C"), types.int64, whole, whole,
+    )  # fmt: skip
+
+
 @functools.cache
 def entry(spec: Any, dtype: str, index: str) -> Any:
     """The compiled kernel of a specialisation."""
     real, offsets, i64 = np.dtype(dtype), np.dtype(index), types.int64
-    one, three, ints = array(real, 1, "C"), array(real, 3, "C"), array(offsets, 1, "C")
+    one, ints, rows = array(real, 1, "C"), array(offsets, 1, "C"), RowSpec(spec.ndim)
     args = (
-        array(real, spec.ndim + 2), array(real, 4), one, ints, i64, one, array(np.int64, 2, "C"), three,
-        array(np.int64, 1, "C"), one, array(np.int64, 1, "C"), one, array(np.float64, 3, "C"), i64,
-        array(np.int64, 1, "C"), ints, one, ints, one, i64, i64,
+        rows._numba_type_, array(real, spec.ndim + 2), array(real, 4), one, ints, *_arguments(real, index), ints, one,
+        ints, one, i64, i64,
     )  # fmt: skip
     typ = spec._numba_type_
     return compiled(_warp, f"{typ.digest}_{dtype}_{index}", (typ, *args))
+
+
+@functools.cache
+def places_entry(ndim: int, dtype: str) -> Any:
+    """The compiled kernel that says where pixels come from."""
+    real, i64 = np.dtype(dtype), types.int64
+    typ, one = RowSpec(ndim)._numba_type_, array(np.dtype(dtype), 1, "C")
+    args = (array(real, 3, "C"), array(np.int64, 1, "C"), *_arguments(real, "int64"), one, i64, i64)
+    return compiled(_places, f"{typ.digest}_{dtype}", (typ, *args))
 
 
 class Rows:
@@ -409,12 +466,32 @@ class Rows:
         spec = self.plan.spec(out.shape[-1], False, False)
         index = "int64" if grid.size >= plan.WIDE * len(grid) else "int32"
         base, w = spec.scratch(self.dtype, index)
-        d, levels = np.empty(spec.ndim * ROW, self.dtype), np.empty(self.room, self.dtype)
+        d = np.empty(spec.ndim * ROW, self.dtype)
         entry(spec, self.dtype, index)(
-            spec, grid, out, self.plan.frame, ints.astype(index), self.mode, field, self.firsts, self.weights,
-            self.ends, self.lasts, self.sizes, levels, pose, posed, self.shape, np.zeros(spec.ndim, index), d, base, w,
-            start, stop,
+            spec, RowSpec(spec.ndim), grid, out, self.plan.frame, ints.astype(index), *self._rows(field, pose, posed),
+            np.zeros(spec.ndim, index), d, base, w, start, stop,
         )  # fmt: skip
+
+    def _rows(self, field: Array, pose: Array, posed: bool) -> tuple[Any, ...]:
+        """See _arguments."""
+        return (
+            self.mode, field, self.firsts, self.weights, self.ends, self.lasts, self.sizes,
+            np.empty(self.room, self.dtype), pose, posed, self.shape, np.empty(self.static.ndim + 1, np.int64),
+        )  # fmt: skip
+
+    def places(self, field: Array, pose: Array) -> Array:
+        """(batch, pixels, ndim): where the pixels come from."""
+        nd, batch, pixels = self.static.ndim, len(field), prod(self.static.shape)
+        x, begin = np.empty((batch, pixels, nd), self.dtype), np.array(self.static.start, np.int64)
+        field, pose = self.field(field), np.ascontiguousarray(pose, np.float64)
+        posed, kernel = bool(pose.any()), places_entry(nd, self.dtype)
+
+        def work(start: int, stop: int) -> None:
+            d = np.empty(nd * ROW, self.dtype)
+            kernel(RowSpec(nd), x, begin, *self._rows(field, pose, posed), d, start, stop)
+
+        threads.over(work, batch * self.units, PLACE_NS * batch * pixels * nd, align=1)
+        return x
 
 
 @functools.lru_cache(maxsize=256)
