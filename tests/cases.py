@@ -10,6 +10,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 import gridfield as gf
 from gridfield.scheme import scheme
@@ -170,6 +171,20 @@ MORE_AXES = list(more_axes())
 CASES = ONE_AXIS + MORE_AXES
 
 
+def often(case):
+    """Whether it is tried in every run: on one axis every kernel with three boundaries, two kernels with all of them.
+    The other pairs are marked slow: each is four kernels to compile."""
+    if case.ndim > 1 or case.kernels[0] in ("linear", "cubic", *HIGH):
+        return True
+    pair = list(KERNELS.values()).index(case.kernels[0]) + list(gf.BOUNDARIES).index(case.boundaries[0])
+    return pair % len(gf.BOUNDARIES) in (0, 1, 3)
+
+
+def marked(*arguments):
+    """Arguments of a test, the first of them a case."""
+    return pytest.param(*arguments, marks=() if often(arguments[0]) else pytest.mark.slow)
+
+
 def roomy(case):
     """Whether the grid may be read in place (a stencil fits on it); a grid of one sample has a stencil of one."""
     return all(n == 1 or n >= as_kernel(k).width for n, k in zip(case.shape, case.kernels, strict=True))
@@ -182,8 +197,9 @@ def read_in_place(case):
     return case.kernels[0] in ("linear", "cubic") or case.boundaries[0] in ("natural", "constant")
 
 
-PATHS = [(case, path) for case in CASES for path in ("padded", "direct") if path == "padded" or read_in_place(case)]
-PATH_IDS = [f"{case}-{path}" for case, path in PATHS]
+_PATHS = [(case, path) for case in CASES for path in ("padded", "direct") if path == "padded" or read_in_place(case)]
+PATHS = [marked(*pair) for pair in _PATHS]
+PATH_IDS = [f"{case}-{path}" for case, path in _PATHS]
 
 
 def force(monkeypatch, path):

@@ -17,10 +17,17 @@ MODES = tuple(SCIPY_MODE)
 ORDERS = (0, 1, 2, 3, 4, 5)
 SHAPES = {1: (23,), 2: (14, 17), 3: (7, 9, 8), 4: (5, 4, 6, 5)}
 POINTS = {1: (4,), 2: (3, 5), 3: (3, 2, 4), 4: (2, 3, 2, 3)}
-SETTINGS = [(2, order, mode) for order, mode in itertools.product(ORDERS, MODES)]
-SETTINGS += [(1, order, MODES[(order + k) % 6]) for order in ORDERS for k in (0, 3)]
-SETTINGS += [(3, order, MODES[(order + k) % 6]) for order in (0, 1, 3) for k in (0, 2)]
-SETTINGS += [(4, 1, "mirror"), (4, 3, "constant")]
+# in every run; the others are marked slow, as each is a kernel or more to compile
+OFTEN = {
+    *itertools.product((2,), (0, 1, 3), MODES),
+    *((2, order, MODES[(order + k) % 6]) for order in (2, 4, 5) for k in (0, 2)),
+    *((1, order, MODES[(order + k) % 6]) for order in ORDERS for k in (0, 3)),
+    *((3, 3, "mirror"), (3, 3, "wrap"), (3, 1, "mirror"), (4, 1, "mirror"), (4, 3, "constant")),
+}
+SETTINGS = [
+    pytest.param(*one, marks=() if one in OFTEN else pytest.mark.slow)
+    for one in itertools.product(SHAPES, ORDERS, MODES)
+]
 
 
 def case(ndim, rng, sigma=2.0):
@@ -32,12 +39,29 @@ def test_the_definition(ndim, order, mode, rng):
     x, u = case(ndim, rng)
     expected = oracle.deform(x, u, order, mode, cval=0.3)
     assert_allclose(gf.deform(x, u, kernel=order, boundary=mode, cval=0.3), expected, rtol=0, atol=1e-10)
-    if order in (2, 4, 5) or mode in ("nearest", "reflect", "grid-constant"):
-        return  # each type is a kernel of its own to compile
+    if (ndim, order, mode) in OFTEN and (order in (2, 4, 5) or mode in ("nearest", "reflect", "grid-constant")):
+        return  # to the tests marked slow: see below
+    others(x, u, order, mode, expected)
+
+
+def others(x, u, order, mode, expected):
+    """float32, and uint8, which is computed so."""
+    allowed = 0.02 if order == 0 or mode == "constant" else 1e-9  # at jumps of kernel or boundary, rounding decides
     got = gf.deform(x.astype(np.float32), u, kernel=order, boundary=mode, cval=0.3)
     assert got.dtype == np.float32
-    far = np.abs(got - expected) > 1e-4  # at jumps of the kernel or the boundary, rounding decides
-    assert far.mean() < (0.02 if order == 0 or mode == "constant" else 1e-9)
+    assert (np.abs(got - expected) > 1e-4).mean() < allowed
+    grey = np.clip(128 + 40 * x, 0, 255).astype(np.uint8)
+    got = gf.deform(grey, u, kernel=order, boundary=mode, cval=3)
+    exact = np.clip(oracle.deform(grey.astype(float), u, order, mode, cval=3), 0, 255)
+    assert got.dtype == np.uint8
+    assert (np.abs(got - exact) > 0.5 + 1e-3).mean() < allowed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ndim", "order", "mode"), sorted(OFTEN), ids=str)
+def test_the_definition_in_other_types(ndim, order, mode, rng):
+    x, u = case(ndim, rng)
+    others(x, u, order, mode, oracle.deform(x, u, order, mode, cval=0.3))
 
 
 POSES = [

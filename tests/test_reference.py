@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from cases import CASES, MORE_AXES, ONE_AXIS, PATH_IDS, PATHS, Case, as_kernel, force, gradient, oracle
+from cases import CASES, MORE_AXES, ONE_AXIS, PATH_IDS, PATHS, Case, as_kernel, force, gradient, marked, oracle
 from numpy.testing import assert_allclose
 
 import gridfield as gf
@@ -65,7 +65,7 @@ def test_splat(case, path, rng, monkeypatch):
 
 
 @pytest.mark.parametrize("n", (1, 2, 3))
-@pytest.mark.parametrize("case", ONE_AXIS[:: len(gf.BOUNDARIES) + 1] + ONE_AXIS[3::8], ids=str)
+@pytest.mark.parametrize("case", list(map(marked, ONE_AXIS[:: len(gf.BOUNDARIES) + 1] + ONE_AXIS[3::8])), ids=str)
 def test_axes_shorter_than_the_stencil(case, n, rng):
     case = Case((n,), case.kernels, case.boundaries, case.orders)
     values, points = case.values(rng), case.points(rng, ties=False)
@@ -170,7 +170,7 @@ def test_op_prefilter(boundary, transposed, rng):
 
 
 # ---- what runs where there is no kernel ------------------------------------------------------------------------------
-@pytest.mark.parametrize("case", CASES[::5], ids=str)
+@pytest.mark.parametrize("case", list(map(marked, CASES[::5])), ids=str)
 def test_reference_runs_on_tensors(case, rng):
     values, points = case.values(rng, 2, 3), np.stack([case.points(rng, 20) for _ in range(2)])
     points[1, 2, 0] = np.nan
