@@ -98,6 +98,9 @@ class Value:
     def __gt__(self, other: Any) -> Value:
         return self._compare(other, ">")
 
+    def __and__(self, other: Any) -> Value:
+        return Value(self.b, self.b.and_(*self._pair(other)))
+
     def __or__(self, other: Any) -> Value:
         return Value(self.b, self.b.or_(*self._pair(other)))
 

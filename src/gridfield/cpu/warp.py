@@ -5,6 +5,9 @@ does; along a row, four numbers to a pixel are left. Pixel and displacement stay
 added to the pixel as an integer, and what folds at the ends are integers, so that a float32 displacement of 3 pixels is
 as exact at pixel 4000 as at pixel 0 (x + d in float32 is 2e-4 off there). A crop runs the same arithmetic on the same
 numbers, and so gives the same bits.
+
+Where nothing folds, which a look at 64 displacements tells, pixels are located without what folding takes: two thirds
+of the instructions, a fifth of the time of a 2-D image.
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ Array = np.ndarray[Any, Any]
 Box = tuple[tuple[int, int], ...]
 
 SEGMENT = 1024  # pixels of a row whose displacement is worked out at a time
-INTS = 8  # per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room
+# per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room, and
+# between which cells nothing folds and all samples are there
+INTS = 10
+EDGE_RUN = 32  # pixels located at a time where some are not between them
 LINE = 64  # bytes of a vector of displacements; the last of a run may go so far beyond it
 ROW = SEGMENT + LINE  # elements from the displacement along one axis to that along the next
 PLACE_NS = 0.7  # measured: one coordinate of one pixel
@@ -44,6 +50,63 @@ def turning(fold: str, width: int) -> tuple[float, float]:
     """Where a period starts, in cells, and the fraction of its turning point: half a period later, a whole number."""
     start = (-0.5 if fold == "reflect" else 0.0) + 0.5 * (width % 2)
     return start, start - floor(start)
+
+
+def weigh(m: Any, spec: Any, a: int, t: Any, w: Any, q: Any) -> None:
+    """The weights of an axis at its fraction."""
+    for (axis, o, j), s in spec.slots.items():
+        if axis == a:
+            m.store(w, q + s * BLOCK, horner(spec.table(a, o)[j], t))
+
+
+@staged
+def plain_row(m: Any, spec: Any, d: Any, first: Any, pix: Any, ints: Any, count: Any, base: Any) -> None:
+    """base[(2 + ndim) * BLOCK] = how many of these pixels are so far out, or NaN, that something may fold there."""
+    nd = spec.ndim
+    pixels = [m.load(pix, a) + m.load(ints, a * INTS) for a in range(nd)]
+    pixels[-1] = pixels[-1] + m.narrow(first, base)
+    low, high = ([m.load(ints, a * INTS + k) - pixels[a] for a in range(nd)] for k in (8, 9))
+
+    def body(q: Any, carry: list[Any]) -> list[Any]:
+        plain = None
+        for a in range(nd):
+            x = m.load(d, first + q + a * ROW)
+            at = x + m.to_float(m.narrow(q, base), x) if a == nd - 1 else x
+            inside = (at > m.to_float(low[a], x)) & (at < m.to_float(high[a], x))
+            plain = inside if plain is None else plain & inside
+        return [carry[0] - m.bit(plain, 0, base)]
+
+    (special,) = m.loop(0, count, body, [m.narrow(count, base)])
+    m.store(base, (2 + nd) * BLOCK, special)
+
+
+@staged
+def locate_plain(
+    m: Any, spec: Any, grid: Any, d: Any, first: Any, pix: Any, ints: Any, count: Any, base: Any, w: Any
+) -> None:
+    """locate_row where nothing folds: the same numbers with a third of the instructions."""
+    nd, rows = spec.ndim, len(spec.slots)
+    shifts = [0.5 * (n % 2) for n in spec.widths]
+    # the last axis is dense
+    strides = [m.narrow(m.stride(grid, a + 1), base) for a in range(nd - 1)]
+    start = m.narrow(first, base) * spec.channels
+    for a in range(nd):
+        cell = m.load(pix, a) + m.load(ints, a * INTS) - m.load(ints, a * INTS + 6) - int(shifts[a] - spec.offsets[a])
+        start = start + cell * (strides[a] if a < nd - 1 else spec.channels)
+
+    def body(q: Any, _: Any) -> None:
+        ds = [m.load(d, first + q + a * ROW) for a in range(nd)]
+        offset = start + m.narrow(q, base) * spec.channels
+        for a in range(nd):
+            e = ds[a] + shifts[a] if shifts[a] else ds[a]
+            k = m.floor(e)
+            t = e - k
+            offset = offset + m.truncate(k, base) * (strides[a] if a < nd - 1 else spec.channels)
+            weigh(m, spec, a, t, w, q)
+        m.store(w, q + rows * BLOCK, t)
+        m.store(base, q, offset)
+
+    m.loop(0, count, body)
 
 
 @staged
@@ -64,7 +127,7 @@ def locate_row(
         offset, nan, off, t = None, None, None, None
         for a in range(nd):
             how, shift = spec.folds[a], 0.5 * (spec.widths[a] % 2)
-            _, low_cell, high_cell, turn_cell, period, last_cell, cut, room = known[a]
+            _, low_cell, high_cell, turn_cell, period, last_cell, cut, room, _, _ = known[a]
             # what is infinitely far is nowhere within a period
             is_nan = m.not_number(ds[a] if how in ("hold", "inside") else ds[a] * 0.0)
             e = m.select(ds[a] > -FAR, ds[a], ds[a] * 0.0)
@@ -98,9 +161,7 @@ def locate_row(
             t = t + m.to_float(rel - inner, t)
             t = m.select(t > 0.0, t, t * 0.0)
             t = m.select(t < 1.0, t, t * 0.0 + 1.0)
-            for (axis, o, j), s in spec.slots.items():
-                if axis == a:
-                    m.store(w, q + s * BLOCK, horner(spec.table(a, o)[j], t))
+            weigh(m, spec, a, t, w, q)
             place = inner - cut
             place = m.select(place < 0, place * 0, m.select(place > room, room, place))
             step = place * strides[a]
@@ -250,9 +311,16 @@ def _warp(
         b = at[nd]
         for a in range(nd):
             pix[a] = at[a]
-        for q0 in range(0, length, BLOCK):
+        q0 = 0
+        while q0 < length:
             count, i = min(BLOCK, length - q0), first + q0
-            locate_row(spec, grid, d, q0, pix, ints, frame, count, base, w)
+            plain_row(spec, d, q0, pix, ints, count, base)
+            if base[(2 + nd) * BLOCK]:
+                count = min(EDGE_RUN, count)
+                locate_row(spec, grid, d, q0, pix, ints, frame, count, base, w)
+            else:
+                locate_plain(spec, grid, d, q0, pix, ints, count, base, w)
+            q0 += count
             for q in range(count):
                 gather(spec, grid, b, base, q, w, q, out, out, b, i + q)
             if base[(2 + nd) * BLOCK]:
@@ -406,7 +474,12 @@ class Rows:
             widths.append((0 if a else before, 0 if b < axis.n else after))
             room = b - a + sum(widths[-1]) - axis.kernel.width
             cut = a - axis.first if a else 0
-            rows += [start - int(origin), *ends, whole + period // 2, period, axis.cells - 1, cut, room]
+            turn, first = whole + period // 2, int(0.5 * (axis.kernel.width % 2) - axis.kernel.shift + axis.cell)
+            # a pixel is so far from an end that a fraction makes no difference
+            last = {"hold": ends[1], "inside": ends[1], "wrap": period - 1}.get(axis.fold, turn)
+            low = max(ends[0] if axis.fold in ("hold", "inside") else 0, cut + first - 1) + 2
+            high = min(last - 1, first + axis.cells - 1, first + cut + room)
+            rows += [start - int(origin), *ends, turn, period, axis.cells - 1, cut, room, low, high]
         boundaries = tuple(a.boundary for a in scheme.axes)
         own = plan.ends(tuple(b - a for a, b in box), tuple(widths), boundaries, self.dtype)
         return np.array(rows, np.int64), self.plan.ends if box == self.whole else own
