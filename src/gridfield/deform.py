@@ -12,7 +12,7 @@ from . import check
 from .deformable import Image, Images
 from .displacement import spline_filter
 from .geometry import Geometry
-from .ops import OPS, coefficients, places, recipe, uncoefficients, vjp
+from .ops import OPS, coefficients, exactly, recipe, uncoefficients, vjp
 from .sampling import BoundaryLike, KernelLike, _array, _texts
 from .scheme import decode
 
@@ -209,8 +209,9 @@ def pulled_back(
     if remap is None:
         in_values, in_field, _ = vjp(F, OPS["warp"], (values, field, pose), ct, (True, follow, False), text)
     else:
-        x = remap(places(F, field, pose, text))
-        in_values, in_field = uncoefficients(F, F.splat(ct, x, decode(decode(text).sample).linear), text), None
+        wide, x = exactly(F, field, pose, text)
+        spread_out = F.splat(F.astype(ct, wide), remap(x), decode(decode(text).sample).linear)
+        in_values, in_field = uncoefficients(F, F.astype(spread_out, dtype), text), None
     sizes = tuple(image.array.shape[a] for a in image.axes)
     in_image = np.ascontiguousarray(F.transpose(F.reshape(in_values, sizes), np.argsort(image.axes)))
     return in_image, _in_displacement(geometry, in_field) if follow else None
@@ -285,9 +286,9 @@ def deformed(geometry: Geometry, image: Image, prefilter: bool, warped: dict[Any
         if remap is None:
             out = F.warp(values, *warped[key], text)
         else:
-            out = F.sample(
-                coefficients(F, values, text), remap(places(F, *warped[key], text=text)), decode(text).sample
-            )
+            wide, places = exactly(F, *warped[key], text)
+            c = F.astype(coefficients(F, values, text), wide)
+            out = F.astype(F.sample(c, remap(places), decode(text).sample), dtype)
         return _restored(F, image, out, batch, geometry.shape)
 
     if image.kernel == LABEL:

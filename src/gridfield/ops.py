@@ -12,7 +12,7 @@ and these close under differentiation:
     d sample = sample(dv) + along(dx, v)      along(dx, v)_bknc = sum_i dx_bni sample_up(v)_bkinc
     d splat  = splat(dy)  + push(dx, y)       push(dx, y)       = splat_up(spread(dx, y))
     d dot    = dot(dv, w) + dot(v, dw) + dot_up(v, spread(dx, w))   spread(dx, y)_bkinc = dx_bni y_bknc
-    d warp   = warp(dv) + along(moved(df) + posed(dp), c)           c = prefilter(pad(v))
+    d warp   = warp(dv) + slid(df) + turned(dp)      slid(df) = along(moved(df), c), turned(dp) = along(posed(dp), c)
 
 where `up` is the scheme with one more derivative along each axis. In dx, the transpose of along is
 ct -> dot(v, ct), that of push is ct -> dot(ct, y). `moved` is the displacement of every pixel that a lattice of spline
@@ -39,6 +39,9 @@ from .scheme import decode
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 Tangents = Sequence[Any]  # one per argument; None: that argument does not move
+
+
+EXACT = 256  # pixels along an axis: up to here places in float32 are within 2e-5 of a pixel
 
 
 @dataclass(frozen=True)
@@ -109,22 +112,60 @@ def unmoved(F: Any, ct: Any, text: str) -> Any:
     return x if w.points is None else expand(F, x, w.matrices, transposed=True)
 
 
+def _laid_out(F: Any, shape: Shape, axes: Sequence[np.ndarray], like: Any, at: int) -> Any:
+    """Numbers along each axis for every pixel, stacked; made anew, as tables would be as large as images."""
+    out = []
+    for a, numbers in enumerate(axes):
+        one = [m if b == a else 1 for b, m in enumerate(shape)]
+        line = F.reshape(F.constant(np.asarray(numbers, np.float64), F.dtype(like), like), one)
+        out.append(F.reshape(F.broadcast_to(line, shape), (prod(shape),)))
+    return F.stack(out, at)
+
+
+def _centred(F: Any, text: str, like: Any) -> Any:
+    """(ndim + 1, pixels): coordinates from the centre of the result, and 1."""
+    shape = decode(text).shape
+    return _laid_out(F, shape, [*(np.arange(m) - (m - 1) / 2 for m in shape), np.ones(1)], like, 0)
+
+
 def posed(F: Any, pose: Any, text: str) -> Any:
     """(b, i, j) -> (b, n, i): the displacement of every pixel by a matrix, from the centre of the result."""
-    return F.einsum("bij,jn->bni", pose, F.constant(decode(text).centred, F.dtype(pose), pose))
+    return F.einsum("bij,jn->bni", pose, _centred(F, text, pose))
 
 
 def unposed(F: Any, ct: Any, text: str) -> Any:
     """The transpose of posed."""
-    return F.einsum("bni,jn->bij", ct, F.constant(decode(text).centred, F.dtype(ct), ct))
+    return F.einsum("bni,jn->bij", ct, _centred(F, text, ct))
 
 
 def places(F: Any, field: Any, pose: Any, text: str) -> Any:
     """(b, n, i): where a warp samples the image."""
     if isinstance(field, np.ndarray):  # nothing follows it: one kernel instead of five passes
         return warp.rows(text, _dtype(field)).places(field, pose)
-    pixels = F.constant(decode(text).pixels, F.dtype(field), field)
+    w = decode(text)
+    pixels = _laid_out(F, w.shape, [np.arange(s, s + m) for s, m in zip(w.start, w.shape, strict=True)], field, -1)
     return pixels + (moved(F, field, text) + posed(F, pose, text))
+
+
+def exactly(F: Any, field: Any, pose: Any, text: str) -> tuple[str, Any]:
+    """A type, and places in it, in which pixel + displacement is as exact as the kernel of warp is, which keeps the two
+    apart: in float32 the sum is 1e-4 off at pixel 2000."""
+    wide = F.dtype(field) if max(decode(text).full) <= EXACT else F.widest("float64")
+    return wide, places(F, F.astype(field, wide), F.astype(pose, wide), text)
+
+
+def _carried(F: Any, move: Callable[..., Any], d: Any, values: Any, field: Any, pose: Any, text: str) -> Any:
+    """What a warp changes by when its pixels are displaced further, by move(d)."""
+    (wide, x), dtype = exactly(F, field, pose, text), F.dtype(values)
+    c = F.astype(coefficients(F, values, text), wide)
+    return F.astype(F.along(F.astype(move(d, text), wide), c, x, decode(text).sample), dtype)
+
+
+def _uncarried(F: Any, back: Callable[..., Any], ct: Any, values: Any, field: Any, pose: Any, text: str) -> Any:
+    """The transpose of _carried."""
+    (wide, x), dtype = exactly(F, field, pose, text), F.dtype(values)
+    c = F.astype(coefficients(F, values, text), wide)
+    return F.astype(back(F, F.dot(c, F.astype(ct, wide), x, decode(text).sample), text), dtype)
 
 
 def coefficients(F: Any, values: Any, text: str) -> Any:
@@ -156,6 +197,14 @@ COMPOSITES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # with
     ),
     "moved": (moved, unmoved),
     "posed": (posed, unposed),
+    "slid": (
+        lambda F, dfield, *rest: _carried(F, F.moved, dfield, *rest),
+        lambda F, ct, *rest: _uncarried(F, unmoved, ct, *rest),
+    ),
+    "turned": (
+        lambda F, dpose, *rest: _carried(F, F.posed, dpose, *rest),
+        lambda F, ct, *rest: _uncarried(F, unposed, ct, *rest),
+    ),
 }
 
 
@@ -185,18 +234,17 @@ def _dot_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
 def _warp_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
     (values, field, pose), (dvalues, dfield, dpose), w = arrays, tangents, decode(text)
     terms = [] if dvalues is None else [F.warp(dvalues, field, pose, w.linear)]
-    if dfield is not None or dpose is not None:
-        c, x = coefficients(F, values, text), places(F, field, pose, text)
-        if dfield is not None:
-            terms.append(F.along(F.moved(dfield, text), c, x, w.sample))
-        if dpose is not None:
-            terms.append(F.along(F.posed(dpose, text), c, x, w.sample))
+    if dfield is not None:
+        terms.append(F.slid(dfield, values, field, pose, text))
+    if dpose is not None:
+        terms.append(F.turned(dpose, values, field, pose, text))
     return terms
 
 
 def _warp_transpose(F: Any, ct: Any, arrays: Any, text: str) -> Any:
-    x = places(F, arrays[1], arrays[2], text)
-    return uncoefficients(F, F.splat(ct, x, decode(decode(text).sample).linear), text)
+    (wide, x), dtype = exactly(F, arrays[1], arrays[2], text), F.dtype(ct)
+    spread_out = F.splat(F.astype(ct, wide), x, decode(decode(text).sample).linear)
+    return uncoefficients(F, F.astype(spread_out, dtype), text)
 
 
 def _linear_jvp(name: str) -> Callable[..., list[Any]]:
@@ -512,6 +560,8 @@ class Face:
     warp: Callable[..., Any]
     moved: Callable[..., Any]
     posed: Callable[..., Any]
+    slid: Callable[..., Any]
+    turned: Callable[..., Any]
     along: Callable[..., Any]
     push: Callable[..., Any]
     spread: Callable[..., Any]

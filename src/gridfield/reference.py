@@ -238,5 +238,8 @@ def warp(values: Array, field: Array, pose: Array, static: Warp) -> Array:
         for a, matrix in zip(axes, static.matrices, strict=True):
             u = _along(u, matrix, a)
     u = _moved(u.reshape(batch, static.ndim, -1), 1, 2)
-    x = _like(values, static.pixels) + u + xp.einsum("bij,jn->bni", pose, _like(values, static.centred))
+    pixels = np.stack([a.reshape(-1) for a in np.indices(static.shape)]).astype(np.float64)
+    centred = np.concatenate([pixels - (np.array(static.shape)[:, None] - 1) / 2, np.ones_like(pixels[:1])])
+    pixels = (pixels + np.array(static.start)[:, None]).T
+    x = _like(values, pixels) + u + xp.einsum("bij,jn->bni", pose, _like(values, centred))
     return sample(c.reshape(*shape, *c.shape[1:]), x, decode(static.sample))

@@ -210,18 +210,6 @@ class Warp(Static):
             for p, n, s, m in zip(self.points or (), self.full, self.start, self.shape, strict=True)
         )
 
-    @cached_property
-    def centred(self) -> NDArray[Any]:
-        """(ndim + 1, pixels): coordinates from the centre of the result, and 1."""
-        axes = np.meshgrid(*(np.arange(m) - (m - 1) / 2 for m in self.shape), [1.0], indexing="ij")
-        return np.stack([a.reshape(-1) for a in axes])
-
-    @cached_property
-    def pixels(self) -> NDArray[Any]:
-        """(pixels, ndim): where the pixels of the result are without any displacement."""
-        axes = np.meshgrid(*(np.arange(s, s + m) for s, m in zip(self.start, self.shape, strict=True)), indexing="ij")
-        return np.stack([a.reshape(-1) for a in axes], -1).astype(np.float64)
-
     @staticmethod
     def parse(*content: Any) -> Warp:
         """From JSON."""
