@@ -6,6 +6,7 @@ import tracemalloc
 import deform_oracle as oracle
 import numpy as np
 import pytest
+import torch
 from cases import SCIPY_MODE
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
@@ -160,18 +161,52 @@ def test_a_crop_filters_what_it_touches(dtype, boundary, rng, monkeypatch):
         boxes.append(box)
         return read, box
 
-    x, u = rng.normal(size=(300, 280)).astype(dtype), rng.normal(size=(2, 4, 5)) * 3
+    # of the largest number nothing is left after 166 rows in float32, after 1107 in float64
+    shape = (700, 70) if dtype is np.float32 else (3000, 70)
+    x, u = rng.normal(size=shape).astype(dtype), rng.normal(size=(2, 4, 5)) * 3
     whole, far = gf.deform(x, u, boundary=boundary), gf.deform(x, 60 * u, boundary=boundary)
     monkeypatch.setattr(warp.Rows, "box", noted)
-    for crop in (np.s_[100:120, 100:140], np.s_[0:20, 60:100], np.s_[50:90, 0:1], np.s_[270:300, 250:280]):
+    for crop in (
+        np.s_[100:120, 2:10],
+        np.s_[0:20, 4:8],
+        np.s_[shape[0] // 2 : shape[0] // 2 + 20, 0:1],
+        np.s_[-30:, -9:],
+    ):
         assert_array_equal(gf.deform(x, u, boundary=boundary, crop=crop), whole[crop])
         assert_array_equal(gf.deform(x, 60 * u, boundary=boundary, crop=crop), far[crop])
-    assert boxes[0] != ((0, 300), (0, 280))
-    assert boundary == "natural" or any(b == ((0, 300), (0, 280)) for b in boxes)  # natural: held at the edge
-    turned = gf.deform(x, u, boundary=boundary, crop=np.s_[100:140, 100:140], rotate=30)
+    everything = tuple((0, n) for n in shape)
+    assert any(b != everything for b in boxes)
+    assert boundary in ("natural", "wrap") or any(b == everything for b in boxes)  # natural: held at the edge
+    crop = np.s_[100:140, 3:11]
+    turned = gf.deform(x, u, boundary=boundary, crop=crop, rotate=30)
     if boundary != "natural":  # which SciPy does not know
-        expected = oracle.deform(x.astype(float), u, mode=boundary, crop=np.s_[100:140, 100:140], rotate=30)
+        expected = oracle.deform(x.astype(float), u, mode=boundary, crop=crop, rotate=30)
         assert_allclose(turned, expected, atol=1e-10 if dtype is np.float64 else 1e-3)
+
+
+def test_crops_of_an_image_that_is_zero_or_not_a_number_elsewhere(rng):
+    """The tails of a filter are 1e-30 far away, and have their bits too; a NaN spoils whole lines."""
+    x, u = np.zeros((420, 400), np.float32), rng.normal(size=(2, 4, 4)) * 2
+    x[200:220, 190:215] = 1
+    spoilt = x.copy()
+    spoilt[10, 10] = np.nan
+    for image in (x, x.astype(float), spoilt):
+        whole = gf.deform(image, u)
+        for i, j in ((0, 0), (180, 0), (0, 180), (240, 240), (360, 340), (300, 20)):
+            crop = np.s_[i : i + 60, j : j + 60]
+            assert_array_equal(gf.deform(image, u, crop=crop), whole[crop])
+
+
+@pytest.mark.parametrize("dtype", ("int32", "int64", "uint64"))
+def test_nearest_keeps_large_integers(dtype, rng):
+    info, u = np.iinfo(dtype), rng.normal(size=(2, 3, 3))
+    x = rng.choice(np.array([info.max - 5, info.min + 7, info.max // 3 + 1], dtype), (14, 17))
+    for boundary in ("nearest", "constant"):
+        got = gf.deform(x, u, kernel="nearest", boundary=boundary, cval=3)
+        assert got.dtype == dtype and set(got.flat) <= {*x.flat, 3} and len(set(got.flat)) > 2
+        if dtype != "uint64":  # torch has no arithmetic for it
+            tensor = gf.deform(torch.from_numpy(x), torch.from_numpy(u), kernel="nearest", boundary=boundary, cval=3)
+            assert_array_equal(tensor.numpy(), got)
 
 
 def test_memory_is_that_of_coefficients_and_result(rng):
@@ -356,6 +391,19 @@ X, U = np.zeros((6, 7)), np.zeros((2, 3, 3))
 BAD = [
     (
         ValueError,
+        "affine is .* say by axis",
+        {"displacement": None, "images": np.zeros((3, 6, 7)), "affine": np.eye(3)},
+    ),
+    (ValueError, "last row of affine", {"affine": [[1, 0, 0], [0, 1, 0], [5, 5, 9]]}),
+    (TypeError, "affine must be real numbers", {"affine": "abc"}),
+    (ValueError, "not of a rotation", {"rotate": np.diag([1.0, -1.0])}),
+    (ValueError, "rotate must be finite", {"rotate": np.nan}),
+    (TypeError, "rotate must be real numbers", {"rotate": 1j}),
+    (TypeError, "zoom must be real numbers", {"zoom": "2"}),
+    (ValueError, "crop slice", {"crop": (slice(0.5, 4), slice(0, 3))}),
+    (ValueError, "crop slice", {"crop": (slice(0, np.inf), slice(0, 3))}),
+    (
+        ValueError,
         r"displacement has shape \(3, 3, 3\) but must be \(2, points_0, points_1\)",
         {"displacement": np.zeros((3, 3, 3))},
     ),
@@ -376,7 +424,7 @@ BAD = [
     (ValueError, "crop", {"crop": 3}),
     (ValueError, "may be named once", {"axis": (0, 0)}),
     (ValueError, "must name axes from -2 to 1", {"axis": (0, 2)}),
-    (ValueError, "may be named once", {"batch_axis": 1}),
+    (ValueError, "displacement has shape", {"batch_axis": 1}),
     (ValueError, "kernel is a list of 3 but there are 1 images", {"images": [X], "kernel": ["cubic"] * 3}),
     (ValueError, "kernel has the keys", {"images": {"a": X}, "kernel": {"b": 1}}),
     (TypeError, "'label' needs integers", {"kernel": "label"}),

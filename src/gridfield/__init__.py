@@ -1,6 +1,6 @@
 """gridfield: fields on grids, and moving between grids and points in N-D.
 
-Differentiable, fast, and the same functions on NumPy arrays and PyTorch tensors.
+Differentiable, fast, and the same functions on arrays of NumPy, PyTorch, JAX and TensorFlow.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def per_axis(name: str, what: str, value: Any, ndim: int, rule: Rule) -> tuple[A
         values = (value,) * ndim
     if len(values) != ndim:
         raise ValueError(
-            f"{name}: {what} has {len(values)} values but the grid has {ndim} axes: give one value "
-            "for all axes or one for each"
+            f"{name}: {what} has {len(values)} values but there are {ndim} axes: give one value for all axes or one "
+            "for each"
         )
     out = []
     for item in values:

@@ -150,10 +150,10 @@ def flag(x: Any, name: str, where: str) -> None:
         raise TypeError(f"{where}: {name} must be True or False, got {x!r}")
 
 
-def same_device(where: str, values: Any, points: Any) -> None:
+def same_device(where: str, values: Any, points: Any, first: str = "values", second: str = "points") -> None:
     """No array is moved silently. None: goes with any device."""
     if values != points and values is not None and points is not None:
-        raise ValueError(f"{where}: values is on {values} but points on {points}; both must be on one device")
+        raise ValueError(f"{where}: {first} is on {values} but {second} on {points}; both must be on one device")
 
 
 def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ...], bool]:

@@ -17,6 +17,7 @@ from .sampling import BoundaryLike, KernelLike, _array, _texts
 from .scheme import decode
 
 LABEL = "label"
+EXACT_BITS = {"float32": 24, "float64": 53}  # integers of so many bits are floats
 Remap = Callable[[Any], Any] | None  # what happens to coordinates before they are sampled (compat)
 
 
@@ -56,14 +57,16 @@ def deform(
         `displacement_field` and `random_displacement`.
     kernel : str, int, Kernel or one per deformed axis, default "cubic"
         As for `sample`. "nearest" keeps labels; "label", for integers, deforms the indicator of each label linearly
-        and takes the largest (of equals, the smallest label). With several images a list or dict has one for each
-        image, and so for `boundary`, `cval`, `axis` and `batch_axis`; anything else, a tuple too, is for all.
+        and takes the largest (of equals, the smallest label), which takes as long as so many images. With several
+        images a list or dict has one for each image, and so for `boundary`, `cval`, `axis` and `batch_axis`; anything
+        else, a tuple too, is for all.
     boundary : str or one per deformed axis, default "constant"
         What lies beyond the ends of the image; as for `sample`.
     cval : float, default 0.0
         Value beyond for "constant" and "grid-constant".
     axis : int or sequence of int, optional
-        The deformed axes, in the order of the displacement's components. Default: the last ones.
+        The deformed axes, in the order of the displacement's components. Default: as many of the last ones as the
+        displacement, the affine map or the rotation has axes; with zoom alone all.
     crop : sequence of slice, optional
         The patch of the deformed image that is wanted, one slice without step for each deformed axis. Without affine,
         rotation and zoom it is, bit for bit, that region of the whole.
@@ -143,7 +146,7 @@ def deform_gradient(
     cotangent : array, or list, tuple or dict of arrays
         Of the shapes that `deform` returns.
     images : array, tuple of int, or list, tuple or dict of arrays
-        As they were given to `deform`. The shape of a single image does for its gradient alone.
+        As they were given to `deform`, but real. The shape of a single image does for its gradient alone.
     displacement, kernel, boundary, axis, crop, affine, rotate, zoom, prefilter, spacing, batch_axis
         As they were given to `deform`; `cval` makes no difference.
 
@@ -296,10 +299,27 @@ def deformed(geometry: Geometry, image: Image, prefilter: bool, warped: dict[Any
     if given in check.REAL:
         parts = F.as_real(image.array)  # the real part continues by cval, the imaginary part by 0
         return F.as_complex(F.stack([warp(parts[..., 0], image.cval), warp(parts[..., 1], 0.0)], -1))
+    info = check.is_integer(given) and given != "bool" and np.iinfo(given)
+    # torch cannot do arithmetic with its uint64
+    if info and info.bits > EXACT_BITS[dtype] and image.nearest and (F.name, given) != ("torch", "uint64"):
+        return _in_halves(F, image, warp, given, info)
     out = warp(image.array, image.cval)
     if not check.is_integer(given):
         return F.astype(out, given)
     return out >= 0.5 if given == "bool" else F.round_to(out, given)
+
+
+def _in_halves(F: Any, image: Image, warp: Any, given: str, info: Any) -> Any:
+    """Integers too large for the type they are computed in, by the nearest pixel.
+
+    The upper and the lower half of their bits are not too large.
+    """
+    half = 2 ** (info.bits // 2)
+    cval = 0 if np.isnan(image.cval) else min(max(image.cval, info.min), info.max)
+    high = image.array // half
+    parts = [(high, round(cval) // half), (image.array - high * half, round(cval) % half)]
+    upper, lower = (F.round_to(warp(x, float(c)), given) for x, c in parts)
+    return upper * half + lower
 
 
 def _restored(F: Any, image: Image, out: Any, batch: Any, shape: tuple[int, ...]) -> Any:

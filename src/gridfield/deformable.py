@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import arguments, check, dispatch
-from .geometry import Geometry, followed, ndim_of
+from .geometry import Geometry, followed, homogeneous, ndim_of
+from .kernel import bspline
 from .sampling import _array, _hashable
 
 
@@ -23,6 +24,12 @@ class Image(NamedTuple):
     axes: tuple[int, ...]  # the batch axis, if there is one, the others, the deformed ones
     lead: int  # how many axes before the deformed ones
     batched: bool
+
+    @property
+    def nearest(self) -> bool:
+        """Whether each pixel of the result is one of the image."""
+        kernels = self.kernel if isinstance(self.kernel, tuple) else (self.kernel,)
+        return all(k == "nearest" or k == bspline(0) or (isinstance(k, int) and k == 0) for k in kernels)
 
     @property
     def full(self) -> tuple[int, ...]:
@@ -58,6 +65,7 @@ class Images:
         own = {"kernel": kernel, "boundary": boundary, "cval": cval, "axis": axis, "batch_axis": batch_axis}
         options = [self._each(option, name) for name, option in own.items()]
         self.ndim = ndim_of(displacement, affine, rotate, any(b is not None for b in options[4]), where)
+        self.ambiguous = displacement is None and homogeneous(affine)
         self.images = [self._image(*one) for one in zip(names, arrays, *options, strict=True)]
         full = self.images[0].full
         for image in self.images:
@@ -67,7 +75,8 @@ class Images:
                     f"{names[0]} {full}; images of one call are deformed alike"
                 )
         if displacement is not None:
-            check.same_device(where, F.device(arrays[0]), F.device(F.array(given["displacement"])))
+            for name, x in zip(names, arrays, strict=True):
+                check.same_device(where, F.device(x), F.device(F.array(given["displacement"])), name, "displacement")
 
     def _each(self, option: Any, name: str) -> list[Any]:
         """One for each image."""
@@ -101,9 +110,12 @@ class Images:
                 raise ValueError(
                     f"{where}: {name} has {ndim} axes (shape {tuple(x.shape)}) but the displacement is along {count}"
                 )
-            axes = tuple(range(ndim - count, ndim))
-            if batch_axis is not None and self.ndim is None:
-                axes = tuple(a for a in range(ndim) if a not in batch)
+            if self.ambiguous and count == self.ndim:
+                raise ValueError(
+                    f"{where}: affine is ({count}, {count}), a map along {count} axes or a homogeneous one along "
+                    f"{count - 1}: say by axis which axes of {name} (shape {tuple(x.shape)}) are deformed"
+                )
+            axes = tuple(a for a in range(ndim) if a not in batch)[-count:]
         else:
             axes = _axes(axis, ndim, f"axis of {name}", where)
         if not axes or len({*axes, *batch}) < len(axes) + len(batch):
@@ -143,7 +155,9 @@ class Images:
             return results[0]
         if issubclass(self.kind, Mapping):
             return dict(zip(self.keys, results, strict=True))
-        return tuple(results) if issubclass(self.kind, tuple) else results
+        if not issubclass(self.kind, tuple):
+            return results
+        return self.kind(*results) if hasattr(self.kind, "_fields") else tuple(results)
 
     def unpacked(self, cotangent: Any) -> list[Any]:
         """One cotangent for each image."""

@@ -306,10 +306,15 @@ def random_displacement(
         check.flag(flag, name, where)
     if isinstance(rng, bool) or not isinstance(rng, (int, np.integer, np.random.Generator)):
         raise TypeError(f"{where}: rng must be a numpy.random.Generator or an int, got {type(rng).__name__}")
-    out = np.random.default_rng(rng).normal(size=(ndim, *count)) * np.reshape(width, (ndim, *[1] * ndim))
+    if not isinstance(rng, np.random.Generator) and rng < 0:
+        raise ValueError(f"{where}: rng must not be negative, got {rng}")
+    with np.errstate(over="ignore"):
+        out = np.random.default_rng(rng).normal(size=(ndim, *count)) * np.reshape(width, (ndim, *[1] * ndim))
     if fixed_border:
         for a in range(ndim):
             np.moveaxis(out, a + 1, 0)[[0, -1]] = 0
+    if abs(out).max() > 1e150:
+        raise ValueError(f"{where}: sigma {sigma!r} is too large")
     if fold_free:
         out *= fold_free_scale(out, size, units)
     return out

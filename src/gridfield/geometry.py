@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 import numpy as np
 
-from . import dispatch
+from . import check, dispatch
 from .displacement import Shape, array_of, is_field, per_pixel, read, spacing_of, spline
 from .faces.numpy import FACE as NUMPY
 from .ops import static
@@ -26,8 +27,8 @@ def crop_of(crop: Any, full: Shape, where: str) -> tuple[Shape, Shape]:
     for a, (c, n) in enumerate(zip(crop, full, strict=True)):
         ends = [0 if c.start is None else c.start, n if c.stop is None else c.stop]
         try:
-            ends = [int(e) + (n if e < 0 else 0) for e in ends]
-        except (TypeError, ValueError):
+            ends = [operator.index(e) + (n if e < 0 else 0) for e in ends]
+        except TypeError:
             ends = [-1, -1]
         if c.step not in (None, 1) or not 0 <= ends[0] < ends[1] <= n:
             raise ValueError(f"{where}: crop {c} along axis {a} must be {wanted}, not empty and within its {n} pixels")
@@ -82,7 +83,11 @@ class Geometry:
         G, real = (self.F, dtype) if set(kinds) - {"", "numpy"} else (NUMPY, "float64")
 
         def number(x: Any, name: str) -> Any:
-            return G.astype(_array(G, x, name, where), real)
+            x = _array(G, x, name, where)
+            kind = G.dtype(x)
+            if not check.is_number(kind) or kind in check.REAL or kind == "bool":
+                raise TypeError(f"{where}: {name} must be real numbers, got {kind}")
+            return G.astype(x, real)
 
         def constant(table: Any) -> Any:
             return G.constant(np.asarray(table, np.float64), real, like)
@@ -97,6 +102,9 @@ class Geometry:
                     f"(ndim + 1, ndim + 1) with ndim = {n}, or a batch of those"
                 )
             _regular(G, x[..., :n, :n], "affine", where)
+            last = G.concrete(x[..., n, :]) if x.shape[-2] > n else None
+            if last is not None and not np.allclose(last, np.eye(n + 1)[n], rtol=0, atol=1e-6):
+                raise ValueError(f"{where}: the last row of affine must be {np.eye(n + 1)[n]}, got {last}")
             pull = G.inv(x[..., :n, :n])
             if x.shape[-1] == n + 1:
                 shift = x[..., :n, n:]
@@ -173,11 +181,21 @@ def ndim_of(displacement: Any, affine: Any, rotate: Any, batched: bool, where: s
         return len(shape) - 1
     if affine is not None:
         shape = np.shape(affine) if not hasattr(affine, "shape") else tuple(affine.shape)
-        return shape[-2] - (shape[-2] == shape[-1] == 1) if len(shape) >= 2 else None
+        return shape[-2] if len(shape) >= 2 else None
     if rotate is not None:
         size = np.shape(rotate) if not hasattr(rotate, "shape") else tuple(rotate.shape)
         return {0: 2, 1: 3 if size == (3,) else 2}.get(len(size), size[-1] if size else 2)
     return None
+
+
+def homogeneous(affine: Any) -> bool:
+    """Whether a matrix of three rows or more may be one for homogeneous coordinates, with or without a batch."""
+    shape = np.shape(affine) if not hasattr(affine, "shape") else tuple(affine.shape)
+    if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] < 3:
+        return False
+    face = dispatch.face("gf.deform", affine=affine) if hasattr(affine, "shape") else NUMPY
+    known = face.concrete(face.array(affine))
+    return known is not None and bool(np.all(known[..., -1, :] == np.eye(shape[-1])[-1]))
 
 
 def _regular(G: Any, x: Any, name: str, where: str) -> None:
@@ -191,7 +209,9 @@ def rotation(G: Any, x: Any, n: int, where: str) -> Any:
     shape = tuple(x.shape)
     if shape == (n, n) and n > 1:
         known = G.concrete(x)
-        if known is not None and not np.allclose(known @ known.T, np.eye(n), rtol=0, atol=1e-4):
+        if known is not None and not (
+            np.allclose(known @ known.T, np.eye(n), rtol=0, atol=1e-4) and np.linalg.det(known) > 0
+        ):
             raise ValueError(f"{where}: rotate is a matrix but not of a rotation; give it as affine")
         return x
     if not (n == 2 and shape in ((), (1,))) and not (n == 3 and shape == (3,)):
@@ -199,6 +219,8 @@ def rotation(G: Any, x: Any, n: int, where: str) -> Any:
             f"{where}: rotate has shape {shape} but for {n} deformed axes it must be "
             + {2: "an angle or a (2, 2) matrix", 3: "3 angles or a (3, 3) matrix"}.get(n, f"a ({n}, {n}) matrix")
         )
+    if (known := G.concrete(x)) is not None and not np.isfinite(known).all():
+        raise ValueError(f"{where}: rotate must be finite, got {known.tolist()}")
     angles = G.reshape(x, (-1,)) * (np.pi / 180)
     out = None
     for a in range(1 if n == 2 else 3):

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from math import ceil, floor
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from . import lattice

@@ -103,6 +103,14 @@ def margin(kernel: Kernel, dtype: Any) -> int:
     return ceil(log(eps / 64) / log(max(map(abs, kernel.poles)))) + 4 * len(kernel.poles)
 
 
+def vanishing(kernel: Kernel, dtype: Any) -> int:
+    """After how many rows nothing at all is left of a number, be it the largest there is: then lines that begin
+    elsewhere agree to the last bit, also where there is nothing but zeros."""
+    info = np.finfo(dtype)
+    decades = log(float(info.max)) - log(float(info.smallest_subnormal))
+    return ceil(decades / -log(max(map(abs, kernel.poles)))) + margin(kernel, dtype)
+
+
 class Window(NamedTuple):
     """Like windows of a line: count of them from row begin on, step apart; of their rows, low ... high are stored."""
 

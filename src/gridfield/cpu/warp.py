@@ -442,7 +442,7 @@ class Rows:
         for axis, boundary, n, lo, hi in zip(axes, boundaries, shape, low, high):
             last, margin = n - 1, 0
             if filters and axis.kernel.poles and n > 1:
-                margin = 2 * prefilter.margin(axis.kernel, self.dtype)  # to the last bit, not only to rounding
+                margin = prefilter.vanishing(axis.kernel, self.dtype)
             for part, reach in (read, axis.kernel.width // 2 + 1), (box, axis.kernel.width // 2 + 1 + margin):
                 a, b = lo, hi
                 if boundary == "wrap" and (lo < reach or hi > last - reach):

@@ -11,7 +11,7 @@ from ... import check, dispatch
 from ...arguments import SIZE, per_axis
 from ...deform import deformed, pulled_back
 from ...deformable import Image, check_numbers
-from ...geometry import Geometry
+from ...geometry import Geometry, crop_of
 from ...ops import recipe
 from ...sampling import _array
 
@@ -280,11 +280,11 @@ def _read(
     full = check.sizes(parts[0].full, "X", NAME)
     if any(part.full != full for part in parts):
         raise ValueError(f"{NAME}: the deformed axes of X differ in size: {[part.full for part in parts]}")
-    geometry = Geometry(F, NAME, full, displacement, False, crop, None, rotate or None, zoom or None, None)
     if (rotate or zoom) and len(full) != 2:
         raise ValueError(f"{NAME}: rotate and zoom are for 2 deformed axes, got {len(full)}")
     if affine is not None:
-        geometry.pose_arguments = _about_centre(affine, geometry.shape), *geometry.pose_arguments[1:]
+        affine = _about_centre(affine, crop_of(crop, full, NAME)[1])
+    geometry = Geometry(F, NAME, full, displacement, False, crop, affine, rotate or None, zoom or None, None)
     return geometry, parts, [_remapped(F, REMAP[m][1], full) for m in modes]
 
 
