@@ -453,6 +453,8 @@ IMAGE, LABEL = torch.zeros(3, *SHAPE), torch.zeros(SHAPE, dtype=torch.int64)
         ({"labels": "mask"}, {"image": IMAGE}, ValueError, "labels names 'mask', but the sample has .'image'."),
         ({}, {"image": IMAGE, "label": torch.zeros(5, 5)}, ValueError, "the last 2 axes must be alike"),
         ({}, {"image": IMAGE[:2], "points": torch.zeros(4, 3)}, ValueError, r"must be \(\*pts, 2\)"),
+        ({}, np.zeros((9, 8, 3)), ValueError, r"images 0 has the shape \(9, 8, 3\), .*: move the channels first"),
+        ({}, {"image": np.zeros((2, 9, 8, 4))}, ValueError, "images 'image' .* whose last axis may be colours"),
         ({"batch_axis": 1}, IMAGE, ValueError, "leaves no batch_axis 1"),
         ({"batch_axis": 0}, {"image": IMAGE, "label": LABEL}, ValueError, "leaves no batch_axis 0"),
         ({"batch_axis": 0, "kernel": "linear"}, {"image": IMAGE, "points": torch.zeros(4, 2)}, ValueError,
@@ -462,6 +464,21 @@ IMAGE, LABEL = torch.zeros(3, *SHAPE), torch.zeros(SHAPE, dtype=torch.int64)
 def test_bad_samples(how, sample, error, says):
     with pytest.raises(error, match=f"^gf.torch.ElasticDeform: .*{says}"):
         ElasticDeform(**how)(sample)
+
+
+def test_colours_last_when_it_is_meant():
+    """Few rows, tensors, or a number of axes that is given."""
+    for how, x in (
+        ({}, np.zeros((3, 8, 3))), ({}, np.zeros((9, 3))), ({}, torch.zeros(9, 8, 3)),
+        ({"ndim": 2}, np.zeros((9, 8, 3))), ({"points": (3, 3)}, np.zeros((9, 8, 3))),
+    ):  # fmt: skip
+        assert ElasticDeform(sigma=1.0, kernel="linear", **how)(x).shape == x.shape
+
+
+def test_errors_of_deform_name_the_item():
+    t = ElasticDeform(3, 2.0, kernel={"label": "label"})
+    with pytest.raises(TypeError, match=r"kernel 'label' needs integers, but images\['label'\] has dtype float32"):
+        t({"image": IMAGE, "label": LABEL.float()})
 
 
 def test_bad_params():

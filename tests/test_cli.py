@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import dataclasses
 import os
 import re
 import subprocess
@@ -197,8 +198,34 @@ def test_palette_tiff(works):
         assert_array_equal(labels.pages[0].colormap, colours)
         assert_array_equal(labels.asarray(), by_hand(x, displaced((14, 17)), kernel="nearest"))
         assert out.pages[0].photometric.name == "RGB"
-        expected = by_hand(np.moveaxis(colours[:, x], 0, -1), displaced((14, 17)), axis=(0, 1))
-        assert_array_equal(out.asarray(), expected)
+        expected = np.moveaxis(colours[:, x] // 256, 0, -1).astype(np.uint8)
+        assert out.pages[0].dtype == np.uint8
+        assert_array_equal(out.asarray(), by_hand(expected, displaced((14, 17)), axis=(0, 1)))
+    works("deform in.tif kept.png --sigma 2 --seed 0 --order 0")
+    with Pillow.open("kept.png") as kept:
+        assert kept.mode == "P"
+        assert_array_equal(np.reshape(kept.getpalette(), (-1, 3)), colours.T // 256)
+        assert_array_equal(kept, by_hand(x, displaced((14, 17)), kernel="nearest"))
+
+
+def test_palettes_of_few_and_many_bits(works):
+    """Of 4 bits, which are written as 8; of 16, whose colours stay as they are."""
+    x, colours, many = random((14, 17), np.uint16) % 4, random((3, 16), np.uint16), random((3, 2**16), np.uint16)
+    tifffile.imwrite("many.tif", x, photometric="palette", colormap=many)
+    works(f"deform many.tif out.tif {RANDOM}")
+    expected = by_hand(np.moveaxis(many[:, x], 0, -1), displaced((14, 17)), axis=(0, 1))
+    assert_array_equal(tifffile.imread("out.tif"), expected)
+    works("deform many.tif kept.tif --order 0 --zoom 1")
+    read = images.read("kept.tif", labels=True)
+    assert_array_equal(read.about["colormap"], many)
+    few = dataclasses.replace(read, array=x.astype(np.uint8), about=read.about | {"colormap": colours})
+    for name in ("few.tif", "few.png"):
+        images.write(name, few.array, few)
+    with tifffile.TiffFile("few.tif") as out, Pillow.open("few.png") as picture:
+        assert_array_equal(out.asarray(), x)
+        assert_array_equal(out.pages[0].colormap[:, :16], colours)
+        assert_array_equal(picture, x)
+        assert_array_equal(np.reshape(picture.getpalette(), (-1, 3))[:16], colours.T // 256)
 
 
 def test_imagej_hyperstack(works):
@@ -388,6 +415,41 @@ def test_options_are_those_of_deform(works):
         assert_array_equal(np.load("out.npy"), gf.deform(x, u, **how))
 
 
+@pytest.mark.parametrize("name", ("g8.png", "v.nii"))
+def test_nothing_folds_with_rotation_and_zoom_either(works, name):
+    """The Jacobian of where pixels come from, inv(A) + du/dx in the units of the file."""
+    if name == "g8.png":
+        shape, sizes, line = (40, 60), (1, 1), "--points 2 --sigma 60 --seed 174"
+        Pillow.fromarray(random(shape, np.uint8)).save(name)
+        maps = (("--zoom 5", np.eye(2) * 5), ("--rotate 90 --zoom 2,3", np.array([[0, -3], [2, 0]])), ("", np.eye(2)))
+    else:
+        shape, sizes, line = (9, 10, 11), (1.0, 2.0, 4.0), "--points 3 --sigma 20 --seed 0 --physical"
+        nifti(name, random(shape, np.int16), affine=np.diag([*sizes, 1.0]))
+        turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+        maps = (("--rotate 0,0,90 --zoom 1,1,3", turn * (1, 1, 3)),)
+    grid, least = np.reshape(sizes, (-1, *[1] * len(sizes))), {}
+    for how, affine in maps:
+        for fold_free in ("--fold-free", ""):
+            out = f"deform {name} out{name[-4:]} {line} {how} {fold_free} --order 1 --overwrite"
+            works(f"{out} --save-displacement u.npy")
+            u = gf.displacement_field(np.load("u.npy") * grid, shape)
+            slopes = np.moveaxis([np.gradient(x, *sizes) for x in u], (0, 1), (-2, -1))
+            least[fold_free] = np.linalg.det(slopes + np.linalg.inv(affine)).min()
+            assert_array_equal(turned_as(name, shape, sizes, how), affine)
+        assert least[""] < 0 < least["--fold-free"] if how else least["--fold-free"] > 0
+
+
+def turned_as(name, shape, sizes, how):
+    """The matrix that gf.deform makes of rotation and zoom, by the points it moves."""
+    options = {}
+    for option, words in zip(how.split()[::2], how.split()[1::2], strict=True):
+        numbers = [float(w) for w in words.split(",")]
+        options[option[2:]] = numbers if len(numbers) > 1 else numbers[0]
+    centre = (np.array(shape) - 1) / 2 * sizes
+    moved = gf.deform_points(centre + np.eye(len(shape)), None, shape, spacing=sizes, **options) - centre
+    return moved.T.round(9) + 0.0
+
+
 def test_replay(works, run):
     """A seed that was drawn is shown, and gives the same again; so does the displacement that was kept."""
     np.save("in.npy", random((14, 17), np.float64))
@@ -495,17 +557,73 @@ def test_preview(works, monkeypatch, name):
 
 
 # ---- what cannot be done ---------------------------------------------------------------------------------------------
+def test_values_that_a_file_cannot_hold(run, works):
+    """Errors before anything is written; the default is what is nearest to 0."""
+    x = random((14, 17), np.uint8)
+    Pillow.fromarray(x).save("in.png")
+    Pillow.fromarray(x > 99).save("bits.png")
+    np.save("f4.npy", x.astype(np.float32))
+    nifti("s.nii", random((9, 10, 11), np.int16), (0.1, -7.0))
+    nifti("far.nii", random((9, 10, 11), np.uint8), (0.5, 9.75))
+    before = set(os.listdir())
+    for line, message in (
+        ("in.png out.png --cval 300", "--cval: 300 is none of the numbers that in.png can hold, 0 to 255 (uint8)"),
+        ("in.png out.png --cval -1", "--cval: -1 is none"),
+        ("in.png out.png --cval nan", "--cval: nan is none"),
+        ("in.png out.png --cval inf", "--cval: inf is none"),
+        ("f4.npy out.npy --cval 1e39", "--cval: 1e+39 is none of the numbers that f4.npy can hold, -3.4"),
+        ("in.png out.png --label in.png m.png --label-cval 300", "--label-cval: 300 is none"),
+        ("in.png out.png --label in.png m.png --label-cval 3.5", "in.png can hold, 0 to 255 in steps of 1 (uint8)"),
+        ("in.png out.png --label in.png m.png --label-cval nan", "--label-cval: nan is none"),
+        ("in.png out.png --label in.png m.png --label-cval inf", "--label-cval: inf is none"),
+        ("in.png out.png --label in.png m.png --label-cval -1 --label-kernel label", "--label-cval: -1 is none"),
+        ("in.png out.png --label bits.png m.png --label-cval 2", "bits.png can hold, 0 to 1 in steps of 1 (bool)"),
+        ("s.nii out.nii --cval 3270", "--cval: 3270 is none of the numbers that s.nii can hold, -3283.8 to 3269.7"),
+        ("s.nii out.nii --label s.nii m.nii --label-cval 0.35", "--label-cval: 0.35 is none"),
+        ("far.nii out.nii --cval 0", "--cval: 0 is none of the numbers that far.nii can hold, 9.75 to 137.25"),
+    ):
+        code, err = run(f"deform {line} {RANDOM}")
+        assert code == 2 and "error: argument --" in err and message in err, (line, code, err)
+        assert err.count("\n") == 1 and set(os.listdir()) == before
+    works("deform s.nii out.nii --order 0 --zoom 0.3 --cval 0.3 --label s.nii m.nii --label-cval 0.3 "
+          "--label-kernel label")  # fmt: skip
+    for name in ("out.nii", "m.nii"):
+        assert nibabel.load(name).dataobj.get_unscaled()[0, 0, 0] == 73
+    works("deform far.nii far_out.nii --order 1 --zoom 0.3 --label far.nii far_m.nii --label-kernel label")
+    for name in ("far_out.nii", "far_m.nii"):
+        assert nibabel.load(name).get_fdata()[0, 0, 0] == 9.75
+    works("deform f4.npy out.npy --order 1 --zoom 0.3 --cval nan")
+    assert np.isnan(np.load("out.npy")[0, 0])
+
+
+def test_colours_stay_together(run, works):
+    x = random((14, 17, 3), np.uint8)
+    Pillow.fromarray(x).save("rgb.png")
+    tifffile.imwrite("rgb.tif", x, photometric="rgb")
+    before = set(os.listdir())
+    for end in ("png", "tif"):
+        code, err = run(f"deform rgb.{end} out.{end} --axes YXS {RANDOM} --crop :,:,0:2")
+        assert code == 2 and f"argument --crop: axis 2 (S) of rgb.{end} is of colours, which stay together" in err
+        assert set(os.listdir()) == before
+    works(f"deform rgb.png out.png --axes YXS {RANDOM} --crop 1:9,:,:")
+    assert_array_equal(Pillow.open("out.png"), by_hand(x, displaced(x.shape), crop=(slice(1, 9), slice(17), slice(3))))
+
+
 def test_wrong_arguments(run, here):
     Pillow.fromarray(random((14, 17), np.uint8)).save("in.png")
     np.save("u.npy", np.zeros((2, 3, 3)))
+    np.save("far.npy", np.full((2, 3, 3), -1e308))
     before = set(os.listdir())
     for line, message in (
         ("", "required: COMMAND"),
         ("warp a b", "invalid choice: 'warp'"),
         ("deform in.png", "required: OUT"),
         ("deform in.png out.png", "nothing to do: give one of --sigma"),
-        ("deform in.png out.png --sigma -1", "argument --sigma: must be a number of 0 or more"),
-        ("deform in.png out.png --sigma nan", "argument --sigma: must be a number of 0 or more"),
+        ("deform in.png out.png --sigma -1", "argument --sigma: must be a number from 0 to 1e+09"),
+        ("deform in.png out.png --sigma nan", "argument --sigma: must be a number from 0 to 1e+09"),
+        ("deform in.png out.png --sigma 1e308", "argument --sigma: must be a number from 0 to 1e+09"),
+        ("deform in.png out.png --sigma 1e9 --seed 0", "argument --sigma: displaces by up to "),
+        ("deform in.png out.png --displacement far.npy", "far.npy: displaces by up to 1e+308 pixels, and may by 1e+09"),
         ("deform in.png out.png --sigma 1,2,3", "argument --sigma: got 3 values for 2 deformed axes (14, 17)"),
         ("deform in.png out.png --sigma 2 --points 1", "argument --points: must be an integer of 2 or more"),
         ("deform in.png out.png --sigma 2 --points 2.5", "argument --points: must be an integer of 2 or more"),
@@ -514,9 +632,15 @@ def test_wrong_arguments(run, here):
         ("deform in.png out.png --sigma 2 --boundary odd", "argument --boundary: invalid choice"),
         ("deform in.png out.png --sigma 2 --cval x", "argument --cval: must be a number"),
         ("deform in.png out.png --sigma 2 --crop 3", "argument --crop: must be one slice per axis"),
-        ("deform in.png out.png --sigma 2 --crop 3:90,:", "argument --crop: crop slice(3, 90, None) along axis 0"),
-        ("deform in.png out.png --sigma 2 --crop 3:9", "argument --crop: crop must be a slice"),
-        ("deform in.png out.png --zoom 0", "argument --zoom: must be a positive number"),
+        (
+            "deform in.png out.png --sigma 2 --crop 3:90,:",
+            "argument --crop: 3:90 is no part of 0:14, axis 0 (Y) of in.png",
+        ),
+        ("deform in.png out.png --sigma 2 --crop :,-3:2", "argument --crop: -3:2 is no part of 0:17, axis 1 (X) of"),
+        ("deform in.png out.png --sigma 2 --crop 3:9", "argument --crop: got 1 slices for 2 deformed axes (14, 17)"),
+        ("deform in.png out.png --zoom 0", "argument --zoom: must be a number from 1e-6 to 1e6"),
+        ("deform in.png out.png --zoom 1e-300", "argument --zoom: must be a number from 1e-6 to 1e6"),
+        ("deform in.png out.png --sgma 2", "unrecognized arguments: --sgma 2 (see gridfield deform --help)"),
         ("deform in.png out.png --rotate 1,2,3", "argument --rotate: needs one angle for 2 deformed axes"),
         ("deform in.png out.png --sigma 2 --axes ZX", "argument --axes: must name axes of in.png, YX or 0 to 1"),
         ("deform in.png out.png --sigma 2 --axes 0,0", "argument --axes: must name axes of in.png"),
@@ -544,6 +668,8 @@ def test_files_that_do_not_do(run, here):
     x = random((14, 17), np.uint8)
     Pillow.fromarray(x).save("in.png")
     Pillow.fromarray(x[:9]).save("small.png")
+    Pillow.fromarray(random((14, 17, 4), np.uint8)).save("rgb.png")
+    tifffile.imwrite("colours.tif", x, photometric="palette", colormap=random((3, 256), np.uint16))
     np.save("in.npy", x)
     np.save("float.npy", x / 3)
     np.save("words.npy", np.array(["a"]))
@@ -582,13 +708,18 @@ def test_files_that_do_not_do(run, here):
         ("film.png out.png", "film.png: has 3 frames"),
         ("two.tif out.tif", "two.tif: holds 2 images of different kinds"),
         ("deep.png out.png", "deep.png: has 16 bits for each colour"),
+        ("rgb.png out.jpg", "out.jpg: JPEG cannot hold uint8 of shape (14, 17, 4) (YXS); write .png\n"),
+        (
+            "colours.tif out.jpg --order 0",
+            "out.jpg: JPEG cannot hold uint8 of shape (14, 17) (YX) with a palette; write",
+        ),
         ("float.npy out.png", "out.png: PNG cannot hold float64 of shape (14, 17) (YX); write .npy"),
         ("in.png out.png --label small.png mask.png", "small.png: its deformed axes have the sizes (9, 17) but"),
         ("in.png out.png --label gone.png mask.png", "gone.png: there is no such file"),
         ("in.png out.png --label odd.npy mask.npy", "odd.npy: has the shape (3, 3, 3), in which the 2 deformed"),
         ("in.png out.png --label float.npy m.npy --label-kernel label", "float.npy: holds float64; --label-kernel"),
     ):
-        code, err = run(f"deform {line} {RANDOM}")
+        code, err = run(f"deform {line} {RANDOM if '--order' not in line else RANDOM[:-9]}")
         assert code == 1 and message in err and err.count("\n") == 1, (line, code, err)
     code, err = run(f"deform in.png out.png --axes 0 --preview grid.png {RANDOM}")
     assert code == 1 and "grid.png: a preview is of 2 or 3 deformed axes, not 1" in err

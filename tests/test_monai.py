@@ -131,6 +131,64 @@ def test_kinds_of_items(rng):
         set_track_meta(True)
 
 
+def test_labels_that_were_loaded_as_floats(label):
+    """Of whole numbers, whose largest deformed indicator wins; they come back as they were."""
+    data = pipeline()({"image": VOLUME, "label": label})
+    assert data["label"].dtype == torch.float32
+    t = deform(mode=["linear", "label"])
+    out = t(data)["label"]
+    assert isinstance(out, MetaTensor) and out.dtype == torch.float32
+    assert out.meta["filename_or_obj"] == data["label"].meta["filename_or_obj"]
+    whole = data["label"].numpy().astype(np.int16)
+    assert_array_equal(out, gf.deform(whole, t.params.displacement.numpy(), kernel="label"))
+    arrays = {"image": data["image"].numpy(), "label": whole.astype(np.float64)}
+    again = t(arrays)["label"]
+    assert again.dtype == np.float64 and type(again) is np.ndarray
+    assert_array_equal(again, gf.deform(whole, t.params.displacement.numpy(), kernel="label"))
+    for broken in (0.5, np.nan, np.inf, 1e300):
+        with pytest.raises(ValueError, match=r"^gf.monai.RandElasticDeformd: 'label' has dtype .* not only whole"):
+            t(arrays | {"label": np.full_like(arrays["label"], broken)})
+
+
+def test_one_module_for_all_calls(monkeypatch):
+    """For each number of axes; also where keys are missing, and any hashable may be one."""
+    built = []
+    whole = gf.monai._Deform.__init__
+    monkeypatch.setattr(gf.monai._Deform, "__init__", lambda self, **how: built.append(how) or whole(self, **how))
+    t = RandElasticDeformd(["image", ("a", 1)], sigma=1.0, prob=1.0, mode="linear", allow_missing_keys=True)
+    for data in ({"image": IMAGE, ("a", 1): IMAGE}, {("a", 1): IMAGE}, {"image": IMAGE}):
+        assert set(t(data)) == set(data)
+    assert [how["ndim"] for how in built] == [2]
+    t({"image": IMAGE[None]})
+    assert [how["ndim"] for how in built] == [2, 3]
+    t = RandElasticDeformd("image", sigma=1.0, prob=1.0, mode="linear", spacing="pixdim")
+    for size in (1.0, 2.0):
+        t({"image": MetaTensor(IMAGE[None], affine=torch.diag(torch.tensor([size, 1, 1, 1])))})
+        assert t.params.spacing == (size, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "says"),
+    [
+        ({"sigma": -1.0}, ValueError, "sigma -1.0 must hold"),
+        ({"points": 1}, ValueError, "points 1 must hold"),
+        ({"mode": "foo"}, ValueError, "kernel must be one of"),
+        ({"padding_mode": "foo"}, ValueError, "boundary must be one of"),
+        ({"cval": "black"}, TypeError, "cval must be a real number"),
+        ({"rotate": "much"}, ValueError, "rotate must be an angle"),
+        ({"spacing": (1, 2), "sigma": (1, 2, 3)}, ValueError, "spacing has 2 values"),
+    ],
+)
+def test_bad_arguments(how, error, says):
+    with pytest.raises(error, match=f"^gf.monai.RandElasticDeformd: .*{says}"):
+        RandElasticDeformd("image", **how)
+
+
+def test_arguments_for_one_number_of_axes():
+    for how in ({"rotate": (1, 2, 3)}, {"zoom": [(1, 2)] * 3}, {"sigma": (1, 2, 3)}, {"points": 3}):
+        RandElasticDeformd("image", **how)
+
+
 IMAGE = torch.zeros(1, 8, 9)
 
 

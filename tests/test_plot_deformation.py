@@ -126,20 +126,62 @@ def test_determinant_is_that_of_the_displacement():
     dense = gf.jacobian_determinant(u, FULL, factor=16)
     expected = gf.sample(dense, x[inside] * 16, kernel="linear")
     assert_allclose(values(panel)[inside], expected, atol=2e-3)
-    assert panel.get_title() == f"determinant {values(panel).min():.2g} to {values(panel).max():.2g}"
+    at_pixels = gf.jacobian_determinant(u, FULL)
+    assert panel.get_title() == f"determinant {at_pixels.min():.2g} to {at_pixels.max():.2g}"
 
 
 def test_folds_are_black():
     """Where the determinant is 0 or less, and nowhere else."""
-    panel = gf.plot.deformation(image_of(), u_of(sigma=8.0))[3]
+    u = u_of(sigma=8.0)
+    panel = gf.plot.deformation(image_of(), u)[3]
     drawn(panel)
     shown = panel.images[0]
     black = (shown.cmap(shown.norm(values(panel)))[..., :3] == 0).all(-1)
     assert 0.02 < black.mean() < 0.98
     assert_array_equal(black, values(panel) <= 0)
-    assert f"folded {black.mean():.1%}" in panel.get_title()
+    assert f"folded {(gf.jacobian_determinant(u, FULL) <= 0).mean():.1%}" in panel.get_title()
     calm = gf.plot.deformation(image_of(), u_of(sigma=0.1))[3]
     assert "folded" not in calm.get_title() and calm.images[0].norm.vmin == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("how", ({"zoom": 3}, {"zoom": 2, "rotate": 20}, {"zoom": 0.5}))
+def test_a_constant_determinant_is_no_fold(how):
+    """Its rounding errors are not below the colours."""
+    panel = drawn(gf.plot.deformation(image_of(), None, kernel="linear", **how))[3]
+    shown = panel.images[0]
+    colours = shown.cmap(shown.norm(values(panel)))[..., :3]
+    assert (colours > 0).any(-1).all() and "folded" not in panel.get_title()
+    size = 2 * (how["zoom"] ** -2,)
+    assert panel.get_title() == "determinant {:.2g} to {:.2g}".format(*size)
+
+
+def test_long_images(monkeypatch):
+    """Enough rows of the determinant in a strip, and numbers from its pixels, of larger ones from some."""
+    shape = (20, 451)
+    u = u_of(shape, 12.0, (3, 30))
+    at_pixels = gf.jacobian_determinant(u, shape)
+    assert at_pixels.min() < 0
+    for limit, some in ((2**18, at_pixels), (1000, at_pixels[::4, ::4])):
+        monkeypatch.setattr(gf.plot.deformations, "PIXELS", limit)
+        panel = gf.plot.deformation(image_of(shape), u, kernel="linear")[3]
+        expected = f"determinant {some.min():.2g} to {some.max():.2g}, folded {(some <= 0).mean():.1%}"
+        assert values(panel).shape == (10, 40) and panel.get_title() == expected
+
+
+def test_white_of_colours():
+    """The same before and after, of any type, and neither all black nor all white."""
+    rgb = np.random.default_rng(1).integers(0, 256, (*FULL, 3))
+    rgb[0, 0] = 255
+    for image, full in (
+        (rgb, 255), (rgb.astype(np.uint8), 255), (rgb.astype(np.float32), 255), (rgb // 2, 255), (rgb * 4, 1020),
+        (rgb * 400.0, 102000), (rgb // 128, 1), (rgb / 255, 1), (rgb > 99, 1), (rgb.astype(np.uint32) * 16, 4080),
+        (np.where(rgb == 7, np.nan, rgb), 255), (rgb - 300, 1), (rgb * 1j, 255), (np.full((*FULL, 3), np.nan), 1),
+    ):  # fmt: skip
+        assert gf.plot.deformations._full_scale(image) == full
+    for image in (rgb, rgb.astype(np.float64)):
+        before, after = gf.plot.deformation(image, zoom=1, axis=(0, 1), kernel="linear")[:2]
+        assert_allclose(values(before), rgb / 255, atol=1e-6)
+        assert_allclose(values(after), values(before), atol=1e-6)
 
 
 def test_volumes():

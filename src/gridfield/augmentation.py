@@ -59,7 +59,7 @@ class ElasticDeform(torch.nn.Module):
         As for `gf.deform`; a dict has one for each of the items it names, a number is for images.
     ndim : int, optional
         How many axes are deformed, the last ones: 3 for volumes. Default: as many as `points`, `sigma` or `spacing`
-        have items, else 2.
+        have items, else 2, and then a NumPy array (rows, columns, 3 or 4 colours) is an error.
     batch_axis : int, optional
         Axis of images and labels, from the front, along which each item is deformed in its own way; their points then
         begin with that axis. Without it all leading axes are deformed alike.
@@ -146,6 +146,7 @@ class ElasticDeform(torch.nn.Module):
         where = self._name
         self.draws = Draws(where, points, sigma, rotate, zoom, fold_free, fixed_border, spacing)
         self.ndim = _ndim(where, ndim, points=points, sigma=sigma, spacing=spacing)
+        self.told = ndim is not None or any(arguments.items(x) is not None for x in (points, sigma, spacing))
         self.draws.per_axis(self.ndim)
         (self.p,) = arguments.per_axis(where, "p", p, 1, PROBABILITY)
         self.batch_axis = batch_axis
@@ -356,6 +357,8 @@ class ElasticDeform(torch.nn.Module):
                 raise TypeError(
                     f"{where}: {role} {key!r} must be a tensor or a NumPy array, got {type(items[key]).__name__}"
                 )
+            if role != POINTS and not self.told:
+                _channels_first(where, f"{role} {key!r}", items[key])
         sizes = {tuple(items[k].shape[-self.ndim :]) for k, role in roles.items() if role != POINTS}
         for key, x in items.items():
             if key not in given and key not in roles and tuple(getattr(x, "shape", ()))[-self.ndim :] in sizes:
@@ -397,10 +400,13 @@ class ElasticDeform(torch.nn.Module):
     def _deformed(self, x: Any, key: Any, role: str, q: ElasticParams, axis: int | None) -> Any:
         where_from: Any = {"affine": None if q.affine is None else q.affine.numpy(force=True), "spacing": q.spacing}
         if role != POINTS:
-            where_from |= {"batch_axis": axis} | {name: self._option(name, key, role) for name in self.options}
+            own = {name: self._option(name, key, role) for name in self.options}
+            where_from |= {"batch_axis": axis} | {name: {key: value} for name, value in own.items()}
 
         def result(x: Any, u: Any) -> Any:
-            return deform_points(x, u, q.shape, **where_from) if role == POINTS else deform(x, u, **where_from)
+            if role == POINTS:
+                return deform_points(x, u, q.shape, **where_from)
+            return deform({key: x}, u, **where_from)[key]  # so that errors name it
 
         if isinstance(x, np.ndarray):
             return result(x, q.displacement.numpy(force=True))
@@ -410,6 +416,15 @@ class ElasticDeform(torch.nn.Module):
         out = result(x.as_subclass(torch.Tensor), u).as_subclass(type(x))  # an image of torchvision or MONAI
         vars(out).update({name: copy.copy(value) for name, value in vars(x).items()})
         return out
+
+
+def _channels_first(where: str, name: str, x: Any) -> None:
+    """Not a picture (rows, columns, colours) as NumPy has them, of which columns and colours would be deformed."""
+    if isinstance(x, np.ndarray) and x.ndim >= 3 and x.shape[-1] in (3, 4) and min(x.shape[-3:-1]) > 4:
+        raise ValueError(
+            f"{where}: {name} has the shape {x.shape}, whose last axis may be colours, while the last 2 are deformed: "
+            "move the channels first, or give ndim="
+        )
 
 
 def _several(inputs: Any) -> bool:

@@ -12,13 +12,14 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from .images import Image
+    from .images import ImageFile
 
 BOUNDARIES = ("natural", "nearest", "mirror", "reflect", "wrap", "constant", "grid-constant")
 DPI = 150  # of the preview
+FAR = 1e9  # pixels; beyond, numbers of single precision would overflow
 ABOUT = """\
 Deform an image elastically: control points on a regular lattice are displaced at random, the pixels between them by
 cubic B-splines. Rotation and zoom, about the centre of the result, come on top of that, or alone.
@@ -47,6 +48,25 @@ class Usage(Exception):
     """A command line that cannot be meant."""
 
 
+class Job(NamedTuple):
+    """A file to deform: which of its axes, and where it goes."""
+
+    source: ImageFile
+    axes: tuple[int, ...]
+    path: str
+    kernel: str | int
+    cval: float  # as the file stores its numbers
+    write: Callable[..., None]
+
+
+class Patch(NamedTuple):
+    """What of the result is wanted, by its first pixel and its shape; and rotation, zoom and crop for gf.deform."""
+
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    options: dict[str, Any]
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         raise Usage(f"{message} (see {self.prog} --help)")
@@ -63,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = "gridfield deform" if arguments[:1] == ["deform"] else "gridfield"
     try:
-        options = _parser().parse_args(_joined(arguments))
+        options, unknown = _parser().parse_known_args(_joined(arguments))
+        if unknown:  # argparse itself would send to the help of the whole program
+            raise Usage(f"unrecognized arguments: {' '.join(unknown)} (see {name} --help)")
         return options.run(options)
     except Usage as error:
         return _failed(name, error, 2)
@@ -148,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     g = p.add_argument_group("displacement")
     points = _numbers("an integer of 2 or more", lambda v: v >= 2, int)
     g.add_argument("--points", type=points, metavar="N", help="control points along each axis (default: 3)")
-    sigma = _numbers("a number of 0 or more", lambda v: v >= 0)
+    sigma = _numbers(f"a number from 0 to {FAR:g}", lambda v: 0 <= v <= FAR)
     g.add_argument("--sigma", type=sigma, metavar="S", help="standard deviation of their displacement, in pixels")
     g.add_argument("--physical", action="store_true", help="sigma is in the units of the file (mm in a NIfTI)")
     g.add_argument("--seed", type=_seed, metavar="N", help="the same seed, the same result (default: drawn, and shown)")
@@ -161,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     g.add_argument(
         "--rotate", type=real, metavar="DEG", help="degrees; in 3-D about each axis, A,B,C; in physical space"
     )
-    positive = _numbers("a positive number", lambda v: v > 0)
+    positive = _numbers("a number from 1e-6 to 1e6", lambda v: 1e-6 <= v <= 1e6)
     g.add_argument("--zoom", type=positive, metavar="Z", help="2 makes everything twice as large")
     g.add_argument(
         "--crop", type=_crop, metavar="A:B,...", help="the part of the result to keep, a slice for each axis"
@@ -169,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     g = p.add_argument_group("interpolation")
     g.add_argument("--order", type=int, choices=range(6), default=3, help="of the B-spline; 0: nearest (default: 3)")
     g.add_argument("--boundary", choices=BOUNDARIES, default="constant", help="beyond the image (default: constant)")
-    g.add_argument("--cval", type=_number, default=0.0, metavar="V", help="the constant of it (default: 0)")
+    g.add_argument("--cval", type=_number, metavar="V", help="the constant of it (default: 0)")
     g.add_argument("--axes", metavar="AXES", help="the deformed ones, as letters or numbers; see below")
     g = p.add_argument_group("labels")
     g.add_argument(
@@ -180,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
         "--label-kernel", choices=("nearest", "label"), default="nearest",
         help="label: the label whose linearly deformed mask is largest, for smoother edges (default: nearest)",
     )  # fmt: skip
-    g.add_argument("--label-cval", type=_number, default=0.0, metavar="V", help="label beyond (default: 0)")
+    g.add_argument("--label-cval", type=_number, metavar="V", help="label beyond (default: 0)")
     g = p.add_argument_group("output")
     g.add_argument("--preview", metavar="GRID.png", help="draw before, after, grid and determinant (gridfield[plot])")
     g.add_argument("--overwrite", action="store_true", help="write over files that exist")
@@ -241,7 +263,7 @@ def _outputs(o: argparse.Namespace) -> list[str]:
     return [p for p in (o.output, *(out for _, out in o.label), o.save_displacement, o.preview) if p is not None]
 
 
-def _axes(image: Image, axes: str | None) -> tuple[int, ...]:
+def _axes(image: ImageFile, axes: str | None) -> tuple[int, ...]:
     """The deformed axes of an image, in the order of the file."""
     if axes is None:
         if image.spatial is None:
@@ -266,7 +288,23 @@ def _axes(image: Image, axes: str | None) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _label_axes(label: Image, axes: str | None, image: Image, deformed: tuple[int, ...]) -> tuple[int, ...]:
+def _read_labels(
+    o: argparse.Namespace, path: str, image: ImageFile, axes: tuple[int, ...], say: Callable[[str], None]
+) -> tuple[ImageFile, tuple[int, ...]]:
+    """A label image that fits the image, and its deformed axes."""
+    from . import images
+
+    mask = images.read(path, labels=True)
+    own = _label_axes(mask, o.axes, image, axes)
+    sizes, found = (tuple(x.array.shape[a] for a in which) for x, which in ((image, axes), (mask, own)))
+    if found != sizes:
+        raise ValueError(f"{path}: its deformed axes have the sizes {found} but those of {o.input} {sizes}")
+    _check_labels(mask, o, say)
+    _check_affine(mask, image, say)
+    return mask, own
+
+
+def _label_axes(label: ImageFile, axes: str | None, image: ImageFile, deformed: tuple[int, ...]) -> tuple[int, ...]:
     """Those of a label image: as many as of the image."""
     count = len(deformed)
     names = [image.names[a] for a in deformed] if image.names else []
@@ -302,46 +340,25 @@ def _deform(o: argparse.Namespace) -> int:
     tell = _say if o.verbose else _silent
     image = images.read(o.input, labels=o.order == 0)
     axes = _axes(image, o.axes)
-    sizes = tuple(image.array.shape[a] for a in axes)
     tell(_described(image, axes))
-    masks = []
-    for path, _ in o.label:
-        mask = images.read(path, labels=True)
-        mask_axes = _label_axes(mask, o.axes, image, axes)
-        if (found := tuple(mask.array.shape[a] for a in mask_axes)) != sizes:
-            raise ValueError(f"{path}: its deformed axes have the sizes {found} but those of {o.input} {sizes}")
-        _check_labels(mask, o, say)
-        _check_affine(mask, image, say)
-        tell(_described(mask, mask_axes))
-        masks.append((mask, mask_axes))
-
+    patch = _patch(o, image, axes)
+    jobs = [_job(image, axes, patch, o.output, o.order or "nearest", _stored(image, "--cval", o.cval))]
+    for path, out in o.label:
+        mask, own = _read_labels(o, path, image, axes, say)
+        tell(_described(mask, own))
+        jobs.append(_job(mask, own, patch, out, o.label_kernel, _stored(mask, "--label-cval", o.label_cval, True)))
     picture = _blank(o, image, axes)
-    how = _geometry(o, image, axes, sizes)
-    start, shape = how.pop("start"), how.pop("shape")
-    writers = [
-        images.writer(path, _resized(x.array.shape, a, shape), x.array.dtype, x)
-        for (x, a), path in zip([(image, axes), *masks], _outputs(o), strict=False)
-    ]
-    u = _displacement(o, image, axes, sizes, say)
+    u = _displacement(o, image, axes, patch, say)
     if u is not None:
         tell(f"displacement: {' x '.join(map(str, u.shape[1:]))} control points, up to {abs(u).max():.4g} pixels")
-    scaled = _in_units(u, how.get("spacing"))
-    how |= {"boundary": o.boundary}
-    kernels = [("nearest" if o.order == 0 else o.order, _stored(image, o.cval))]
-    kernels += [(o.label_kernel, _stored(mask, o.label_cval)) for mask, _ in masks]
-    bar = _Bar(o)
-    for (x, a), (kernel, cval), path, write in zip(
-        [(image, axes), *masks], kernels, _outputs(o), writers, strict=False
-    ):
-        out = _deformed(x, a, shape, scaled, how | {"kernel": kernel, "cval": cval}, bar)
-        origin = [0] * 3
-        if x.kind == "nifti":
-            for axis, first in zip(a, start, strict=True):
-                if axis < 3:
-                    origin[axis] = first
-        with images.writing(path) as part:
-            write(part, out, origin)
-        tell(f"wrote {path}: {out.dtype} {out.shape}")
+
+    # from here on files are written
+    how, bar = patch.options | {"boundary": o.boundary}, _Bar(o)
+    for job in jobs:
+        out = _deformed(job, patch.shape, _in_units(u, how.get("spacing")), how, bar)
+        with images.writing(job.path) as part:
+            job.write(part, out, _origin(job, patch))
+        tell(f"wrote {job.path}: {out.dtype} {out.shape}")
     if o.save_displacement and u is not None:
         import numpy as np
 
@@ -349,9 +366,32 @@ def _deform(o: argparse.Namespace) -> int:
             np.save(part, u)
         tell(f"wrote {o.save_displacement}")
     if o.preview:
-        _preview(o, image, axes, u, how, kernels[0], picture)
+        _preview(o.preview, jobs[0], u, how, picture)
         tell(f"wrote {o.preview}")
     return 0
+
+
+def _job(source: ImageFile, axes: tuple[int, ...], patch: Patch, path: str, kernel: str | int, cval: float) -> Job:
+    """One, or an error if its file cannot be written."""
+    from . import images
+
+    shape = _resized(source.array.shape, axes, patch.shape)
+    for a in axes:
+        if source.names[a : a + 1] == images.SAMPLES and shape[a] != source.array.shape[a]:
+            raise Usage(
+                f"argument --crop: axis {a} ({source.names[a]}) of {source.path} is of colours, which stay together"
+            )
+    return Job(source, axes, path, kernel, cval, images.writer(path, shape, source.array.dtype, source))
+
+
+def _origin(job: Job, patch: Patch) -> list[int]:
+    """Where in space the result begins, in a NIfTI."""
+    origin = [0] * 3
+    if job.source.kind == "nifti":
+        for axis, first in zip(job.axes, patch.start, strict=True):
+            if axis < 3:
+                origin[axis] = first
+    return origin
 
 
 def _say(text: str) -> None:
@@ -362,7 +402,7 @@ def _silent(text: str) -> None:
     pass
 
 
-def _described(image: Image, axes: tuple[int, ...]) -> str:
+def _described(image: ImageFile, axes: tuple[int, ...]) -> str:
     def named(which: Sequence[int]) -> str:
         return "".join(image.names[a] for a in which) if image.names else ",".join(map(str, which))
 
@@ -376,7 +416,7 @@ def _described(image: Image, axes: tuple[int, ...]) -> str:
     )
 
 
-def _check_labels(mask: Image, o: argparse.Namespace, say: Callable[[str], None]) -> None:
+def _check_labels(mask: ImageFile, o: argparse.Namespace, say: Callable[[str], None]) -> None:
     from . import images
 
     if o.label_kernel == "label" and mask.array.dtype.kind not in "biu":
@@ -385,7 +425,7 @@ def _check_labels(mask: Image, o: argparse.Namespace, say: Callable[[str], None]
         say(f"warning: {mask.path}: labels in JPEG are not exact")
 
 
-def _check_affine(mask: Image, image: Image, say: Callable[[str], None]) -> None:
+def _check_affine(mask: ImageFile, image: ImageFile, say: Callable[[str], None]) -> None:
     import numpy as np
 
     if "affine" in mask.about and "affine" in image.about:
@@ -394,17 +434,42 @@ def _check_affine(mask: Image, image: Image, say: Callable[[str], None]) -> None
             say(f"warning: {mask.path} has another affine map to space than {image.path}")
 
 
-def _stored(image: Image, value: float) -> float:
-    """A value of the image as the numbers of the file: those of a NIfTI are scaled."""
+def _stored(image: ImageFile, option: str, value: float | None, label: bool = False) -> float:
+    """A value of the image as the numbers of the file, those of a NIfTI being scaled; or an error if it cannot hold it.
+
+    None, the default: 0, or the nearest that it can hold.
+    """
+    import numpy as np
+
     slope, inter = image.about.get("scale", (1.0, 0.0))
-    return (value - inter) / slope if (slope, inter) != (1.0, 0.0) and slope else value
+    slope = slope or 1.0
+    stored, dtype = ((value or 0.0) - inter) / slope, image.array.dtype
+    integers, finite = dtype.kind in "biu", abs(stored) < float("inf")
+    least: float = 0
+    most: float = 1
+    if dtype.kind != "b":
+        limits: Any = np.iinfo(dtype) if integers else np.finfo(dtype)
+        least, most = (end if integers else float(end) for end in (limits.min, limits.max))
+    whole = round(stored) if label and integers and finite else stored
+    if value is None:
+        return float(min(max(whole, least), most))
+    if not integers and not finite:
+        return stored
+    if not least <= stored <= most or abs(stored - whole) > 1e-6 * max(abs(stored), 1):
+        low, high = sorted(end * slope + inter for end in (least, most))
+        steps = f" in steps of {abs(slope):g}" if label and integers else ""
+        raise Usage(
+            f"argument {option}: {value:g} is none of the numbers that {image.path} can hold, {low:.7g} to "
+            f"{high:.7g}{steps} ({dtype})"
+        )
+    return float(whole)
 
 
-def _geometry(o: argparse.Namespace, image: Image, axes: tuple[int, ...], sizes: tuple[int, ...]) -> dict[str, Any]:
-    """Rotation, zoom and crop, as gf.deform takes them; where the crop starts, and its shape."""
+def _patch(o: argparse.Namespace, image: ImageFile, axes: tuple[int, ...]) -> Patch:
+    """Rotation, zoom and crop."""
     from .geometry import crop_of
 
-    n = len(axes)
+    sizes, n = tuple(image.array.shape[a] for a in axes), len(axes)
     how: dict[str, Any] = {}
     if o.rotate is not None:
         if n not in (2, 3) or len(o.rotate) != (1 if n == 2 else 3):
@@ -416,16 +481,23 @@ def _geometry(o: argparse.Namespace, image: Image, axes: tuple[int, ...], sizes:
             how["spacing"] = spacing
     if o.zoom is not None:
         how["zoom"] = _per_axis("zoom", o.zoom, sizes)
-    if o.crop is not None:
-        how["crop"] = o.crop
-    try:
-        how["start"], how["shape"] = crop_of(o.crop, sizes, "argument --crop")
-    except ValueError as error:
-        raise Usage(str(error)) from None
-    return how
+    if o.crop is None:
+        return Patch((0,) * n, sizes, how)
+    if len(o.crop) != n:
+        raise Usage(f"argument --crop: got {len(o.crop)} slices for {n} deformed axes {sizes}")
+    how["crop"], ends = o.crop, []
+    for a, part, size in zip(axes, o.crop, sizes, strict=True):
+        try:
+            (start,), (length,) = crop_of([part], (size,), "")
+        except ValueError:
+            text = ":".join("" if end is None else str(end) for end in (part.start, part.stop))
+            named = f" ({image.names[a]})" if image.names else ""
+            raise Usage(f"argument --crop: {text} is no part of 0:{size}, axis {a}{named} of {image.path}") from None
+        ends.append((start, length))
+    return Patch(tuple(start for start, _ in ends), tuple(length for _, length in ends), how)
 
 
-def _spacing(image: Image, axes: tuple[int, ...]) -> list[float] | None:
+def _spacing(image: ImageFile, axes: tuple[int, ...]) -> list[float] | None:
     names = [image.names[a] for a in axes] if image.names else []
     sizes = [image.spacing.get(name) for name in names]
     known = [size for size in sizes if size is not None and 0 < size < float("inf")]
@@ -433,31 +505,52 @@ def _spacing(image: Image, axes: tuple[int, ...]) -> list[float] | None:
 
 
 def _displacement(
-    o: argparse.Namespace, image: Image, axes: tuple[int, ...], sizes: tuple[int, ...], say: Callable[[str], None]
+    o: argparse.Namespace, image: ImageFile, axes: tuple[int, ...], patch: Patch, say: Callable[[str], None]
 ) -> Any:
     """(ndim, *points) in pixels, or None."""
     import numpy as np
 
-    from . import images
-    from .displacement import random_displacement
-
+    sizes = tuple(image.array.shape[a] for a in axes)
     if o.displacement is not None:
-        u = images.read(o.displacement).array
-        dense = u.shape[1:] == sizes
-        if u.ndim != len(axes) + 1 or u.shape[0] != len(axes) or u.dtype.kind not in "iuf":
-            raise ValueError(
-                f"{o.displacement}: is {u.dtype} of shape {u.shape}, but a displacement of the {len(axes)} deformed "
-                f"axes {sizes} is real, of shape ({len(axes)}, {', '.join(['points'] * len(axes))})"
-            )
-        if not dense and min(u.shape[1:]) < 2:
-            raise ValueError(
-                f"{o.displacement}: has the shape {u.shape}, but each axis needs at least 2 control points"
-            )
-        if not np.isfinite(u).all():
-            raise ValueError(f"{o.displacement}: is not finite")
-        return u
-    if o.sigma is None:
+        u = _read_displacement(o.displacement, sizes)
+    elif o.sigma is not None:
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            u = _drawn(o, image, axes, sizes, patch.options, say)
+    else:
         return None
+    farthest = max(abs(float(u.min())), abs(float(u.max())))
+    if not farthest <= FAR:
+        given = o.displacement or "argument --sigma"
+        raise Usage(f"{given}: displaces by up to {farthest:.3g} pixels, and may by {FAR:g}")
+    return u
+
+
+def _read_displacement(path: str, sizes: tuple[int, ...]) -> Any:
+    import numpy as np
+
+    from . import images
+
+    u, n = images.read(path).array, len(sizes)
+    if u.ndim != n + 1 or u.shape[0] != n or u.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{path}: is {u.dtype} of shape {u.shape}, but a displacement of the {n} deformed axes {sizes} is real, of "
+            f"shape ({n}, {', '.join(['points'] * n)})"
+        )
+    if u.shape[1:] != sizes and min(u.shape[1:]) < 2:
+        raise ValueError(f"{path}: has the shape {u.shape}, but each axis needs at least 2 control points")
+    if not np.isfinite(u).all():
+        raise ValueError(f"{path}: is not finite")
+    return u
+
+
+def _drawn(
+    o: argparse.Namespace, image: ImageFile, axes: tuple[int, ...], sizes: tuple[int, ...], how: dict[str, Any],
+    say: Callable[[str], None],
+) -> Any:  # fmt: skip
+    import numpy as np
+
+    from .displacement import fold_free_scale, random_displacement
+
     spacing, seed = None, o.seed
     if o.physical and (spacing := _spacing(image, axes)) is None:
         raise Usage(f"--physical: {image.path} does not say how large its pixels are")
@@ -466,10 +559,31 @@ def _displacement(
     if seed is None:
         seed = secrets.randbelow(2**32)
         say(f"seed {seed}")
+    affine = _affine(how, len(sizes))
     u = random_displacement(
-        points, sigma, shape=sizes, rng=seed, fold_free=o.fold_free, fixed_border=o.fixed_border, spacing=spacing
-    )
-    return u if spacing is None else u / np.reshape(spacing, (-1, *[1] * len(axes)))
+        points, sigma, shape=sizes, rng=seed, fold_free=o.fold_free and affine is None, fixed_border=o.fixed_border,
+        spacing=spacing,
+    )  # fmt: skip
+    if spacing is not None:
+        u = u / np.reshape(spacing, (-1, *[1] * len(axes)))
+    if o.fold_free and affine is not None:
+        # pixels come from P x + u(x) = P (x + inv(P) u(x)), P the inverse of rotation and zoom
+        u = u * fold_free_scale(np.tensordot(affine, u, 1), sizes, (1.0,) * len(sizes))
+    return u
+
+
+def _affine(how: dict[str, Any], ndim: int) -> Any:
+    """Rotation times zoom, of pixels; None without."""
+    import numpy as np
+
+    from .faces.numpy import FACE
+    from .geometry import rotation
+
+    if "rotate" not in how and "zoom" not in how:
+        return None
+    h = np.array(how.get("spacing", [1.0] * ndim))
+    turn = rotation(FACE, np.array(how["rotate"]), ndim, "--rotate") if "rotate" in how else np.eye(ndim)
+    return turn * how.get("zoom", 1.0) * h / h[:, None]
 
 
 def _in_units(u: Any, spacing: Sequence[float] | None) -> Any:
@@ -483,7 +597,7 @@ def _resized(full: Sequence[int], axes: tuple[int, ...], shape: Sequence[int]) -
     return tuple(sizes.get(a, n) for a, n in enumerate(full))
 
 
-def _items(image: Image, axes: tuple[int, ...]) -> tuple[list[int], int, int]:
+def _items(image: ImageFile, axes: tuple[int, ...]) -> tuple[list[int], int, int]:
     """Its axes, those that are looped over first, then colours, then the deformed ones; how many of the first two."""
     rest = [a for a in range(image.array.ndim) if a not in axes]
     colours = [a for a in rest if image.names[a : a + 1] == "S"]
@@ -491,12 +605,14 @@ def _items(image: Image, axes: tuple[int, ...]) -> tuple[list[int], int, int]:
     return [*looped, *colours, *axes], len(looped), len(colours)
 
 
-def _deformed(image: Image, axes: tuple[int, ...], shape: Sequence[int], u: Any, how: dict[str, Any], bar: Any) -> Any:
-    """The image deformed, item by item."""
+def _deformed(job: Job, shape: Sequence[int], u: Any, how: dict[str, Any], bar: Any) -> Any:
+    """The image of a job deformed, item by item."""
     import numpy as np
 
     from .deform import deform
 
+    image, axes = job.source, job.axes
+    how = how | {"kernel": job.kernel, "cval": job.cval}
     order, looped, _ = _items(image, axes)
     out = np.empty(_resized(image.array.shape, axes, shape), image.array.dtype)
     source, goal = image.array.transpose(order), out.transpose(order)
@@ -523,7 +639,7 @@ class _Bar:
         return tqdm(items, total=count, desc=name, disable=None)
 
 
-def _blank(o: argparse.Namespace, image: Image, axes: tuple[int, ...]) -> Any:
+def _blank(o: argparse.Namespace, image: ImageFile, axes: tuple[int, ...]) -> Any:
     """The figure of the preview, or an error before the work is done."""
     if o.preview is None:
         return None
@@ -538,14 +654,12 @@ def _blank(o: argparse.Namespace, image: Image, axes: tuple[int, ...]) -> Any:
     return out
 
 
-def _preview(
-    o: argparse.Namespace, image: Image, axes: tuple[int, ...], u: Any, how: dict[str, Any],
-    kernel: tuple[Any, float], picture: Any,
-) -> None:  # fmt: skip
+def _preview(path: str, job: Job, u: Any, how: dict[str, Any], picture: Any) -> None:
     """The first item, drawn."""
     from . import images
     from .plot.deformations import deformation
 
+    image, axes = job.source, job.axes
     order, looped, colours = _items(image, axes)
     item = image.array.transpose(order)[(0,) * looped]
     if colours and len(item) not in (3, 4):  # grey and opacity, or bands that are no colours
@@ -553,6 +667,6 @@ def _preview(
     names = [image.names[a].lower() if image.names else f"x{a}" for a in axes]
     spacing, unit = _spacing(image, axes), image.unit
     options = how | {"spacing": spacing, "units": unit if spacing else None, "dims": names}
-    deformation(item, _in_units(u, spacing), **options, kernel=kernel[0], cval=kernel[1], ax=picture)
-    with images.writing(o.preview) as part:
+    deformation(item, _in_units(u, spacing), **options, kernel=job.kernel, cval=job.cval, ax=picture)
+    with images.writing(path) as part:
         picture.savefig(part, dpi=DPI)

@@ -37,7 +37,7 @@ SAMPLES = "S"  # the name of the axis of colours
 
 
 @dataclass(frozen=True)
-class Image:
+class ImageFile:
     """The numbers of a file, and what else it says."""
 
     path: Path
@@ -59,7 +59,7 @@ def extension(path: str | Path) -> str:
     return max(found, key=len)
 
 
-def read(path: str | Path, *, labels: bool = False) -> Image:
+def read(path: str | Path, *, labels: bool = False) -> ImageFile:
     """An image from a file.
 
     labels: numbers that stand for themselves; of a palette the indices, rather than its colours.
@@ -84,7 +84,7 @@ def read(path: str | Path, *, labels: bool = False) -> Image:
     return image
 
 
-def write(path: str | Path, array: Array, source: Image, start: Sequence[int] = ()) -> None:
+def write(path: str | Path, array: Array, source: ImageFile, start: Sequence[int] = ()) -> None:
     """An array into a file, with what its source says beside the numbers.
 
     start: where, along each axis of space, the array begins in the source. The file appears when it is whole.
@@ -93,7 +93,7 @@ def write(path: str | Path, array: Array, source: Image, start: Sequence[int] = 
         writer(path, array.shape, array.dtype, source)(part, array, start)
 
 
-def writer(path: str | Path, shape: Sequence[int], dtype: Any, source: Image) -> Callable[..., None]:
+def writer(path: str | Path, shape: Sequence[int], dtype: Any, source: ImageFile) -> Callable[..., None]:
     """What writes arrays like that into such a file, or an error."""
     end, dtype = extension(path), np.dtype(dtype)
     kind = KINDS[end]
@@ -131,7 +131,7 @@ def _line(error: Exception) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
 
 
-def _same(source: Image) -> str:
+def _same(source: ImageFile) -> str:
     return extension(source.path)
 
 
@@ -140,7 +140,7 @@ def _native(array: Array) -> Array:
 
 
 # ---- PNG, JPEG, BMP
-def _read_picture(path: Path, labels: bool) -> Image:
+def _read_picture(path: Path, labels: bool) -> ImageFile:
     with needs("io", str(path)):
         from PIL import Image as Pillow
     with open(path, "rb") as file:
@@ -169,7 +169,7 @@ def _read_picture(path: Path, labels: bool) -> Image:
         array = _native(np.array(picture))
     if picture.mode == "I":
         array = array.astype(np.uint16)  # as older versions of Pillow open 16 bits
-    return Image(path, "picture", array, "YXS"[: array.ndim], (0, 1), about=about)
+    return ImageFile(path, "picture", array, "YXS"[: array.ndim], (0, 1), about=about)
 
 
 @contextlib.contextmanager
@@ -182,12 +182,12 @@ def _any_size(pillow: Any) -> Iterator[None]:
         pillow.MAX_IMAGE_PIXELS = limit
 
 
-def _mode(path: Any, form: str, shape: tuple[int, ...], dtype: np.dtype[Any], source: Image) -> str:
+def _mode(path: Any, form: str, shape: tuple[int, ...], dtype: np.dtype[Any], source: ImageFile) -> str:
     """Pillow's word for such pixels."""
     mode = ""
     if len(shape) == 2:
         mode = {"bool": "1", "uint8": "L", "uint16": "I;16"}.get(dtype.name, "")
-        if mode == "L" and source.about.get("mode") == "P":
+        if mode == "L" and _palette(source) is not None:
             mode = "P"
     elif len(shape) == 3 and dtype == np.uint8 and source.names.endswith(SAMPLES) and source.kind != "nifti":
         mode = {2: "LA", 3: "RGB", 4: "RGBA"}.get(shape[2], "")
@@ -199,15 +199,35 @@ def _mode(path: Any, form: str, shape: tuple[int, ...], dtype: np.dtype[Any], so
         "BMP": ("1", "P", "L", "RGB", "RGBA"),
     }
     if mode not in able[form] or min(shape) == 0:
+        better = dict.fromkeys([".png"] * (mode in able["PNG"]) + [_same(source)])
         raise ValueError(
             f"{path}: {form} cannot hold {dtype} of shape {shape}"
             + (f" ({source.names})" if source.names else "")
-            + f"; write {'.png or ' * (mode in able['PNG'])}{_same(source)}"
+            + (" with a palette" if mode == "P" else "")
+            + f"; write {' or '.join(better)}"
         )
     return mode
 
 
-def _write_picture(path: Path, array: Array, source: Image, mode: str) -> None:
+def _palette(source: ImageFile) -> Array | None:
+    """(256, 3), of 8 bits, where the numbers are its indices; or None."""
+    out = np.zeros((256, 3), np.uint8)
+    if source.about.get("mode") == "P":
+        colours = np.reshape(source.about["palette"], (-1, 3))
+    elif source.about.get("photometric") == "palette" and source.array.dtype == np.uint8:
+        colours = _eight_bits(source.about["colormap"].T)
+    else:
+        return None
+    out[: len(colours)] = colours
+    return out
+
+
+def _eight_bits(colours: Array) -> Array:
+    """Of the 16 that TIFF has in its palettes, whether they were made from 8 by 256 or by 257."""
+    return (colours >> 8).astype(np.uint8)
+
+
+def _write_picture(path: Path, array: Array, source: ImageFile, mode: str) -> None:
     from PIL import Image as Pillow
 
     array = np.ascontiguousarray(array)
@@ -216,7 +236,7 @@ def _write_picture(path: Path, array: Array, source: Image, mode: str) -> None:
     else:
         picture = Pillow.frombytes(mode, array.shape[1::-1], array.tobytes())
     if mode == "P":
-        picture.putpalette(source.about["palette"], "RGB")
+        picture.putpalette(cast(Array, _palette(source)).tobytes(), "RGB")
     form, options = PICTURES[extension(path)], dict(source.about.get("info", {}))
     if form == "JPEG":
         options |= {"quality": 95, "subsampling": 0}
@@ -230,7 +250,7 @@ DRAWN = ("ROI", "Overlays", "ROIs")  # on the image as it was
 OME = ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement")  # and the unit of each
 
 
-def _read_tiff(path: Path, labels: bool) -> Image:
+def _read_tiff(path: Path, labels: bool) -> ImageFile:
     with needs("io", str(path)):
         import tifffile
     with tifffile.TiffFile(path) as tif:
@@ -282,12 +302,13 @@ def _read_tiff(path: Path, labels: bool) -> Image:
         if colours == "palette":
             about["colormap"] = page.colormap
             if not labels and not tif.is_imagej:  # there it is how grey values are shown
-                array = np.moveaxis(np.take(page.colormap, array, axis=1), 0, -1)
+                known = page.colormap if array.dtype.itemsize > 1 else _eight_bits(page.colormap)
+                array = np.moveaxis(np.take(known, array, axis=1), 0, -1)
                 names, about["photometric"] = names + SAMPLES, "rgb"
     spatial = tuple(a for a, name in enumerate(names) if name in "ZYX" and (name != "Z" or array.shape[a] > 1))
     if not {"Y", "X"} <= set(names):
         spatial = None
-    return Image(path, "tiff", array, names, spatial, spacing, unit, about)
+    return ImageFile(path, "tiff", array, names, spatial, spacing, unit, about)
 
 
 def _ome(xml: str | None) -> dict[str, Any]:
@@ -309,7 +330,7 @@ def _ome(xml: str | None) -> dict[str, Any]:
     return out
 
 
-def _write_tiff(path: Path, array: Array, source: Image) -> None:
+def _write_tiff(path: Path, array: Array, source: ImageFile) -> None:
     with needs("io", str(path)):
         import tifffile
     about, names = source.about, source.names
@@ -323,14 +344,13 @@ def _write_tiff(path: Path, array: Array, source: Image) -> None:
         elif source.kind == "picture" and array.shape[samples] in (2, 4):
             options["extrasamples"] = ("unassalpha",)
     if options["photometric"] == "palette":
-        options["colormap"] = about["colormap"]
+        options["colormap"] = np.zeros((3, 256 ** min(array.itemsize, 2)), np.uint16)
+        options["colormap"][:, : about["colormap"].shape[1]] = about["colormap"]  # of fewer bits than these
     for key in ("resolution", "resolutionunit", "compression", "description"):
         if about.get(key) is not None:
             options[key] = about[key]
-    if source.kind == "picture" and about["mode"] == "P":
-        palette = np.zeros((256, 3), np.uint16)
-        palette[: len(about["palette"]) // 3] = np.reshape(about["palette"], (-1, 3))
-        options |= {"photometric": "palette", "colormap": palette.T * 257}
+    if source.kind == "picture" and (palette := _palette(source)) is not None:
+        options |= {"photometric": "palette", "colormap": palette.T.astype(np.uint16) * 257}
     how = {"byteorder": about.get("byteorder"), "bigtiff": about.get("bigtiff", False)}
     flavour = about.get("flavour", "plain")
     if flavour != "plain":
@@ -345,7 +365,7 @@ def _write_tiff(path: Path, array: Array, source: Image) -> None:
 
 
 # ---- NIfTI
-def _read_nifti(path: Path, labels: bool) -> Image:
+def _read_nifti(path: Path, labels: bool) -> ImageFile:
     with needs("io", str(path)):
         import nibabel
     loaded: Any = nibabel.load(path, mmap=False)  # the file may be written over
@@ -360,10 +380,10 @@ def _read_nifti(path: Path, labels: bool) -> Image:
     spacing = {name: float(size) for name, size in zip("XYZ", sizes, strict=False) if size > 0}
     unit = loaded.header.get_xyzt_units()[0]
     about = {"image": loaded, "scale": (float(proxy.slope), float(proxy.inter)), "affine": loaded.affine}
-    return Image(path, "nifti", stored, names, spatial, spacing, "mm" if unit == "unknown" else unit, about)
+    return ImageFile(path, "nifti", stored, names, spatial, spacing, "mm" if unit == "unknown" else unit, about)
 
 
-def _write_nifti(path: Path, array: Array, source: Image, start: Sequence[int]) -> None:
+def _write_nifti(path: Path, array: Array, source: ImageFile, start: Sequence[int]) -> None:
     old = source.about["image"]
     header = old.header.copy()
     if source.names.endswith(SAMPLES):
@@ -384,7 +404,7 @@ def _write_nifti(path: Path, array: Array, source: Image, start: Sequence[int]) 
 
 
 # ---- .npy
-def _read_npy(path: Path, labels: bool) -> Image:
+def _read_npy(path: Path, labels: bool) -> ImageFile:
     with open(path, "rb") as file:
         if file.read(6) != b"\x93NUMPY":  # NumPy would take it for a pickle
             raise _Refused(f"{path}: cannot be read as .npy (it begins with something else)")
@@ -393,7 +413,7 @@ def _read_npy(path: Path, labels: bool) -> Image:
         raise _Refused(f"{path}: holds no array")
     about = {"dtype": array.dtype}
     few = array.ndim <= 2
-    return Image(path, "npy", _native(array), "YX"[2 - array.ndim :] if few else "", _all(array, few), about=about)
+    return ImageFile(path, "npy", _native(array), "YX"[2 - array.ndim :] if few else "", _all(array, few), about=about)
 
 
 def _all(array: Array, few: bool) -> tuple[int, ...] | None:

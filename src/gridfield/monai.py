@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from .extras import needs
 
@@ -14,7 +16,8 @@ with needs("monai"):
     from monai.transforms.transform import MapTransform, RandomizableTransform
     from monai.utils.misc import MAX_SEED, ensure_tuple_rep
 
-    from .augmentation import ElasticDeform
+    from .augmentation import ElasticDeform, _ndim
+    from .deform import LABEL
     from .draws import ElasticParams
 
 from .sampling import BoundaryLike, KernelLike
@@ -26,6 +29,9 @@ KERNELS = {"bilinear": "linear", "bicubic": "catmull_rom"}
 BOUNDARIES = {
     "zeros": "constant", "border": "nearest", "reflection": "reflect", "grid-mirror": "reflect", "grid-wrap": "wrap",
 }  # fmt: skip
+
+
+DIMENSIONS = range(1, 5)  # that a transform may turn out to be for, when it sees a dictionary
 
 
 class _Deform(ElasticDeform):
@@ -54,7 +60,7 @@ class RandElasticDeformd(RandomizableTransform, MapTransform):
         Units per pixel. "pixdim": as the affine matrix of the first item says, in mm for most files.
     mode : str, int, Kernel, or a list of one per key, default "cubic"
         The kernel of `gf.deform`: "nearest" or "label" for labels. MONAI's "bilinear" is "linear", and "bicubic"
-        "catmull_rom".
+        "catmull_rom". For "label", labels may be floats that hold whole numbers, as `LoadImaged` delivers them.
     padding_mode : str or a list of one per key, default "constant"
         The boundary of `gf.deform`. MONAI's "zeros" is "constant", "border" is "nearest", "reflection" is "reflect".
     cval : float or a list of one per key, default 0.0
@@ -124,6 +130,32 @@ class RandElasticDeformd(RandomizableTransform, MapTransform):
             self.options[name] = [words.get(x, x) if isinstance(x, str) else x for x in each]
         self.params: ElasticParams | None = None
         self._seed = 0
+        self._steps: dict[int, _Deform] = {}
+        self._check()
+
+    def _check(self) -> None:
+        """An error, unless the arguments do for some number of axes."""
+        spacing = None if isinstance(self.spacing, str) else self.spacing
+        first = _ndim(self._name, None, points=self.how["points"], sigma=self.how["sigma"], spacing=spacing)
+        errors = []
+        for ndim in (first, *DIMENSIONS):
+            try:
+                self._step(ndim)
+                return
+            except (TypeError, ValueError) as error:
+                errors.append(error)
+        raise errors[0]
+
+    def _step(self, ndim: int) -> _Deform:
+        """What deforms so many axes, for all keys."""
+        if ndim not in self._steps:
+            names = list(map(_name, self.keys))
+            kernel, boundary, cval = (dict(zip(names, each, strict=True)) for each in self.options.values())
+            self._steps[ndim] = _Deform(
+                **self.how, spacing=None if isinstance(self.spacing, str) else self.spacing, kernel=kernel,
+                boundary=boundary, cval=cval, ndim=ndim, images=names, labels=(), landmarks=(),
+            )  # fmt: skip
+        return self._steps[ndim]
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> Self:
         """Seed what is drawn, or give it a state, as `monai.transforms.Compose` does for its steps.
@@ -165,18 +197,41 @@ class RandElasticDeformd(RandomizableTransform, MapTransform):
                     f"{self._name}: {key!r} has the shape {tuple(x.shape)}, but {found[0][0]!r} "
                     f"{tuple(arrays[0].shape)}: all axes but the first must be alike"
                 )
-        kernels, boundaries, cvals = (dict(enumerate(each)) for each in list(zip(*found, strict=True))[1:])
+        step = self._step(arrays[0].ndim - 1)
         spacing = self._pixdim(found[0][0], arrays[0]) if isinstance(self.spacing, str) else self.spacing
-        transform = _Deform(
-            **self.how, spacing=spacing, kernel=kernels, boundary=boundaries, cval=cvals, ndim=arrays[0].ndim - 1,
-            images=range(len(arrays)), labels=(), landmarks=(),
-        )  # fmt: skip
-        shape, _ = transform._shape_of(arrays)
-        self.params = transform.draws.draw(shape, np.random.default_rng(self._seed), float(self._do_transform))
-        out |= zip((key for key, *_ in found), transform.apply(arrays, self.params), strict=True)
+        shape, _ = step._sizes(arrays[0].shape, repr(found[0][0]))
+        rng, p = np.random.default_rng(self._seed), float(self._do_transform)
+        self.params = replace(step.draws, spacing=spacing).draw(shape, rng, p)
+        if not self._do_transform:
+            return out
+        for (key, kernel, *_), x in zip(found, arrays, strict=True):
+            labels = self._integers(key, x) if kernel == LABEL else x
+            moved = step.apply({_name(key): labels}, self.params)[_name(key)]
+            out[key] = moved if labels is x else _as(moved, x.dtype)
         return out
+
+    def _integers(self, key: Hashable, x: Any) -> Any:
+        """Labels as they came, or floats as integers."""
+        floats = x.dtype.kind == "f" if isinstance(x, np.ndarray) else x.is_floating_point()
+        if not floats:
+            return x
+        wide = _as(x, np.float64 if isinstance(x, np.ndarray) else torch.float64)
+        if not bool(((wide.round() == wide) & (abs(wide) < 2**53)).all()):
+            raise ValueError(
+                f"{self._name}: {key!r} has dtype {x.dtype}, but not only whole numbers, as mode 'label' needs them"
+            )
+        return _as(x, np.int64 if isinstance(x, np.ndarray) else torch.int64)
 
     def _pixdim(self, key: Hashable, x: Any) -> list[float]:
         if not hasattr(x, "pixdim"):
             raise TypeError(f"{self._name}: spacing is 'pixdim', but {key!r} is a {type(x).__name__}, not a MetaTensor")
         return [float(v) for v in x.pixdim]
+
+
+def _name(key: Hashable) -> str | int:
+    """A key as ElasticDeform has them."""
+    return key if isinstance(key, (str, int)) else repr(key)
+
+
+def _as(x: Any, dtype: Any) -> Any:
+    return x.astype(dtype) if isinstance(x, np.ndarray) else x.to(dtype)

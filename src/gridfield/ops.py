@@ -148,8 +148,9 @@ def places(F: Any, field: Any, pose: Any, text: str) -> Any:
 
 
 def exactly(F: Any, field: Any, pose: Any, text: str) -> tuple[str, Any]:
-    """A type, and places in it, in which pixel + displacement is as exact as the kernel of warp is, which keeps the two
-    apart: in float32 the sum is 1e-4 off at pixel 2000.
+    """Places in a type, which comes first, that has them as exactly as the kernel of warp.
+
+    That keeps pixel and displacement apart: in float32 the sum is 1e-4 off at pixel 2000.
     """
     wide = F.dtype(field) if max(decode(text).full) <= EXACT else F.widest("float64")
     return wide, places(F, F.astype(field, wide), F.astype(pose, wide), text)

@@ -17,9 +17,10 @@ from ..labelled import _words, default
 from ..landmarks import mapped
 from ..ops import recipe
 from ..sampling import BoundaryLike, KernelLike
-from .panels import Array, axes_for, limits_of, name_of
+from .panels import Array, axes_for, equal, limits_of, name_of
 
-STEPS = 240  # of the lattice that lines and determinant are drawn from, along the longer side
+STEPS = 240  # of the lattice that lines and determinant are drawn from, along the longer side; a quarter, at least
+PIXELS = 2**18  # that the determinant is told of; of larger planes every second, third, ... along each axis
 LINES = 16  # of the grid, along the longer side; fewer in the smaller panels of a volume
 FLAT = {2: 12, 3: 3}  # so many times as long as high, still drawn in one scale; by the axes of the image
 ARROWS = 11  # along the longer side, where there are no control points
@@ -93,16 +94,17 @@ def deformation(
 
     Before, with a regular grid; after, with the same grid, moved as the image is; where the pixels of the result come
     from: their own regular grid, mapped into the image, and an arrow from each control point; and the determinant of
-    that map, 1 where areas are kept, black where it folds, at 0 and below. Of a volume, a row of them for each of three
-    planes, in which displacements across the plane do not show.
+    that map, 1 where areas are kept, black where it folds, at 0 and below; above it its least and largest value, and
+    how much folds, at the pixels of the result. Of a volume, a row of them for each of three planes, in which
+    displacements across the plane do not show.
 
     Axes are in pixels, or in units of `spacing`. The first axis of a picture is vertical and points down.
 
     Parameters
     ----------
     image : array
-        In any framework. Beside its deformed axes it may have one of 3 or 4 colours, in 0 to 1 or of unsigned
-        integers.
+        In any framework. Beside its deformed axes it may have one of 3 or 4 colours: unsigned integers of 8 or 16 bits
+        over their range, others from 0 to 1, or, if they go beyond (floats beyond 2), to 255, or to their largest.
     displacement : array, shape (ndim, *points), or SplineField, optional
         As for `deform`; so are `kernel`, `boundary`, `cval`, `axis`, `crop`, `affine`, `rotate`, `zoom`, `spacing`.
     kernel, boundary, cval, axis, crop, affine, rotate, zoom, spacing
@@ -162,7 +164,8 @@ def deformation(
     if any(k is None for k in known):
         raise TypeError(f"{where}: a deformation cannot be drawn while tracing")
     field, pose = (np.asarray(k, np.float64) for k in known)
-    before, after = (_picture(F.numpy(x), one.axes, one.lead, colours) for x in (one.array, after))
+    full = _full_scale(F.numpy(one.array)) if colours > 1 else 1.0
+    before, after = (_picture(F.numpy(x), one.axes, one.lead, colours, full) for x in (one.array, after))
     longest = max((n - 1) * h for n, h in zip(geometry.full, geometry.spacing, strict=True))
     view = View(
         geometry, mapped(geometry, field, pose), before, after, names, cmap, limits_of(before),
@@ -202,12 +205,7 @@ def _heights(full: Sequence[int], spacing: Any) -> list[float]:
 
 
 def _ratio(height: float, width: float, ndim: int) -> float:
-    return height / width if _equal(height, width, ndim) else 0.8
-
-
-def _equal(height: float, width: float, ndim: int) -> bool:
-    """Whether both axes can have one scale, and still be looked at."""
-    return max(height, width) <= FLAT[ndim] * min(height, width)
+    return height / width if equal(height, width, FLAT[ndim]) else 0.8
 
 
 def _arranged(full: Sequence[int], spacing: Any) -> tuple[int, int]:
@@ -250,16 +248,24 @@ def _planes(geometry: Geometry, at: Any, where: str) -> list[Plane]:
     return [plane._replace(at=pixels[plane.through or 0]) for plane in _all_planes()]
 
 
-def _picture(x: Any, axes: tuple[int, ...], lead: int, colours: int) -> Array:
-    """(*deformed, colours): as imshow takes them; without colours (*deformed)."""
+def _full_scale(x: Array) -> float:
+    """What is shown as white of colours."""
+    if x.dtype.kind == "u" and x.dtype.itemsize <= 2:
+        return float(np.iinfo(x.dtype).max)
+    x = np.abs(x) if x.dtype.kind == "c" else x
+    most = float(np.max(x, where=np.isfinite(x), initial=0))
+    # an interpolation goes a little beyond the 1 it began with
+    return 1.0 if most <= (1 if x.dtype.kind in "biu" else 2) else max(most, 255.0)
+
+
+def _picture(x: Any, axes: tuple[int, ...], lead: int, colours: int, full: float) -> Array:
+    """(*deformed, colours): as imshow takes them, of which `full` is white; without colours (*deformed)."""
     x = np.asarray(x).transpose((*axes[lead:], *axes[:lead]))
     x = x.reshape((*x.shape[: len(axes) - lead], colours))
-    kind = x.dtype
-    x = np.abs(x) if kind.kind == "c" else x
+    x = np.abs(x) if x.dtype.kind == "c" else x
     if colours == 1:
         return x[..., 0].astype(np.float64)
-    scale = float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
-    return np.nan_to_num(np.clip(x.astype(np.float64) / scale, 0.0, 1.0))
+    return np.nan_to_num(np.clip(x.astype(np.float64) / full, 0.0, 1.0))
 
 
 def _step(length: float, lines: int) -> float:
@@ -277,7 +283,7 @@ def _draw(row: Any, view: View, plane: Plane) -> None:
     inside = view.extent(plane, True)
     left, right, bottom, top = inside
     longest = max(right - left, bottom - top)
-    counts = [max(round(STEPS * length / longest), 9) for length in (bottom - top, right - left)]
+    counts = [max(round(STEPS * length / longest), STEPS // 4, 9) for length in (bottom - top, right - left)]
     # to the edges of the outermost pixels
     down = np.linspace(top, bottom, counts[0]) / g.spacing[plane.down]
     across = np.linspace(left, right, counts[1]) / g.spacing[plane.across]
@@ -297,11 +303,11 @@ def _draw(row: Any, view: View, plane: Plane) -> None:
     for a in (plane.down, plane.across):
         _contours(row[1], x, y, places[..., a], _levels(view, a))
     _origins(row[2], view, plane, whole, inside)
-    _determinant(row[3], view, _determinants(jacobian, g), inside)
+    _determinant(row[3], view, _determinants(jacobian, g), _at_pixels(view, plane), inside)
     for panel in row:
         panel.set_xlabel(name_of(view.names[plane.across]))
         panel.set_ylabel(name_of(view.names[plane.down]))
-        panel.set_aspect("equal" if _equal(bottom - top, right - left, g.ndim) else "auto")
+        panel.set_aspect("equal" if equal(bottom - top, right - left, FLAT[g.ndim]) else "auto")
 
 
 def _first(view: View, plane: Plane) -> int:
@@ -424,14 +430,28 @@ def _determinants(jacobian: Array, g: Geometry) -> Array:
     return np.where(usable, np.linalg.det(np.where(usable[..., None, None], jacobian, np.eye(g.ndim))), np.nan)
 
 
-def _determinant(panel: Any, view: View, values: Array, extent: tuple[float, ...]) -> None:
+def _at_pixels(view: View, plane: Plane) -> Array:
+    """The determinants at the pixels of the result in a plane."""
+    g = view.geometry
+    every = math.ceil(math.sqrt(g.shape[plane.down] * g.shape[plane.across] / PIXELS))
+    down, across = (g.start[a] + np.arange(0, g.shape[a], every) for a in (plane.down, plane.across))
+    return _determinants(view.places(plane, down[:, None], across[None, :])[1], g)
+
+
+def _ends(values: Array) -> tuple[float, float] | None:
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if len(finite) else None
+
+
+def _determinant(panel: Any, view: View, values: Array, pixels: Array, extent: tuple[float, ...]) -> None:
     import matplotlib
     from matplotlib.colors import Normalize
 
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (1.0, 1.0)
+    low, high = _ends(values) or (1.0, 1.0)
     folds, reach = low <= 0, min(max(abs(low - 1), abs(high - 1), 0.1), 1.0)
-    cmap = matplotlib.colormaps["RdBu"].with_extremes(under=FOLD)
+    cmap = matplotlib.colormaps["RdBu"]
+    if folds:  # else a value is below the colours by rounding alone
+        cmap = cmap.with_extremes(under=FOLD)
     image = panel.imshow(
         np.ma.masked_invalid(values),
         origin="upper",
@@ -441,8 +461,10 @@ def _determinant(panel: Any, view: View, values: Array, extent: tuple[float, ...
         interpolation="nearest",
         rasterized=True,
     )
-    ends = f"{low:.2g} to {high:.2g}" if len(finite) else "not finite"
-    share = f", folded {np.mean(finite <= 0):.1%}" if folds else ""
-    panel.set_title(f"determinant {ends}{share}", fontsize="medium" if view.geometry.ndim == 2 else "small")
+    ends = _ends(pixels)
+    known = pixels[np.isfinite(pixels)]
+    share = f", folded {np.mean(known <= 0):.1%}" if ends and ends[0] <= 0 else ""
+    text = f"{ends[0]:.2g} to {ends[1]:.2g}" if ends else "not finite"
+    panel.set_title(f"determinant {text}{share}", fontsize="medium" if view.geometry.ndim == 2 else "small")
     extend = ("neither", "max", "min", "both")[2 * folds + (high > 1 + reach)]
     panel.figure.colorbar(image, cax=panel.inset_axes((1.03, 0, 0.05, 1)), extend=extend)

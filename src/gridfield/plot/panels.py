@@ -49,9 +49,9 @@ def layout(shape: tuple[int, ...]) -> tuple[int, int]:
     return math.ceil(n / columns), columns
 
 
-def equal(height: float, width: float) -> bool:
-    """Whether both axes can have one scale, and still be looked at."""
-    return max(height, width) <= 4 * min(height, width)
+def equal(height: float, width: float, flat: float = 4) -> bool:
+    """Whether both axes can have one scale, and still be looked at: up to so many times as long as high."""
+    return max(height, width) <= flat * min(height, width)
 
 
 def name_of(label: tuple[str, str]) -> str:
