@@ -285,11 +285,11 @@ def deformed(geometry: Geometry, image: Image, prefilter: bool, warped: dict[Any
         key = dtype, batch if isinstance(batch, int) else image.name
         if key not in warped:
             warped[key] = geometry.arrays(dtype, values, batch)
-        text = geometry.text(_texts_of(image, prefilter, where, cval))
+        (field, pose), text = warped[key], geometry.text(_texts_of(image, prefilter, where, cval))
         if remap is None:
-            out = F.warp(values, *warped[key], text)
+            out = F.warp(values, field, pose, text)
         else:
-            wide, places = exactly(F, *warped[key], text)
+            wide, places = exactly(F, field, pose, text)
             c = F.astype(coefficients(F, values, text), wide)
             out = F.astype(F.sample(c, remap(places), decode(text).sample), dtype)
         return _restored(F, image, out, batch, geometry.shape)
