@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import check, dispatch, lattice
+from . import arguments, check, dispatch, lattice
 from .displacement import array_of, read, shape_of, spacing_of, spline
 from .faces.numpy import FACE as NUMPY
 from .geometry import Geometry, followed
@@ -61,13 +61,19 @@ def deform_points(
     array, shape of `points`
         Pixels of the deformed image, counted from the first of the patch that `crop` leaves; points may be outside of
         it. NaN where no solution was found. Of the framework and type of `points`, float64 for integers, and
-        differentiable once, in points, displacement, affine, rotate and zoom.
+        differentiable twice, in points, displacement, affine, rotate and zoom (further derivatives are wrong; with
+        ``inverse=True`` all are right).
 
     Raises
     ------
     ValueError, TypeError
-        If shapes, types or frameworks do not fit together, or while something traces (the solution takes as many
-        steps as the numbers need; ``inverse=True`` is free of that).
+        If shapes, types or frameworks do not fit together, or `tol` is not positive.
+
+    Notes
+    -----
+    The solution takes as many steps as the numbers need: what traces (`jax.jit`, `jax.vmap`, `tf.function`,
+    `torch.func`) calls back into Python for it, one item of a batch after the other; `torch.compile` breaks its graph
+    there. ``inverse=True`` is free of that.
 
     Examples
     --------
@@ -83,29 +89,33 @@ def deform_points(
     given = followed(displacement, affine, rotate, zoom)
     F = dispatch.face(where, points=points, **given)
     check.flag(inverse, "inverse", where)
-    tol = check.number(tol, "tol", where)
+    tol = _tolerance(tol, where)
     size = shape_of(shape, where)
     points = _array(F, points, "points", where)
+    kind = F.dtype(points)
+    if not check.is_number(kind) or kind in check.REAL:
+        raise TypeError(f"{where}: points has dtype {kind} but coordinates must be real numbers")
     if check.points(points.shape, where) != len(size):
         raise ValueError(
             f"{where}: points has {points.shape[-1]} coordinates per point (shape {tuple(points.shape)}) but shape "
             f"{len(size)} axes {size}"
         )
-    kind = F.dtype(points)
     dtype = F.widest(check.compute_dtype(kind, "int64", where))
     geometry = Geometry(F, where, size, displacement, None, crop, affine, rotate, zoom, spacing)
     field, pose = geometry.field(dtype, points, crop=False), geometry.pose(dtype, points)
     batch = pose.shape[0] if field.shape[0] == 1 else field.shape[0]
-    if batch != 1 and points.shape[0] != batch:
+    if pose.shape[0] not in (1, batch):
+        raise ValueError(f"{where}: displacement has a batch of {batch} but affine of {pose.shape[0]}")
+    if batch != 1 and (points.ndim < 2 or points.shape[0] not in (batch, None)):
         raise ValueError(
-            f"{where}: points has shape {tuple(points.shape)} but must begin with the batch of {batch} of "
-            "displacement or affine"
+            f"{where}: points has shape {tuple(points.shape)} but must be ({batch}, *pts, {len(size)}): it must begin "
+            f"with the batch of {batch} of displacement or affine"
         )
     units = np.array(geometry.spacing)
-    count = prod(points.shape[batch != 1 : -1])
+    count = prod(F.shape(points)[batch != 1 : -1])
     x = F.reshape(F.astype(points, dtype), (batch, count, len(size))) * F.constant(1 / units, dtype, points)
     field, pose = (F.broadcast_to(a, (batch, *a.shape[1:])) for a in (field, pose))
-    out = _source(F, geometry, field, pose, x) if inverse else _solved(F, geometry, field, pose, x, tol)[0]
+    out = _source(F, geometry, field, pose)(x) if inverse else _solved(F, geometry, field, pose, x, tol)[0]
     out = F.reshape(out * F.constant(units, dtype, points), F.shape(points))
     return out if check.is_integer(kind) else F.astype(out, kind)
 
@@ -113,7 +123,7 @@ def deform_points(
 @recipe
 def invert_displacement(
     displacement: Any, shape: Sequence[int], *, tol: float = 1e-3, spacing: Any = None
-) -> tuple[Any, float]:
+) -> tuple[Any, Any]:
     """The displacement v that undoes u: ``v(y) = -u(y + v(y))`` at every pixel y, by Newton's method.
 
     `deform` by u and then by v gives the image back, up to interpolation.
@@ -132,15 +142,20 @@ def invert_displacement(
     Returns
     -------
     inverse : array, shape (ndim, *shape) or (batch, ndim, *shape)
-        Dense, in the units, framework and type of `displacement` (float64 for integers); differentiable once. NaN
-        where no solution was found.
+        Dense, in the units, framework and type of `displacement` (float64 for integers); differentiable twice (further
+        derivatives are wrong). NaN where no solution was found.
     residual : float
-        The largest ``|v(y) + u(y + v(y))|`` in pixels, NaN if there is a pixel without a solution.
+        The largest ``|v(y) + u(y + v(y))|`` in pixels, NaN if there is a pixel without a solution; a scalar array, a
+        constant to derivatives, while something traces.
 
     Raises
     ------
     ValueError, TypeError
-        If shapes or types do not fit together, or while something traces.
+        If shapes or types do not fit together, or `tol` is not positive.
+
+    Notes
+    -----
+    What traces calls back into Python, as in `deform_points`.
 
     Examples
     --------
@@ -152,7 +167,7 @@ def invert_displacement(
     """
     where = "gf.invert_displacement"
     F = dispatch.face(where, displacement=array_of(displacement))
-    tol = check.number(tol, "tol", where)
+    tol = _tolerance(tol, where)
     size = shape_of(shape, where)
     raw, batched, _ = read(F, displacement, size, where)
     kind = F.dtype(raw)
@@ -167,6 +182,13 @@ def invert_displacement(
     v = (out - y) * F.constant(np.array(spacing_of(spacing, len(size), where)), dtype, raw)
     v = F.reshape(F.moveaxis(v, 2, 1), (batch, len(size), *size))
     return F.astype(v if batched else v[0], kind), residual
+
+
+def _tolerance(tol: Any, where: str) -> float:
+    value = check.number(tol, "tol", where)
+    if not arguments.LENGTH[1](value):
+        raise ValueError(f"{where}: tol must be a positive number, got {tol!r}")
+    return value
 
 
 @static
@@ -192,33 +214,36 @@ def _coefficients(F: Any, geometry: Geometry, field: Any) -> tuple[Any, tuple[in
     return spline(F, field), geometry.full
 
 
-def _source(F: Any, geometry: Geometry, field: Any, pose: Any, o: Any) -> Any:
-    """(batch, n, ndim): where pixels o of the result come from."""
+def _source(F: Any, geometry: Geometry, field: Any, pose: Any) -> Callable[[Any], Any]:
+    """From pixels o of the result, (batch, n, ndim), to where they come from."""
     c, points = _coefficients(F, geometry, field)
-    full, like = geometry.full, o
-    dtype = F.dtype(o)
-    start = F.constant(np.array(geometry.start, float), dtype, like)
-    centre = F.constant((np.array(geometry.shape) - 1) / 2, dtype, like)
-    u = F.sample(c, o + start, _scheme(points, full, False))[:, 0]
-    turned = F.einsum("bij,bnj->bni", pose[..., :-1], o - centre) + F.moveaxis(pose[..., -1:], 1, 2)
-    return o + start + turned + u
+    text = _scheme(points, geometry.full, False)
+    dtype = F.dtype(field)
+    start = F.constant(np.array(geometry.start, float), dtype, field)
+    centre = F.constant((np.array(geometry.shape) - 1) / 2, dtype, field)
+
+    def source(o: Any) -> Any:
+        turned = F.einsum("bij,bnj->bni", pose[..., :-1], o - centre) + F.moveaxis(pose[..., -1:], 1, 2)
+        return o + start + turned + F.sample(c, o + start, text)[:, 0]
+
+    return source
 
 
-def _solved(F: Any, geometry: Geometry, field: Any, pose: Any, p: Any, tol: float) -> tuple[Any, float]:
-    """The pixels o of the result that come from p, and the largest residual.
+def _solved(F: Any, geometry: Geometry, field: Any, pose: Any, p: Any, tol: float) -> tuple[Any, Any]:
+    """The pixels o of the result that come from p, and the largest residual: a float, where the numbers are known.
 
-    Found in float64; one more Newton step, with the Jacobian J as a constant, in the framework: ``o - inv(J) (src(o) -
-    p)`` has the derivatives of the solution (implicit function theorem).
+    Found in float64, outside of the framework, in which chord steps follow: ``o - inv(J) (src(o) - p)``, with the
+    Jacobian J at the solution as a constant. A step multiplies the error by ``1 - inv(J) J(o)``, which is 0 at the
+    solution and of first order in what moves beside it: k steps from a constant have its first k derivatives right.
     """
-    known = [F.concrete(a) for a in (field, pose, p)]
-    if any(k is None for k in known):
-        raise TypeError(
-            f"{geometry.where}: cannot be traced: the number of steps depends on the numbers; call it outside"
-        )
-    field_known, pose_known, goal = (k.astype(np.float64) for k in known)
-    o, inverse, residual = _newton(geometry, field_known, pose_known, goal, tol)
-    o, inverse = (F.constant(a, F.dtype(p), p) for a in (o, inverse))
-    return o - F.einsum("bnij,bnj->bni", inverse, _source(F, geometry, field, pose, o) - p), residual
+    shape = tuple(p.shape)
+    run = functools.partial(_newton, geometry, tol)
+    o, inverse, residual = F.outside(run, (shape, (*shape, shape[-1]), ()), F.dtype(p), field, pose, p)
+    source = _source(F, geometry, field, pose)
+    for _ in range(2 if F.followed(field, pose, p) else 1):
+        o = o - F.einsum("bnij,bnj->bni", inverse, source(o) - p)
+    known = F.concrete(residual)
+    return o, residual if known is None else float(known)
 
 
 def mapped(
@@ -239,10 +264,12 @@ def mapped(
     return source
 
 
+@np.errstate(all="ignore")  # of what is infinite or not a number comes NaN; a callback must not raise
 def _newton(
-    geometry: Geometry, field: np.ndarray, pose: np.ndarray, p: np.ndarray, tol: float
+    geometry: Geometry, tol: float, field: np.ndarray, pose: np.ndarray, p: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Newton's method, with steps halved where they lead away: solution, inverse Jacobians, largest residual."""
+    field, pose, p = (a.astype(np.float64) for a in (field, pose, p))
     n = geometry.ndim
     start, centre = np.array(geometry.start, float), (np.array(geometry.shape) - 1) / 2
     linear, shift = pose[..., :-1] + np.eye(n), pose[..., -1]
@@ -253,7 +280,7 @@ def _newton(
         return place - p, jacobian
 
     # without the displacement the map is affine, and inverted at once
-    o = centre + np.einsum("bij,bnj->bni", np.linalg.inv(linear), p - start - centre - shift[:, None])
+    o = centre + np.einsum("bij,bnj->bni", _inverse(linear), p - start - centre - shift[:, None])
     miss, jacobian = at(o)
     error: np.ndarray = np.abs(miss).max(-1)
     goal = min(tol, 1e-6) * 1e-3
@@ -287,7 +314,8 @@ def _inverse(jacobian: np.ndarray) -> np.ndarray:
     eye = np.eye(jacobian.shape[-1])
     usable = np.all(np.isfinite(jacobian), (-1, -2), keepdims=True)
     safe = np.where(usable, jacobian, eye)
-    singular = np.less(np.abs(np.linalg.det(safe)), 1e-12)
+    largest = np.prod(np.linalg.norm(safe, axis=-1), -1)  # that the determinant could be: Hadamard's bound
+    singular = np.less_equal(np.abs(np.linalg.det(safe)), 1e-12 * largest)
     return np.linalg.inv(np.where(singular[..., None, None], eye, safe))
 
 

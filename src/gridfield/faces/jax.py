@@ -235,6 +235,34 @@ class Jax(Face):
         return None if isinstance(x, Tracer) else np.asarray(x)
 
     @staticmethod
+    def outside(f: Callable[..., Any], shapes: Any, dtype: str, *arrays: Any) -> tuple[Any, ...]:
+        """A callback while something traces.
+
+        On XLA's own buffers where that can be: a pure_callback copies its arguments, and on one core waits for that
+        copy for ever.
+        """
+        if not any(isinstance(a, Tracer) for a in arrays):
+            return tuple(jnp.asarray(y, dtype) for y in f(*map(np.asarray, arrays)))
+        out = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)
+        held = map(jax.lax.stop_gradient, arrays)
+        if buffer_callback is None or jax.default_backend() != "cpu":
+            return jax.pure_callback(
+                lambda *a: tuple(np.asarray(y, dtype) for y in f(*map(np.asarray, a))),
+                out, *held, vmap_method="sequential",
+            )  # fmt: skip
+
+        def run(ctx: Any, targets: Any, *buffers: Any) -> None:
+            for target, y in zip(targets, f(*map(np.asarray, buffers)), strict=True):
+                np.asarray(target)[...] = y
+
+        return buffer_callback(run, out, vmap_method="sequential")(*held)
+
+    @staticmethod
+    def followed(*arrays: Any) -> bool:
+        """By a transformation, perhaps."""
+        return any(isinstance(a, Tracer) for a in arrays)
+
+    @staticmethod
     def constant(table: Any, dtype: str, like: Any) -> Any:
         """A NumPy table as an array."""
         return jnp.asarray(table, dtype)

@@ -36,6 +36,16 @@ class NumPy(Face):
         return table.astype(dtype, copy=False)
 
     @staticmethod
+    def outside(f: Callable[..., Any], shapes: Any, dtype: str, *arrays: Any) -> tuple[Any, ...]:
+        """As it is."""
+        return tuple(np.asarray(y, dtype) for y in f(*arrays))
+
+    @staticmethod
+    def followed(*arrays: Any) -> bool:
+        """By nobody."""
+        return False
+
+    @staticmethod
     def numpy(x: Any) -> Any:
         """As it is."""
         return x

@@ -134,6 +134,24 @@ class TensorFlow(Face):
         return x.numpy() if hasattr(x, "numpy") and tf.executing_eagerly() else None
 
     @staticmethod
+    def outside(f: Callable[..., Any], shapes: Any, dtype: str, *arrays: Any) -> tuple[Any, ...]:
+        """A NumPy function, also in a graph."""
+
+        def run(*given: Any) -> list[Any]:
+            return [np.asarray(y, dtype) for y in f(*map(np.asarray, given))]
+
+        with stop_recording():
+            out = tf.numpy_function(run, list(map(tf.stop_gradient, arrays)), [tf.as_dtype(dtype)] * len(shapes), False)
+        for y, shape in zip(out, shapes, strict=True):
+            y.set_shape(shape)
+        return tuple(map(tf.stop_gradient, out))
+
+    @staticmethod
+    def followed(*arrays: Any) -> bool:
+        """By a tape or an accumulator; who knows, in a graph."""
+        return not tf.executing_eagerly() or any(map(_followed, arrays))
+
+    @staticmethod
     def constant(table: Any, dtype: str, like: Any) -> Any:
         """A NumPy table as a tensor."""
         return tf.constant(table, dtype)

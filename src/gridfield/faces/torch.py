@@ -170,6 +170,46 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
     return Eager, Transformed
 
 
+class _Outside(torch.autograd.Function):
+    """A NumPy function of the numbers, for autograd and torch.func: constant, and mapped item by item."""
+
+    @staticmethod
+    def forward(f: Callable[..., Any], dtype: torch.dtype, *tensors: torch.Tensor) -> Any:
+        made = f(*map(Torch.numpy, tensors))
+        return tuple(torch.as_tensor(y).to(tensors[0].device, dtype) for y in made)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.mark_non_differentiable(*output)
+        ctx.count = len(output)
+
+    @staticmethod
+    def backward(ctx: Any, *cts: Any) -> Any:
+        return (None,) * len(ctx.needs_input_grad)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        return (None,) * ctx.count
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], f: Any, dtype: torch.dtype, *tensors: Any) -> Any:
+        dims = in_dims[2:]
+        items = [
+            _Outside.apply(f, dtype, *(t if d is None else t.select(d, i) for t, d in zip(tensors, dims, strict=True)))
+            for i in range(info.batch_size)
+        ]
+        out = tuple(map(torch.stack, zip(*items, strict=True)))
+        return out, (0,) * len(out)
+
+
+def _outside(*args: Any) -> Any:
+    return _Outside.apply(*args)
+
+
+_private: Any = torch
+_uncompiled = _private._disable_dynamo(_outside)  # torch.compiler.disable would import all of Dynamo
+
+
 def _twice_forward(op: Op) -> NotImplementedError:
     return NotImplementedError(
         f"gf.{op.name}: forward-mode over forward-mode is silently zero in torch's custom functions; "
@@ -274,6 +314,17 @@ class Torch(Face):
     def constant(table: Any, dtype: str, like: torch.Tensor) -> torch.Tensor:
         """A NumPy table as a tensor beside another."""
         return torch.as_tensor(table).to(like.device, getattr(torch, dtype))
+
+    @staticmethod
+    def outside(f: Callable[..., Any], shapes: Any, dtype: str, *arrays: torch.Tensor) -> tuple[Any, ...]:
+        """A function of its own, at which torch.compile breaks the graph."""
+        run = _uncompiled if torch.compiler.is_compiling() else _outside
+        return run(f, getattr(torch, dtype), *arrays)
+
+    @staticmethod
+    def followed(*arrays: torch.Tensor) -> bool:
+        """By autograd or torch.func."""
+        return _followed(arrays) or functorch.peek_interpreter_stack() is not None
 
     @staticmethod
     def numpy(x: torch.Tensor) -> Any:
