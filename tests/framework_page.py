@@ -30,6 +30,9 @@ TAIL = """
 - **TensorFlow.** An op is a `tf.numpy_function` with a gradient of ours: no XLA (`jit_compile=True`), no SavedModel.
   `tf.vectorized_map` runs it in a while loop. Numbers of points and channels may be `None` while tracing; the grid's sizes
   must be known. AutoGraph leaves our functions as they are.
+- **Points.** `deform_points` and `invert_displacement` solve by as many steps as the numbers need: what traces or maps calls
+  back into Python for that, one item after the other, so that there is no `jax.export`, and `torch.compile` breaks the graph.
+  Two steps in the framework follow, which make first and second derivatives right, and no further ones.
 - **Other devices.** torch and JAX use the reference implementation in plain array code, with one warning; TensorFlow copies
   to the CPU and back.
 """

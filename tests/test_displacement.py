@@ -249,11 +249,6 @@ def test_units_of_an_inverse(rng):
             "must begin with the batch of 4",
             lambda: gf.deform_points(np.zeros((3, 2)), np.zeros((4, 2, 3, 3)), (5, 6)),
         ),
-        (
-            TypeError,
-            "cannot be traced",
-            lambda: torch.func.vmap(lambda p: gf.deform_points(p, torch.zeros(2, 3, 3), (5, 6)))(torch.zeros(2, 3, 2)),
-        ),
     ],
 )
 def test_errors_say_what_was_wrong(error, message, call):

@@ -16,12 +16,11 @@ import gridfield as gf
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
 
 SHAPE = (8, 9)
-TRACED = [t for t in FRAMEWORKS if t != "NumPy"]
 
 
 def arguments(rng):
     """Points, displacement, affine, angle, zoom: all that a derivative can be taken in."""
-    u = 2.5 * gf.random_displacement(3, 1.0, shape=SHAPE, rng=3, fold_free=True)
+    u = gf.random_displacement(2, 5.0, shape=SHAPE, rng=3, fold_free=True)
     affine = np.eye(2, 3) + 0.1 * rng.normal(size=(2, 3))
     return [rng.uniform(2, 5, (3, 2)), u, affine, np.array(20.0), np.array(1.2)]
 
@@ -60,6 +59,14 @@ def expected():
     return arrays, hessian_by_differences(FRAMEWORKS["NumPy"].scalar(moved, (3, 2)), arrays)
 
 
+def gradient(arrays):
+    return slopes(FRAMEWORKS["NumPy"].scalar(moved, (3, 2)), arrays, 1e-5)
+
+
+def joined(framework, arrays):
+    return np.concatenate([framework.numpy(a).ravel() for a in arrays])
+
+
 def flat_hessian(h, sizes):
     return np.block([[np.reshape(np.asarray(b), (m, n)) for b, n in zip(row, sizes, strict=True)]
                      for row, m in zip(h, sizes, strict=True)])  # fmt: skip
@@ -84,61 +91,60 @@ def test_second_derivatives_of_an_inverse(rng):
     assert torch.autograd.gradgradcheck(inverted, dense, atol=1e-4)
 
 
-@pytest.mark.parametrize("title", TRACED)
-def test_derivatives_in_every_framework(title, rng):
-    """First and second, by reverse mode, and forward over reverse."""
+@pytest.mark.parametrize("title", ("torch (autograd)", "TensorFlow (eager)", "TensorFlow (tf.function)"))
+def test_tapes(title, rng):
+    """First and second derivatives by reverse mode, and forward over reverse; each where it is not slow."""
     framework, (arrays, hessian) = FRAMEWORKS[title], expected()
-    reference = FRAMEWORKS["NumPy"].scalar(moved, (3, 2))
     directions = [rng.normal(size=a.shape) for a in arrays]
     flat = np.concatenate([d.ravel() for d in directions])
-    compiled = framework.compile if title == "JAX" else lambda f: f  # op by op it compiles each
-    with jax.enable_x64(True):
-        given, along = [framework.asarray(a) for a in arrays], [framework.asarray(d) for d in directions]
-        loss = framework.scalar(moved, (3, 2))
-        first = compiled(framework.grad(loss))(*given)
-        joined = np.concatenate([framework.numpy(g).ravel() for g in first])
-        assert_allclose(joined, slopes(reference, arrays, 1e-5), atol=1e-7)
-        slope = compiled(lambda p, t: framework.jvp(loss, p, t))(tuple(given), tuple(along))
-        assert_allclose(framework.numpy(slope), joined @ flat, rtol=1e-8)
-        second = compiled(framework.grad(framework.along(loss, along)))(*given)
-        joined = np.concatenate([framework.numpy(g).ravel() for g in second])
-        assert_allclose(joined, hessian @ flat, atol=1e-4 * np.abs(hessian).max())
-        curvature = compiled(lambda p, t: framework.jvp(framework.along(loss, along), p, t))(tuple(given), tuple(along))
-        assert_allclose(framework.numpy(curvature), flat @ joined, rtol=1e-6)
+    given, along = [framework.asarray(a) for a in arrays], [framework.asarray(d) for d in directions]
+    loss = framework.scalar(moved, (3, 2))
+    if title != "TensorFlow (tf.function)":
+        assert_allclose(joined(framework, framework.grad(loss)(*given)), gradient(arrays), atol=1e-7)
+    second = joined(framework, framework.grad(framework.along(loss, along))(*given))
+    assert_allclose(second, hessian @ flat, atol=1e-4 * np.abs(hessian).max())
+    if title != "TensorFlow (eager)":
+        curvature = framework.jvp(framework.along(loss, along), tuple(given), tuple(along))
+        assert_allclose(framework.numpy(curvature), flat @ second, rtol=1e-6)
 
 
 @pytest.mark.parametrize("title", ("torch.func", "JAX"))
-def test_hessians(title):
+def test_transforms(title):
+    """The gradient, and the Hessian, which is forward over reverse, mapped."""
     framework, (arrays, hessian) = FRAMEWORKS[title], expected()
     some, n = tuple(range(len(arrays))), [a.size for a in arrays]
     with jax.enable_x64(True):
-        loss = framework.scalar(moved, (3, 2))
-        of = torch.func.hessian if title == "torch.func" else lambda f, k: jax.jit(jax.hessian(f, k))
-        got = of(loss, some)(*[framework.asarray(a) for a in arrays])
-    assert_allclose(flat_hessian(got, n), hessian, atol=1e-4 * np.abs(hessian).max())
+        given, loss = [framework.asarray(a) for a in arrays], framework.scalar(moved, (3, 2))
+        if title == "JAX":
+            first, second = jax.jit(lambda *a: (jax.grad(loss, some)(*a), jax.hessian(loss, some)(*a)))(*given)
+        else:
+            first, second = torch.func.grad(loss, some)(*given), torch.func.hessian(loss, some)(*given)
+    assert_allclose(joined(framework, first), gradient(arrays), atol=1e-7)
+    assert_allclose(flat_hessian(second, n), hessian, atol=1e-4 * np.abs(hessian).max())
 
 
 # ---- what traces
-@pytest.mark.parametrize("title", ("torch.func", "JAX", "TensorFlow (eager)", "TensorFlow (tf.function)"))
+@pytest.mark.parametrize("title", ("torch.func", "JAX", "TensorFlow (tf.function)"))
 def test_mapped(title, rng):
     """Points, displacements or both; the gradient of a map and the map of a gradient."""
     framework, (p, u, *_) = FRAMEWORKS[title], arguments(rng)
     p, u = np.stack([p, p + 0.5]), np.stack([u, -u])
-    whole = moved(p, u)
+    vmap, total = framework.vmap, framework.sum
+
+    def loss(p, u):
+        return total(framework.sin(moved(p, u)))
+
+    def everything(p, u):
+        of_map = framework.grad(lambda p, u: total(vmap(loss, (True, True))(p, u)))(p, u)
+        map_of = vmap(lambda p, u: framework.grad(loss)(p, u)[1], (True, True))(p, u)
+        return vmap(moved, (True, True))(p, u), vmap(moved, (True, False))(p, u[1]), *of_map, map_of
+
+    leaves = torch.tensor(p, requires_grad=True), torch.tensor(u, requires_grad=True)
+    in_p, in_u = torch.autograd.grad(moved(*leaves).sin().sum(), leaves)
     with jax.enable_x64(True):
-        given = framework.asarray(p), framework.asarray(u)
-        assert_allclose(framework.numpy(framework.vmap(moved, (True, True))(*given)), whole, atol=1e-9)
-        got = framework.vmap(moved, (True, False))(given[0], given[1][1])
-        assert_allclose(framework.numpy(got), [moved(q, u[1]) for q in p], atol=1e-9)
-        leaf = torch.tensor(p, requires_grad=True), torch.tensor(u, requires_grad=True)
-        by_torch = torch.autograd.grad(moved(*leaf).sin().sum(), leaf)
-
-        def loss(p, u):
-            return framework.sum(framework.sin(moved(p, u)))
-
-        of_map = framework.grad(lambda p, u: framework.sum(framework.vmap(loss, (True, True))(p, u)))(*given)
-        map_of = framework.vmap(lambda p, u: framework.grad(loss)(p, u)[1], (True, True))(*given)
-        for a, b in zip((*of_map, map_of), (*by_torch, by_torch[1]), strict=True):
+        compiled = everything if title == "torch.func" else framework.compile(everything)
+        got = compiled(framework.asarray(p), framework.asarray(u))
+        for a, b in zip(got, (moved(p, u), [moved(q, u[1]) for q in p], in_p, in_u, in_u), strict=True):
             assert_allclose(framework.numpy(a), b, atol=1e-8)
 
 
@@ -166,13 +172,8 @@ def test_an_inverse_and_its_residual(title, rng):
             got = framework.compile(lambda u: gf.invert_displacement(u, (4, 3)))(given)
         assert_allclose(framework.numpy(got[0]), v, atol=1e-9)
         assert got[1].shape == () and float(got[1]) <= 1e-9
-        (along,) = framework.grad(lambda u: framework.sum(inverted(u)))(given)
-        (with_residual,) = framework.grad(lambda u: framework.sum(inverted(u)) + 9 * _residual(u))(given)
-        assert_allclose(framework.numpy(along), framework.numpy(with_residual))
-
-
-def _residual(u):
-    return gf.invert_displacement(u, (4, 3))[1]
+        (slope,) = framework.grad(lambda u: framework.sum(gf.invert_displacement(u, (4, 3))[1]))(given)
+        assert slope is None or not framework.numpy(slope).any()
 
 
 def test_without_double_precision(rng):
@@ -226,7 +227,7 @@ def test_a_traced_map_without_an_inverse():
         (
             ValueError,
             "displacement has a batch of 3 but affine of 2",
-            lambda: gf.deform_points(np.ones((3, 1, 2)), np.zeros((3, 2, 3, 3)), SHAPE, affine=np.stack([np.eye(2)] * 2)),
+            lambda: gf.deform_points(np.ones((3, 1, 2)), np.ones((3, 2, 3, 3)), SHAPE, affine=[np.eye(2), np.eye(2)]),
         ),
         *[
             (ValueError, f"{name}: tol must be a positive number, got {tol}", functools.partial(call, tol=tol))
