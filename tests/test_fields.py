@@ -77,7 +77,7 @@ def test_errors_name_the_class(make):
         (lambda: make(5, boundary="x"), ValueError, "boundary must be one of"),
         (lambda: make(gf.Grid(5), bounds=(0, 1)), ValueError, "bounds must not be given with a Grid"),
         (lambda: make((4, 5)).jacobian(points((3, 3))), ValueError, "points has 3 coordinates per point"),
-        (lambda: make((4, 5)).on_grid((3, 3, 3)), ValueError, "shape has 3 values but the grid has 2 axes"),
+        (lambda: make((4, 5)).on_grid((3, 3, 3)), ValueError, "shape has 3 values but there are 2 axes"),
     ):
         with pytest.raises(error, match=f"{name}.*: {message}"):
             call()

@@ -407,7 +407,7 @@ BAD = [
     (
         lambda: Grid((5, 6), periodic=(True,) * 3),
         ValueError,
-        r"gf\.Grid: periodic has 3 values but the grid has 2 axes",
+        r"gf\.Grid: periodic has 3 values but there are 2 axes",
     ),
     (lambda: Grid(5, periodic=1), TypeError, r"gf\.Grid: periodic 1 must hold True or False"),
     (lambda: Grid.pixels(5, periodic="x"), TypeError, r"gf\.Grid\.pixels: periodic 'x'"),

@@ -176,6 +176,15 @@ def test_an_inverse_and_its_residual(title, rng):
         assert slope is None or not framework.numpy(slope).any()
 
 
+def test_maps_of_maps_and_of_nothing(rng):
+    p, u, *_ = map(torch.tensor, arguments(rng))
+    several = p + torch.tensor(rng.random((2, 3, 1, 1)))
+    got = torch.func.vmap(torch.func.vmap(lambda p: moved(p, u)))(several)
+    assert_allclose(got, moved(several.numpy(), u.numpy()), atol=1e-9)
+    assert torch.func.vmap(lambda p: moved(p, u))(several[:0, 0]).shape == (0, 3, 2)
+    assert torch.autograd.gradcheck(moved, (p.requires_grad_(), u), check_forward_ad=True, check_batched_grad=True)
+
+
 def test_without_double_precision(rng):
     p, u, *_ = (jnp.asarray(a) for a in arguments(rng))
     got = jax.jit(moved)(p, u)

@@ -555,9 +555,9 @@ class Face:
     floor: Callable[[Any], Any]
     inv: Callable[[Any], Any]  # of matrices
     concrete: Callable[[Any], np.ndarray | None]  # the numbers, where they are known: not while tracing
-    # (f, shapes, dtype, *arrays) -> arrays of that type: what f, from NumPy arrays to as many of these shapes, makes of
-    # the numbers, which it sees while something traces too; constants to derivatives; mapped item by item; the last
-    # axes of the shapes known, as far as the arrays' are. f must not raise, and depend on nothing but the arrays.
+    # (f, shapes, dtype, *arrays) -> arrays of that type: f, of NumPy arrays, on the numbers, which it gets while
+    # something traces too. It makes an array of each of the shapes (None: a size that the trace does not know),
+    # must not raise, and is a constant to derivatives; what maps calls it for every item.
     outside: Callable[..., tuple[Any, ...]]
     followed: Callable[..., bool]  # whether derivatives of any of these arrays may be asked for
 

@@ -106,9 +106,9 @@ def margin(kernel: Kernel, dtype: Any) -> int:
 def vanishing(kernel: Kernel, dtype: Any) -> int:
     """After how many rows nothing at all is left of a number, be it the largest there is: then lines that begin
     elsewhere agree to the last bit, also where there is nothing but zeros."""
-    info = np.finfo(dtype)
-    decades = log(float(info.max)) - log(float(info.smallest_subnormal))
-    return ceil(decades / -log(max(map(abs, kernel.poles)))) + margin(kernel, dtype)
+    info = np.finfo(dtype)  # its least number is 0 on threads that flush such to zero, as XLA's
+    powers = info.maxexp - info.minexp + info.nmant
+    return ceil(powers * log(2) / -log(max(map(abs, kernel.poles)))) + margin(kernel, dtype)
 
 
 class Window(NamedTuple):

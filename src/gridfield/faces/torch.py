@@ -174,7 +174,7 @@ class _Outside(torch.autograd.Function):
     """A NumPy function of the numbers, for autograd and torch.func: constant, and mapped item by item."""
 
     @staticmethod
-    def forward(f: Callable[..., Any], dtype: torch.dtype, *tensors: torch.Tensor) -> Any:
+    def forward(f: Callable[..., Any], shapes: Any, dtype: torch.dtype, *tensors: torch.Tensor) -> Any:
         made = f(*map(Torch.numpy, tensors))
         return tuple(torch.as_tensor(y).to(tensors[0].device, dtype) for y in made)
 
@@ -192,14 +192,18 @@ class _Outside(torch.autograd.Function):
         return (None,) * ctx.count
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], f: Any, dtype: torch.dtype, *tensors: Any) -> Any:
-        dims = in_dims[2:]
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+        f, shapes, dtype, *tensors = args
+        if info.batch_size == 0:
+            return tuple(tensors[0].new_empty((0, *s), dtype=dtype) for s in shapes), (0,) * len(shapes)
+        dims = in_dims[3:]
         items = [
-            _Outside.apply(f, dtype, *(t if d is None else t.select(d, i) for t, d in zip(tensors, dims, strict=True)))
+            _outside(
+                f, shapes, dtype, *(t if d is None else t.select(d, i) for t, d in zip(tensors, dims, strict=True))
+            )
             for i in range(info.batch_size)
         ]
-        out = tuple(map(torch.stack, zip(*items, strict=True)))
-        return out, (0,) * len(out)
+        return tuple(map(torch.stack, zip(*items, strict=True))), (0,) * len(shapes)
 
 
 def _outside(*args: Any) -> Any:
@@ -319,7 +323,7 @@ class Torch(Face):
     def outside(f: Callable[..., Any], shapes: Any, dtype: str, *arrays: torch.Tensor) -> tuple[Any, ...]:
         """A function of its own, at which torch.compile breaks the graph."""
         run = _uncompiled if torch.compiler.is_compiling() else _outside
-        return run(f, getattr(torch, dtype), *arrays)
+        return run(f, shapes, getattr(torch, dtype), *arrays)
 
     @staticmethod
     def followed(*arrays: torch.Tensor) -> bool:
