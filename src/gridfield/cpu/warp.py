@@ -37,7 +37,7 @@ SEGMENT = 1024  # pixels of a row whose displacement is worked out at a time
 # per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room, and
 # between which cells nothing folds and all samples are there
 INTS = 10
-EDGE_RUN = 32  # pixels located at a time where some are not between them
+EDGE_RUN = 16  # pixels located at a time where some are not between them
 LINE = 64  # bytes of a vector of displacements; the last of a run may go so far beyond it
 ROW = SEGMENT + LINE  # elements from the displacement along one axis to that along the next
 PLACE_NS = 0.7  # measured: one coordinate of one pixel
@@ -61,23 +61,26 @@ def weigh(m: Any, spec: Any, a: int, t: Any, w: Any, q: Any) -> None:
 
 @staged
 def plain_row(m: Any, spec: Any, d: Any, first: Any, pix: Any, ints: Any, count: Any, base: Any) -> None:
-    """base[(2 + ndim) * BLOCK] = how many of these pixels are so far out, or NaN, that something may fold there."""
+    """base[(2 + ndim) * BLOCK] = how many of these pixels come before one that is so far out, or NaN, that something
+    may fold there."""
     nd = spec.ndim
     pixels = [m.load(pix, a) + m.load(ints, a * INTS) for a in range(nd)]
     pixels[-1] = pixels[-1] + m.narrow(first, base)
     low, high = ([m.load(ints, a * INTS + k) - pixels[a] for a in range(nd)] for k in (8, 9))
+    all_of_them = m.narrow(count, base)
 
     def body(q: Any, carry: list[Any]) -> list[Any]:
-        plain = None
+        plain, i = None, m.narrow(q, base)
         for a in range(nd):
             x = m.load(d, first + q + a * ROW)
-            at = x + m.to_float(m.narrow(q, base), x) if a == nd - 1 else x
+            at = x + m.to_float(i, x) if a == nd - 1 else x
             inside = (at > m.to_float(low[a], x)) & (at < m.to_float(high[a], x))
             plain = inside if plain is None else plain & inside
-        return [carry[0] - m.bit(plain, 0, base)]
+        here = m.select(plain, all_of_them, i)
+        return [m.select(here < carry[0], here, carry[0])]
 
-    (special,) = m.loop(0, count, body, [m.narrow(count, base)])
-    m.store(base, (2 + nd) * BLOCK, special)
+    (before,) = m.loop(0, count, body, [all_of_them])
+    m.store(base, (2 + nd) * BLOCK, before)
 
 
 @staged
@@ -311,19 +314,23 @@ def _warp(
         b = at[nd]
         for a in range(nd):
             pix[a] = at[a]
-        q0 = 0
+        q0, looked_at = 0, BLOCK
         while q0 < length:
-            count, i = min(BLOCK, length - q0), first + q0
+            count, i = min(looked_at, length - q0), first + q0
             plain_row(spec, d, q0, pix, ints, count, base)
-            if base[(2 + nd) * BLOCK]:
+            plain = base[(2 + nd) * BLOCK]
+            if plain == count or plain >= EDGE_RUN:
+                count = plain if plain == count else plain // EDGE_RUN * EDGE_RUN
+                locate_plain(spec, grid, d, q0, pix, ints, count, base, w)
+                special, looked_at = 0, BLOCK
+            else:
                 count = min(EDGE_RUN, count)
                 locate_row(spec, grid, d, q0, pix, ints, frame, count, base, w)
-            else:
-                locate_plain(spec, grid, d, q0, pix, ints, count, base, w)
+                special, looked_at = base[(2 + nd) * BLOCK], EDGE_RUN
             q0 += count
             for q in range(count):
                 gather(spec, grid, b, base, q, w, q, out, out, b, i + q)
-            if base[(2 + nd) * BLOCK]:
+            if special:
                 for q in range(count):
                     flag = base[BLOCK + q]
                     if flag & NAN:
