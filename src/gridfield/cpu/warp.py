@@ -37,6 +37,7 @@ SEGMENT = 1024  # pixels of a row whose displacement is worked out at a time
 # per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room, and
 # between which cells nothing folds and all samples are there
 INTS = 10
+TILE = 32  # rows of a plane that are done before those of the next plane: what they read is then still in cache
 EDGE_RUN = 16  # pixels located at a time where some are not between them
 LINE = 64  # bytes of a vector of displacements; the last of a run may go so far beyond it
 ROW = SEGMENT + LINE  # elements from the displacement along one axis to that along the next
@@ -248,9 +249,19 @@ def _displaced(spec, mode, field, firsts, weights, ends, lasts, sizes, levels, p
     x0 = (unit - line * segments) * SEGMENT
     x1 = min(length, x0 + SEGMENT)
     b = line // rows
-    row = line - b * rows
-    r, changed = row, nd
-    for a in range(nd - 2, -1, -1):
+    row, r, changed = line - b * rows, 0, nd
+    if nd > 1:  # a few rows of all planes, before the next few
+        most = shape[nd - 2]
+        planes = rows // most
+        begin = row // (TILE * planes) * TILE
+        r = row - begin * planes
+        few = min(TILE, most - begin)
+        plane = r // few
+        o = begin + r - plane * few
+        r, row = plane, plane * most + o
+        if o != at[nd - 2]:
+            at[nd - 2], changed = o, nd - 2
+    for a in range(nd - 3, -1, -1):
         o = r % shape[a]
         r //= shape[a]
         if o != at[a]:
