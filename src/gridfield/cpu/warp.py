@@ -23,6 +23,7 @@ from numba import njit, types
 
 from .. import lattice
 from ..boundary import extension
+from ..kernel import bspline
 from ..scheme import Warp, decode
 from . import plan, prefilter, threads
 from .cache import SOURCES, array, compiled
@@ -510,18 +511,62 @@ class Rows:
                 field = np.take(field, around, axis=a)
         return np.concatenate([field.reshape(-1), np.zeros(4 * LINE, self.dtype)])
 
-    def _solve(self, read: Box, box: Box, batch: int, channels: int, ends: plan.Ends) -> Any:
-        """The spline filter of the pixels of the box in the memory where they are padded, for those that are read; None
-        if it cannot be done there."""
-        static = self.static
+    def _by_planes(self, image: Array, read: Box, box: Box) -> tuple[Array, Array] | None:
+        """Padded coefficients, and INTS, of a large image, (batch, channels, *box): a few planes at a time are filtered
+        in cache on their way to where they are padded, of which only those are kept that are read; along the first
+        axis it is done there. None where that does not work, or is not worth it."""
+        static, (batch, channels), box_sizes = self.static, image.shape[:2], [b - a for a, b in box]
+        plane = prod(box_sizes[1:]) * channels
+        if static.pad or not static.filter or plane * box_sizes[0] * image.itemsize < 2 * prefilter.BLOCK:
+            return None
+        f, dtype, count = decode(static.filter), np.dtype(self.dtype), box_sizes[0]
+        kept: Box = tuple((max(i, a), min(j, b)) for (i, j), (a, b) in zip(read, box))
+        wanted = tuple((i - a, j - a) for (i, j), (a, _) in zip(kept, box))
+        ints, ends = self.ints((box[0], *kept[1:]))
+        sizes = (batch, *ends.shape, channels)
+        room = prefilter.Room((0, *ends.dims[2].tolist(), 0), (batch, *ends.padded, channels),
+                              ((0, batch), wanted[0], *((0, n) for n in sizes[2:])))  # fmt: skip
+        linear = (bspline(1),) * (static.ndim - 1)
+        along_first = prefilter.within(sizes, dtype, (f.kernels[0], *linear), f.boundaries, room)
+        few = min(max(1, prefilter.BLOCK // (plane * dtype.itemsize)), count)
+        solves = {}
+        for n in {few, count % few} - {0}:
+            whole = (n, *box_sizes[1:], channels)
+            room = prefilter.Room((0,) * len(whole), whole, ((0, n), *wanted[1:], (0, channels)))
+            solves[n] = prefilter.within(whole, dtype, f.kernels[1:], f.boundaries[1:], room)
+        if along_first is None or not all(solves.values()):
+            return None
+        grid, flat = ends.buffer(batch, channels)
+        middle = tuple(slice(before, before + n) for n, _, before in ends.dims.T)
+        target, source = grid[:, *middle], np.moveaxis(image, 1, -1)
+        parts = [(b, i, min(i + few, count)) for b in range(batch) for i in range(0, count, few)]
+
+        def work(start: int, stop: int) -> None:
+            scratch = np.empty((few, *box_sizes[1:], channels), dtype)
+            for b, i, j in parts[start:stop]:
+                part = scratch[: j - i]
+                np.copyto(part, source[b, i:j], "unsafe")
+                solves[j - i](part.reshape(-1))  # type: ignore[misc]
+                target[b, i:j] = part[:, *(slice(*ends) for ends in wanted[1:])]
+
+        threads.over(work, len(parts), prefilter.AXIS_NS * static.ndim * image.size, align=1)
+        along_first(flat[: grid.size])
+        ends.extend(flat, batch, channels, self.plan.beyond)
+        return grid, ints
+
+    def _in_place(self, image: Array, read: Box, box: Box) -> tuple[Array, Array] | None:
+        """The same, by the spline filter in the memory where they are padded. None if it cannot be done there."""
+        static, (batch, channels) = self.static, image.shape[:2]
         if static.pad or not static.filter:
             return None
+        ints, ends = self.ints(box)
         f, befores, wanted = decode(static.filter), tuple(ends.dims[2].tolist()), []
         for (i, j), (a, b) in zip(read, box):
             wanted.append((max(0, i - a), min(j, b) - a))
         room = prefilter.Room((0, *befores, 0), (batch, *ends.padded, channels), ((0, batch), *wanted, (0, channels)))
         sizes = (batch, *(b - a for a, b in box), channels)
-        return prefilter.within(sizes, np.dtype(self.dtype), f.kernels, f.boundaries, room)
+        solve = prefilter.within(sizes, np.dtype(self.dtype), f.kernels, f.boundaries, room)
+        return solve and (ends.pad(image, self.plan.beyond, solve), ints)
 
     def __call__(
         self, image: Array, filtered: Callable[[], Array], read: Box, box: Box, field: Array, pose: Array,
@@ -534,15 +579,20 @@ class Rows:
         """
         batch, channels = image.shape[:2]
         field, pose = self.field(field), np.ascontiguousarray(pose, np.float64)
-        posed, (ints, ends) = bool(pose.any()), self.ints(box)
-        pixels = prod(self.static.shape)
-        groups = plan.groups(channels, self.plan.lanes)
-        solves = [self._solve(read, box, batch, c.stop - c.start, ends) for c in groups]
-        coefficients = image if all(solves) or not (self.static.filter or self.static.pad) else filtered()
-        for c, solve in zip(groups, solves if coefficients is image else [None] * len(groups)):
-            grid = ends.pad(coefficients[:, c], self.plan.beyond, solve)
+        posed, pixels, coefficients = bool(pose.any()), prod(self.static.shape), None
+        if not (self.static.filter or self.static.pad):
+            coefficients = image
+        for c in plan.groups(channels, self.plan.lanes):
+            grid, ints = (
+                self._by_planes(image[:, c], read, box)
+                or self._in_place(image[:, c], read, box)
+                or (None, self.ints(box)[0])
+            )
+            if grid is None:
+                coefficients = filtered() if coefficients is None else coefficients
+                grid = self.ints(box)[1].pad(coefficients[:, c], self.plan.beyond)
             if c.stop == channels:
-                del coefficients
+                coefficients = None
             if out is None:
                 out = np.empty((batch, 1, pixels, channels), self.dtype)
             work = functools.partial(self._run, grid, out[..., c], ints, field, pose, posed)
