@@ -197,6 +197,23 @@ def test_crops_of_an_image_that_is_zero_or_not_a_number_elsewhere(rng):
             assert_array_equal(gf.deform(image, u, crop=crop), whole[crop])
 
 
+@pytest.mark.parametrize("boundary", ["mirror", "reflect", "wrap", "natural", "constant", "nearest"])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((60, 70, 90), "float32"), ((1100, 1000), "uint8"), ((3, 41, 80, 90, 2), "uint8")], ids=str
+)
+def test_large_images_are_filtered_plane_by_plane(shape, dtype, boundary, rng, monkeypatch):
+    """With the bits of what is filtered in place, whole or cropped."""
+    axis, nd = ((1, 2, 3), 3) if len(shape) == 5 else (None, len(shape))
+    x = (rng.random(shape) * 255).astype(dtype)
+    u = rng.normal(size=(nd, *(4,) * nd)) * 3
+    crop = (slice(5, 25), slice(0, 31), slice(50, 77))[:nd]
+    how = {"boundary": boundary, "axis": axis}
+    out, part = gf.deform(x, u, **how), gf.deform(x, u, crop=crop, **how)
+    assert_array_equal(part, out[(slice(None), *crop) if len(shape) == 5 else crop])
+    monkeypatch.setattr(warp.Rows, "_by_planes", lambda *args: None)
+    assert_array_equal(out, gf.deform(x, u, **how))
+
+
 @pytest.mark.parametrize("dtype", ("int32", "int64", "uint64"))
 def test_nearest_keeps_large_integers(dtype, rng):
     info, u = np.iinfo(dtype), rng.normal(size=(2, 3, 3))

@@ -94,6 +94,35 @@ HOWS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis", "batch_axis", "boundary"),
+    [
+        ((70, 40, 41), None, None, "mirror"),
+        ((70, 40, 41, 2), (0, 1, 2), None, "constant"),
+        ((3, 90, 41, 2), (1, 2), 0, "reflect"),
+        ((200, 1100), None, None, "wrap"),
+        ((50000,), None, None, "natural"),
+    ],
+    ids=str,
+)
+def test_adjointness_of_large_images(shape, axis, batch_axis, boundary, rng):
+    """Which are done in parts, the same ones on any number of threads."""
+    nd = len(axis or shape)
+    x, u = rng.normal(size=shape), rng.normal(size=(*shape[: batch_axis is not None], nd, *(4,) * nd)) * 4
+    how = {"axis": axis, "batch_axis": batch_axis, "boundary": boundary}
+    y = gf.deform(x, u, **how)
+    ct = rng.normal(size=y.shape)
+    gradients = []
+    for threads in (1, 3):
+        gf.set_num_threads(threads)
+        try:
+            gradients.append(gf.deform_gradient(ct, x, u, **how)[0])
+        finally:
+            gf.set_num_threads(None)
+    assert_array_equal(*gradients)
+    assert_allclose((gradients[0] * x).sum(), (ct * y).sum(), rtol=1e-9)
+
+
 @pytest.mark.parametrize("how", HOWS, ids=str)
 def test_adjointness(how, rng):
     x, u = rng.normal(size=(3, *SHAPE)), rng.normal(size=(2, 3, 4))

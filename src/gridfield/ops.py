@@ -244,6 +244,8 @@ def _warp_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
 
 
 def _warp_transpose(F: Any, ct: Any, arrays: Any, text: str) -> Any:
+    if isinstance(ct, np.ndarray) and isinstance(arrays[1], np.ndarray):  # nothing follows it
+        return uncoefficients(F, warp.rows(text, _dtype(ct)).transpose(ct, *arrays[1:]), text)
     (wide, x), dtype = exactly(F, arrays[1], arrays[2], text), F.dtype(ct)
     spread_out = F.splat(F.astype(ct, wide), x, decode(decode(text).sample).linear)
     return uncoefficients(F, F.astype(spread_out, dtype), text)

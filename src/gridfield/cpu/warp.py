@@ -28,7 +28,7 @@ from ..scheme import Warp, decode
 from . import plan, prefilter, threads
 from .cache import SOURCES, array, compiled
 from .machine import specialising, staged
-from .taps import BLOCK, NAN, fill, gather, horner
+from .taps import BLOCK, NAN, fill, gather, horner, scatter
 
 Array = np.ndarray[Any, Any]
 
@@ -38,13 +38,15 @@ SEGMENT = 1024  # pixels of a row whose displacement is worked out at a time
 # per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room, and
 # between which cells nothing folds and all samples are there
 INTS = 10
-TILE = 32  # rows of a plane that are done before those of the next plane: what they read is then still in cache
+# rows of a plane that are done before those of the next plane, since what they read is then still in cache, and planes
+TILE, SLAB = 32, 32
 EDGE_RUN = 16  # pixels located at a time where some are not between them
 LINE = 64  # bytes of a vector of displacements; the last of a run may go so far beyond it
 ROW = SEGMENT + LINE  # elements from the displacement along one axis to that along the next
 PLACE_NS = 0.7  # measured: one coordinate of one pixel
 DENSER = 3  # halvings between control points when a crop looks how far they displace
 FAR = 2.0**29  # no displacement is larger: what folds by a period has lost all digits long before
+COPIES = 8  # of a grid, at most, to which parts of the result are added
 NONE, LATTICE, DENSE = 0, 1, 2
 
 
@@ -251,15 +253,18 @@ def _displaced(spec, mode, field, firsts, weights, ends, lasts, sizes, levels, p
     x1 = min(length, x0 + SEGMENT)
     b = line // rows
     row, r, changed = line - b * rows, 0, nd
-    if nd > 1:  # a few rows of all planes, before the next few
+    if nd > 1:  # a few rows of many planes, before the next few
         most = shape[nd - 2]
         planes = rows // most
-        begin = row // (TILE * planes) * TILE
-        r = row - begin * planes
+        slab = row // (SLAB * most) * SLAB
+        planes, r = min(SLAB, planes - slab), row - slab * most
+        begin = r // (TILE * planes) * TILE
+        r -= begin * planes
         few = min(TILE, most - begin)
         plane = r // few
         o = begin + r - plane * few
-        r, row = plane, plane * most + o
+        r = slab + plane
+        row = r * most + o
         if o != at[nd - 2]:
             at[nd - 2], changed = o, nd - 2
     for a in range(nd - 3, -1, -1):
@@ -295,11 +300,12 @@ def _displaced(spec, mode, field, firsts, weights, ends, lasts, sizes, levels, p
             x = run
     else:
         for a in range(nd):
-            s = ((b * nd + a) * rows + row) * length
-            if mode == DENSE:
-                d[a * ROW : a * ROW + x1 - x0] = field[s + x0 : s + x1]
-            else:
-                d[a * ROW : a * ROW + x1 - x0] = 0.0
+            place, s = np.uintp(a * ROW), np.uintp(((b * nd + a) * rows + row) * length + x0)
+            for x in range(np.uintp(x1 - x0)):
+                if mode == DENSE:
+                    d[place + x] = field[s + x]
+                else:
+                    d[place + x] = 0.0
     if posed:
         for a in range(nd):
             origin, slope = pose[b, a, nd], pose[b, a, nd - 1]
@@ -310,6 +316,21 @@ def _displaced(spec, mode, field, firsts, weights, ends, lasts, sizes, levels, p
             for x in range(np.uintp(x1 - x0)):
                 d[place + x] += origin + slope * x
     return row * length + x0, x1 - x0
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _located(spec, grid, d, q0, most, pix, ints, frame, base, w):  # type: ignore[no-untyped-def]
+    """Locate the next pixels of a row, at most so many: how many they are, and whether any of them is special."""
+    nd = pix.size
+    plain_row(spec, d, q0, pix, ints, most, base)
+    plain = base[(2 + nd) * BLOCK]
+    if plain == most or plain >= EDGE_RUN:
+        count = plain if plain == most else plain // EDGE_RUN * EDGE_RUN
+        locate_plain(spec, grid, d, q0, pix, ints, count, base, w)
+        return count, False
+    count = min(EDGE_RUN, most)
+    locate_row(spec, grid, d, q0, pix, ints, frame, count, base, w)
+    return count, base[(2 + nd) * BLOCK] != 0
 
 
 def _warp(
@@ -326,19 +347,10 @@ def _warp(
         b = at[nd]
         for a in range(nd):
             pix[a] = at[a]
-        q0, looked_at = 0, BLOCK
+        q0 = 0
         while q0 < length:
-            count, i = min(looked_at, length - q0), first + q0
-            plain_row(spec, d, q0, pix, ints, count, base)
-            plain = base[(2 + nd) * BLOCK]
-            if plain == count or plain >= EDGE_RUN:
-                count = plain if plain == count else plain // EDGE_RUN * EDGE_RUN
-                locate_plain(spec, grid, d, q0, pix, ints, count, base, w)
-                special, looked_at = 0, BLOCK
-            else:
-                count = min(EDGE_RUN, count)
-                locate_row(spec, grid, d, q0, pix, ints, frame, count, base, w)
-                special, looked_at = base[(2 + nd) * BLOCK], EDGE_RUN
+            count, special = _located(spec, grid, d, q0, min(BLOCK, length - q0), pix, ints, frame, base, w)
+            i = first + q0
             q0 += count
             for q in range(count):
                 gather(spec, grid, b, base, q, w, q, out, out, b, i + q)
@@ -349,6 +361,35 @@ def _warp(
                         fill(spec, out, b, i + q, frame, 0)
                     elif flag:
                         fill(spec, out, b, i + q, frame, 1)
+
+
+def _unwarp(
+    spec, rows, grid, values, frame, ints, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape,
+    at, pix, d, base, w, start, stop,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """The transpose of _warp: what the values of segments start ... stop, of one item, add to its grid. Returns the
+    least and the greatest offset of a stencil."""
+    nd = shape.size
+    at[:] = -1
+    least, greatest = np.int64(grid.size), np.int64(-1)
+    for unit in range(start, stop):
+        first, length = _displaced(
+            rows, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, at, d, unit
+        )
+        b = at[nd]
+        for a in range(nd):
+            pix[a] = at[a]
+        q0 = 0
+        while q0 < length:
+            count, special = _located(spec, grid, d, q0, min(BLOCK, length - q0), pix, ints, frame, base, w)
+            i = first + q0
+            q0 += count
+            for q in range(count):
+                if not special or base[BLOCK + q] == 0:
+                    scatter(spec, grid, 0, base, q, w, q, values, b, i + q)
+            for q in range(count):
+                least, greatest = min(least, np.int64(base[q])), max(greatest, np.int64(base[q]))
+    return least, greatest
 
 
 def _places(
@@ -378,7 +419,7 @@ def _arguments(real: Any, index: Any) -> tuple[Any, ...]:
 
 
 @functools.cache
-def entry(spec: Any, dtype: str, index: str) -> Any:
+def entry(kernel: Callable[..., Any], spec: Any, dtype: str, index: str) -> Any:
     """The compiled kernel of a specialisation."""
     real, offsets, i64 = np.dtype(dtype), np.dtype(index), types.int64
     one, ints, rows = array(real, 1, "C"), array(offsets, 1, "C"), RowSpec(spec.ndim)
@@ -387,7 +428,7 @@ def entry(spec: Any, dtype: str, index: str) -> Any:
         ints, one, i64, i64,
     )  # fmt: skip
     typ = spec._numba_type_
-    return compiled(_warp, f"{typ.digest}_{dtype}_{index}", (typ, *args))
+    return compiled(kernel, f"{typ.digest}_{dtype}_{index}", (typ, *args))
 
 
 @functools.cache
@@ -397,6 +438,11 @@ def places_entry(ndim: int, dtype: str) -> Any:
     typ, one = RowSpec(ndim)._numba_type_, array(np.dtype(dtype), 1, "C")
     args = (array(real, 3, "C"), array(np.int64, 1, "C"), *_arguments(real, "int64"), one, i64, i64)
     return compiled(_places, f"{typ.digest}_{dtype}", (typ, *args))
+
+
+def _add(x: Array, y: Array) -> None:
+    """x += y."""
+    threads.over(lambda i, j: np.add(x[i:j], y[i:j], out=x[i:j]), x.size, plan.ADD_NS * x.size)
 
 
 class Rows:
@@ -601,14 +647,55 @@ class Rows:
             work(0, units) if ns < plan.SMALL else threads.over(work, units, ns, align=1)
         return np.empty((batch, 1, pixels, channels), self.dtype) if out is None else out
 
+    def transpose(self, values: Array, field: Array, pose: Array) -> Array:
+        """(batch, 1, pixels, channels) -> (batch, channels, *shape): the transpose of the call, but for the filter.
+
+        Each part of the result is added to a grid of its own, and those in turn: the same bits on any number of
+        threads. What a part does not reach is never touched.
+        """
+        values, (batch, _, _, channels) = np.ascontiguousarray(values), values.shape
+        ends, axes = self.plan.ends, self.plan.scheme.axes
+        out = np.zeros((batch, channels, *ends.shape), self.dtype)
+        if not values.size:
+            return out
+        field, pose = self.field(field), np.ascontiguousarray(pose, np.float64)
+        posed, ints = bool(pose.any()), self.ints(self.whole)[0]
+        ns = values.size * (self.plan.point_ns + 2)
+        step = SLAB * prod(self.static.shape[-2:-1]) * -(-self.static.shape[-1] // SEGMENT) if len(axes) > 2 else 1
+        share = step * ceil(self.units / step / max(1, min(COPIES // batch, ns // plan.SMALL)))
+        starts = [(b, i) for b in range(batch) for i in range(0, self.units, share)]
+        stencil = 1 + sum((a.kernel.width - 1) * prod(ends.padded[k + 1 :]) for k, a in enumerate(axes))
+        for c in plan.groups(channels, self.plan.lanes):
+            size = c.stop - c.start
+            grids = [ends.buffer(1, size, zero=True) for _ in starts]
+            reached = [(0, 0)] * len(starts)
+
+            def spread(k: int, c: slice = c, grids: Any = grids, reached: Any = reached) -> None:
+                b, i = starts[k]
+                i, j = b * self.units + i, b * self.units + min(i + share, self.units)
+                reached[k] = self._run(grids[k][0], values[..., c], ints, field, pose, posed, i, j, _unwarp)
+
+            tasks = [functools.partial(spread, k) for k in range(len(starts))]
+            threads.run(tasks) if ns > plan.SMALL else [task() for task in tasks]
+            for (b, i), (grid, flat), (first, last) in zip(starts, grids, reached):
+                if i == 0:
+                    total = grid, flat
+                elif first <= last:
+                    part = slice(first, last + stencil * size)
+                    _add(total[1][part], flat[part])
+                if i + share >= self.units:
+                    out[b : b + 1, c] = ends.fold(*total)
+        return out
+
     def _run(
-        self, grid: Array, out: Array, ints: Array, field: Array, pose: Array, posed: bool, start: int, stop: int
-    ) -> None:
+        self, grid: Array, out: Array, ints: Array, field: Array, pose: Array, posed: bool, start: int, stop: int,
+        kernel: Callable[..., Any] = _warp,
+    ) -> Any:  # fmt: skip
         spec = self.plan.spec(out.shape[-1], False, False)
         index = "int64" if grid.size >= plan.WIDE * len(grid) else "int32"
         base, w = spec.scratch(self.dtype, index)
         d = np.empty(spec.ndim * ROW, self.dtype)
-        entry(spec, self.dtype, index)(
+        return entry(kernel, spec, self.dtype, index)(
             spec, RowSpec(spec.ndim), grid, out, self.plan.frame, ints.astype(index), *self._rows(field, pose, posed),
             np.zeros(spec.ndim, index), d, base, w, start, stop,
         )  # fmt: skip
