@@ -630,14 +630,13 @@ class Rows:
         if not (self.static.filter or self.static.pad):
             coefficients = image
         for c in plan.groups(channels, self.plan.lanes):
-            grid, ints = (
-                self._by_planes(image[:, c], read, box)
-                or self._in_place(image[:, c], read, box)
-                or (None, self.ints(box)[0])
-            )
-            if grid is None:
+            made = self._by_planes(image[:, c], read, box) or self._in_place(image[:, c], read, box)
+            if made:
+                grid, ints = made
+            else:
                 coefficients = filtered() if coefficients is None else coefficients
-                grid = self.ints(box)[1].pad(coefficients[:, c], self.plan.beyond)
+                ints, ends = self.ints(box)
+                grid = ends.pad(coefficients[:, c], self.plan.beyond)
             if c.stop == channels:
                 coefficients = None
             if out is None:
