@@ -9,7 +9,7 @@ import numpy as np
 
 from . import arguments, check, dispatch
 from .geometry import Geometry, followed, homogeneous, ndim_of
-from .kernel import bspline
+from .kernel import NAMED
 from .sampling import _array, _hashable
 
 
@@ -29,7 +29,7 @@ class Image(NamedTuple):
     def nearest(self) -> bool:
         """Whether each pixel of the result is one of the image."""
         kernels = self.kernel if isinstance(self.kernel, tuple) else (self.kernel,)
-        return all(k == "nearest" or k == bspline(0) or (isinstance(k, int) and k == 0) for k in kernels)
+        return all(k == "nearest" or k == NAMED["nearest"] or (isinstance(k, int) and k == 0) for k in kernels)
 
     @property
     def full(self) -> tuple[int, ...]:
