@@ -37,6 +37,8 @@ __all__ = [
     "random_displacement",
     "deform_points",
     "invert_displacement",
+    "nufft1",
+    "nufft2",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -45,14 +45,14 @@ def trailing(shape: Sequence[int], expected: Sequence[int], name: str, what: str
     shape, expected = tuple(shape), tuple(expected)
     if None in (last := shape[len(shape) - len(expected) :]):
         sizes(last, name, where)
-    if len(shape) < len(expected) or not _same(last, expected):
+    if len(shape) < len(expected) or not same(last, expected):
         raise ValueError(f"{where}: {name} has shape {shape} but must end in {what} {expected}")
 
 
 def leading(shape: Sequence[int], expected: Sequence[int], name: str, what: str, where: str) -> None:
     """The first axes are those of the points."""
     shape, expected = tuple(shape), tuple(expected)
-    if not _same(shape[: len(expected)], expected):
+    if not same(shape[: len(expected)], expected):
         raise ValueError(f"{where}: {name} has shape {shape} but must begin with {what} {expected}")
 
 
@@ -76,7 +76,7 @@ def sizes(shape: Sequence[int], name: str, where: str) -> tuple[int, ...]:
         ) from error
 
 
-def _same(shape: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
+def same(shape: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
     """Whether the sizes agree; None, a size that a tracing compiler does not know, does with any."""
     return len(shape) == len(expected) and all(
         a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
