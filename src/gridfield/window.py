@@ -14,7 +14,7 @@ continuous there and a difference quotient sees no jump; that costs a fifth of t
 from __future__ import annotations
 
 import functools
-from math import pi, sqrt
+from math import pi, prod, sqrt
 
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial, legendre
@@ -74,7 +74,7 @@ def width_for(eps: float, shape: tuple[int, ...], dtype: str) -> int:
     """The least width that gives an error of at most eps; the greatest where none does.
 
     The error is that of many modes with random amplitudes. Of few, those at the ends of the band, which are worst, may
-    hold more of all than a mean share.
+    hold more of all than a mean share: as seen, up to 1.2 times as much of 756, 1.9 of 20.
     """
-    worse = 1 + 4 / min(shape)
+    worse = 1 + 5 / sqrt(prod(shape))
     return next((w for w in WIDTHS if worse * error(w, len(shape), dtype) <= eps), WIDTHS[-1] - 1)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, pi, sin, sqrt
+from math import cos, log2, pi, prod, sin, sqrt
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ Complex = Any  # (re, im), or None for zero
 
 BYTES = 64  # of the lanes of one part: 16 float32 or 8 float64
 RADICES = (2, 3, 4, 5, 8)
-NS = 0.35  # measured: one complex number of one line through one axis, per log2(n)
+NS = 0.35  # measured: one complex number (float64) of one line through one axis, per log2(n)
 ALL, OUTER = 0, 1  # which of the four blocks of a stage there are: all, or the first and the last
 
 
@@ -448,19 +448,33 @@ class Transform:
         self.pitch = -(-(last.nf + last.margin) // self.lanes) * self.lanes
         self.grid = (*(a.nf + a.margin for a in axes[:-1]), self.pitch)  # complex numbers, those behind the margin free
 
-    def _run(self, axis: int, wide: bool, x: Array, out: Array, sign: int) -> None:
+        self.passes: dict[tuple[int, bool], tuple[Any, Lines, int, Array]] = {}
+
+    def _pass(self, axis: int, wide: bool) -> tuple[Any, Lines, int, Array]:
+        """The kernel along an axis, its blocks of lines, and its integers."""
         a, last = self.axes[axis], axis == len(self.axes) - 1
-        before = int(np.prod(self.shape[:axis], dtype=int))
-        post = int(np.prod(self.grid[axis + 1 :], dtype=int))
+        before, post = prod(self.shape[:axis]), prod(self.grid[axis + 1 :])
         if last:
             f, tasks = (_widen_rows if wide else _narrow_rows), -(-before // self.lanes)
         else:
             f, tasks = (_widen_columns if wide else _narrow_columns), before * post // self.lanes
-        kernel, spec = entry(f, self.dtype.name)
-        side = a.wide if wide else a.narrow
         ints = np.array([a.n, a.nf, a.margin, a.zero, a.lowest, before, self.pitch if last else post])
+        return *entry(f, self.dtype.name), tasks, ints
+
+    def cost_ns(self) -> float:
+        """What all axes take, either way."""
+        lines = (prod(self.shape[:a]) * prod(self.grid[a + 1 :]) for a in range(len(self.axes)))
+        per_number = NS * self.dtype.itemsize / 8
+        return sum(per_number * n * a.nf * log2(a.nf) for n, a in zip(lines, self.axes, strict=True))
+
+    def _run(self, axis: int, wide: bool, x: Array, out: Array, sign: int) -> None:
+        if (axis, wide) not in self.passes:
+            self.passes[axis, wide] = self._pass(axis, wide)
+        kernel, spec, tasks, ints = self.passes[axis, wide]
+        a = self.axes[axis]
+        side = a.wide if wide else a.narrow
         flip = self.lanes if sign > 0 else 0
-        room = 2 * self.lanes * (max(a.nf + a.margin, self.pitch if last else 0) + 2 * self.lanes)
+        room = 2 * self.lanes * (a.nf + a.margin + 3 * self.lanes)
 
         def run(first: int, stop: int) -> None:
             with scratch(2 * room, self.dtype) as buffers:
@@ -468,7 +482,7 @@ class Transform:
                 kernel(spec, x, out, ints, side.factors, side.at, side.twiddles, a.factor, a.ones, flip,
                        buffers[:room], buffers[room:], starts, first, stop)  # fmt: skip
 
-        threads.over(run, tasks, NS * tasks * self.lanes * a.nf * np.log2(a.nf), align=1)
+        threads.over(run, tasks, NS * tasks * self.lanes * a.nf * log2(a.nf), align=1)
 
     def widen(self, modes: Array, grid: Array, sign: int) -> None:
         """grid[l] = sum_k factor_k modes[k] exp(sign 2 pi i k l / nf)."""
@@ -484,7 +498,7 @@ class Transform:
         if not rest:
             return self._run(axis, wide, x, out, sign)
         done = min(axis, rest[0]) + 1  # axes before this are modes, those from here on fine
-        size = 2 * int(np.prod(self.shape[:done], dtype=int) * np.prod(self.grid[done:], dtype=int))
+        size = 2 * prod(self.shape[:done]) * prod(self.grid[done:])
         with scratch(size, self.dtype) as between:
             self._run(axis, wide, x, between, sign)
             return self._chain(order[1:], wide, between, out, sign)

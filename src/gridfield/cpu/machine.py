@@ -30,6 +30,8 @@ from ..cached import cached_property
 
 I1, I32, I64, F64 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.DoubleType()
 
+WHOLE = 64  # bytes of a vector of AVX-512: any number of those needs no masks
+
 # a*b + c may fuse and the sign of zero may go. With `reassoc` LLVM turns the tree of multiply-adds into one serial
 # chain; `nnan` breaks NaN coordinates.
 FLAGS = ("contract", "nsz")
@@ -129,7 +131,7 @@ class Emit:
         number known at run time, only so many lanes are read, the others are 0."""
         if live is not None:
             return self._value(self._masked(a, i, lanes, live=live))
-        if lanes & (lanes - 1):
+        if lanes & (lanes - 1) and lanes * a.itemsize % WHOLE:
             if not slack:
                 return self._value(self._masked(a, i, lanes))
             wide = self.b.load(self._pointer(a, i, 1 << lanes.bit_length()), align=a.itemsize)
@@ -140,7 +142,7 @@ class Emit:
         """Write one element or a vector; live: only so many of its lanes."""
         v = x.v if isinstance(x, Value) else ir.Constant(a.element, x)
         lanes = v.type.count if _is_vector(v.type) else 0
-        if lanes & (lanes - 1) or live is not None:
+        if (lanes & (lanes - 1) and lanes * a.itemsize % WHOLE) or live is not None:
             self._masked(a, i, lanes, v, live)
         else:
             self.b.store(v, self._pointer(a, i, lanes), align=a.itemsize)

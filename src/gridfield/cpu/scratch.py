@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..cached import lock
 
-LINE = 64  # bytes
+LINE = 64  # bytes: vectors that cross cache lines take twice as long
 KEPT = 2**28  # bytes that are kept at most, when nobody uses them
 
-_free: list[np.ndarray[Any, Any]] = []
+_free: dict[int, list[np.ndarray[Any, Any]]] = {}  # by size, the sizes used last at the end
+_kept = 0
 _lock = lock()
 
 
-@contextlib.contextmanager
-def scratch(count: int, dtype: Any) -> Iterator[np.ndarray[Any, Any]]:
+class scratch:
     """`count` elements of memory with anything in them, for the time of a `with` block."""
-    size = -(-count * np.dtype(dtype).itemsize // 4096) * 4096
-    with _lock:
-        fitting = [i for i, a in enumerate(_free) if size <= a.nbytes <= 2 * size]
-        memory = _free.pop(min(fitting, key=lambda i: _free[i].nbytes)) if fitting else None
-    if memory is None:
-        memory = np.empty(size + LINE, np.uint8)
-        memory = memory[-memory.ctypes.data % LINE :][:size]  # vectors that cross cache lines take twice as long
-    try:
-        yield memory[: count * np.dtype(dtype).itemsize].view(dtype)
-    finally:
+
+    __slots__ = ("bytes", "dtype", "memory", "size")
+
+    def __init__(self, count: int, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+        self.bytes = count * self.dtype.itemsize
+        self.size = -(-self.bytes // 4096) * 4096
+
+    def __enter__(self) -> np.ndarray[Any, Any]:
+        global _kept
         with _lock:
-            _free.append(memory)
-            while sum(a.nbytes for a in _free) > KEPT:
-                _free.pop(0)
+            free = _free.get(self.size)
+            memory = free.pop() if free else None
+            if memory is not None:
+                _kept -= self.size
+        if memory is None:
+            memory = np.empty(self.size + LINE, np.uint8)
+            memory = memory[-memory.ctypes.data % LINE :][: self.size]
+        self.memory = memory
+        return memory[: self.bytes].view(self.dtype)
+
+    def __exit__(self, *error: Any) -> None:
+        global _kept
+        with _lock:
+            _free[self.size] = [*_free.pop(self.size, ()), self.memory]
+            _kept += self.size
+            while _kept > KEPT:
+                oldest = next(iter(_free))
+                _kept -= oldest * len(_free.pop(oldest))

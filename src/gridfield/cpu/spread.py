@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from math import pi
 from typing import Any
 
@@ -22,7 +23,7 @@ from .taps import BLOCK, Spec, gather, horner, power, scatter
 
 Array = np.ndarray[Any, Any]
 
-TILES = {1: (512,), 2: (32, 64), 3: (8, 8, 16)}  # samples; of more axes 8 each
+TILES = {1: (512,), 2: (32, 64), 3: (8, 8, 16)}  # samples, powers of 2; of more axes 8 each
 SORTED = 2**13  # points from which on sorting pays, as threads can then share the work
 LOCATE_NS, SORT_NS, TAP_NS = 1.5, 6.0, 0.12  # measured: of a coordinate; of a point; of a tap
 TWO_PI_REST = 2.4492935982947064e-16  # 2 pi - float(2 pi)
@@ -30,7 +31,7 @@ TWO_PI_REST = 2.4492935982947064e-16  # 2 pi - float(2 pi)
 
 @staged
 def place(m: Any, spec: Any, x: Any, frame: Any, first: Any, stop: Any, cells: Any, t: Any) -> None:
-    """Coordinates first ... stop of points (n, ndim): the first sample of their stencils, and their fractions.
+    """Points first ... stop: where their stencils start, and their fractions.
 
     x - period floor(x / period) with the period in two parts, and the fraction by one rounding from that.
     """
@@ -106,13 +107,13 @@ def _scatter(spec, grid, cells, t, slope, order, values, b, base, w, start, stop
         i += m
 
 
-def _sort(cells, t, tiles, counts, keys, starts, order, sorted_cells, sorted_t):  # type: ignore[no-untyped-def]
-    """Stable counting sort by tile; starts[k] is where tile k begins. tiles: samples, counts: tiles of each axis."""
+def _sort(cells, t, shifts, counts, keys, starts, order, sorted_cells, sorted_t):  # type: ignore[no-untyped-def]
+    """Stable counting sort by tile; starts[k] is where tile k begins. Tiles have 2**shift samples, counts per axis."""
     nd = cells.shape[1]
     for i in range(len(keys)):
         key = 0
         for a in range(nd):
-            key = key * counts[a] + cells[i, a] // tiles[a]
+            key = key * counts[a] + (np.int64(cells[i, a]) >> shifts[a])  # dividing takes 25 ns a point
         keys[i] = key
         starts[key + 1] += 1
     for k in range(len(starts) - 1):
@@ -122,7 +123,7 @@ def _sort(cells, t, tiles, counts, keys, starts, order, sorted_cells, sorted_t):
         p = following[keys[i]]
         following[keys[i]] = p + 1
         order[p] = i
-        for a in range(nd):
+        for a in range(nd):  # to read them in the order of tiles later takes three times as long
             sorted_cells[p, a] = cells[i, a]
             sorted_t[p, a] = t[i, a]
 
@@ -135,70 +136,89 @@ def entry(kind: str, spec: Spec, dtype: str, index: str) -> Any:
     typ = spec._numba_type_  # type: ignore[attr-defined]
     label = f"{typ.digest}_{dtype}_{index}"
     if kind == "place":
-        return compiled(_place, label, (typ, numbers, array(np.float64, 1, "C"), i64, i64, whole, numbers))
+        frame = array(np.float64, 1, "C")
+        return compiled(_place, label, (typ, numbers, frame, i64, i64, whole, numbers))
     line, order = array(np.int64, 1, "C"), array(np.int32, 1, "C")
     if kind == "sort":
-        return compiled(_sort, f"{dtype}_{spec.ndim}", (whole, numbers, line, line, order, line, order, whole, numbers))
+        return compiled(_sort, dtype, (whole, numbers, line, line, order, line, order, whole, numbers))
     fields = (array(real, 4),) * (2 if kind == "gather" else 1)
     args = array(real, spec.ndim + 2), whole, numbers, array(real, 1, "C"), order, *fields, i64
     scratch = array(np.dtype(index), 1, "C"), array(real, 1, "C"), i64, i64
     return compiled(_gather if kind == "gather" else _scatter, label, (typ, *args, *scratch))
 
 
-class Located:
-    """Points (n, ndim) on a periodic grid of some shape: first samples, fractions, in the order of tiles if many."""
+class Stencil:
+    """The specialisation of the taps, with its kernels, for one dtype."""
 
-    def __init__(self, points: Array, periods: tuple[float, ...], shape: tuple[int, ...], spec: Spec) -> None:
-        n, nd, dtype = *points.shape, points.dtype.name
+    def __init__(self, spec: Spec, dtype: str) -> None:
+        self.spec, self.dtype = spec, dtype
+        self.taps = float(np.prod(spec.widths))
+        self.kernels: dict[tuple[str, str], Any] = {}
+
+    def kernel(self, kind: str, index: str = "int32") -> Any:
+        """A compiled kernel; hashing a spec for a dictionary takes longer than a small call."""
+        if (kind, index) not in self.kernels:
+            self.kernels[kind, index] = entry(kind, self.spec, self.dtype, index)
+        return self.kernels[kind, index]
+
+
+class Fine:
+    """A periodic fine grid: how coordinates become first samples and fractions, and its tiles."""
+
+    def __init__(self, periods: tuple[float, ...], shape: tuple[int, ...], width: int, dtype: str) -> None:
+        nd = len(shape)
         frame = []
-        for period, size, width in zip(periods, shape, spec.widths, strict=True):
+        for period, size in zip(periods, shape, strict=True):
             rest = TWO_PI_REST if period == 2 * pi else 0.0
             scale = size / period
-            scale_rest = (size - scale * period - scale * rest) / period  # rounded, but of 1e-16 of the whole
+            scale_rest = (size - scale * period - scale * rest) / period
             frame += [period, rest, 1 / period, scale, scale_rest, 0.5 * (width % 2) - (width - 1) // 2, float(size)]
-        self.cells, self.t = np.empty((n, nd), np.int32), np.empty((n, nd), dtype)
-        locate = entry("place", Spec(spec.tables, spec.folds, (), (), ((0,) * nd,), 1, False), dtype, "int32")
-        typ, numbers = Spec(spec.tables, spec.folds, (), (), ((0,) * nd,), 1, False), np.array(frame)
-        threads.over(lambda i, j: locate(typ, points, numbers, i, j, self.cells, self.t), n, LOCATE_NS * n * nd)
-        self.order: Array = np.arange(n, dtype=np.int32)
-        self.slabs: Array | None = None
-        if n >= SORTED:
-            self._sort(shape, spec)
+        self.frame, self.dtype = np.array(frame), dtype
+        self.stencil = Stencil(Spec((((1.0,),) * width,) * nd, ("wrap",) * nd, (), (), ((0,) * nd,), 1, False), dtype)
+        first, *rest = TILES.get(nd, (8,) * nd)
+        tiles = max(first, 1 << (width - 1).bit_length()), *rest  # slabs are at least a stencil thick
+        self.shifts = np.array([tile.bit_length() - 1 for tile in tiles], np.int64)
+        self.counts = np.array([-(-size // tile) for size, tile in zip(shape, tiles, strict=True)], np.int64)
 
-    def _sort(self, shape: tuple[int, ...], spec: Spec) -> None:
-        """By tiles, the first axis outermost: its tiles make slabs that are at least a stencil thick."""
-        n, nd, dtype = *self.cells.shape, self.t.dtype.name
-        tiles = np.array(TILES.get(nd, (8,) * nd), np.int64)
-        tiles[0] = max(tiles[0], spec.widths[0])
-        counts = np.array([-(-size // tile) for size, tile in zip(shape, tiles, strict=True)], np.int64)
-        starts = np.zeros(int(np.prod(counts)) + 1, np.int64)
-        cells, t = self.cells, self.t
-        self.cells, self.t = np.empty_like(cells), np.empty_like(t)
-        sort = entry("sort", spec, dtype, "int32")
-        sort(cells, t, tiles, counts, np.empty(n, np.int32), starts, self.order, self.cells, self.t)
-        self.slabs = starts[:: int(np.prod(counts[1:]))]
 
-    def _call(self, kind: str, spec: Spec, grid: Array, slope: Array, fields: tuple[Array, ...], b: int) -> Any:
+class Located:
+    """Points (n, ndim) on a fine grid: first samples and fractions, in the order of tiles if there are many."""
+
+    def __init__(self, points: Array, fine: Fine) -> None:
+        n, nd = points.shape
+        self.cells, self.t = np.empty((n, nd), np.int32), np.empty((n, nd), fine.dtype)
+        place, spec = fine.stencil.kernel("place"), fine.stencil.spec
+        threads.over(lambda i, j: place(spec, points, fine.frame, i, j, self.cells, self.t), n, LOCATE_NS * points.size)
+        self.slabs: list[tuple[int, int]] = [(0, n)]
+        if n < SORTED:
+            self.order: Array = np.arange(n, dtype=np.int32)
+            return
+        starts, self.order = np.zeros(int(np.prod(fine.counts)) + 1, np.int64), np.empty(n, np.int32)
+        keys, cells, t = np.empty(n, np.int32), np.empty_like(self.cells), np.empty_like(self.t)
+        sort = fine.stencil.kernel("sort")
+        sort(self.cells, self.t, fine.shifts, fine.counts, keys, starts, self.order, cells, t)
+        self.cells, self.t = cells, t
+        self.slabs = list(itertools.pairwise(starts[:: int(np.prod(fine.counts[1:]))].tolist()))
+
+    def _call(
+        self, kind: str, stencil: Stencil, grid: Array, slope: Array, fields: tuple[Array, ...], b: int
+    ) -> Callable[[int, int], None]:
         index = "int64" if grid.size >= 2**31 else "int32"
-        kernel = entry(kind, spec, self.t.dtype.name, index)
+        kernel, spec = stencil.kernel(kind, index), stencil.spec
 
         def run(start: int, stop: int) -> None:
-            base, w = spec.scratch(self.t.dtype, index)
+            base, w = spec.scratch(stencil.dtype, index)
             kernel(spec, grid, self.cells, self.t, slope, self.order, *fields, b, base, w, start, stop)
 
         return run
 
-    def gather(self, spec: Spec, grid: Array, slope: Array, values: Array, out: Array, b: int) -> None:
+    def gather(self, stencil: Stencil, grid: Array, slope: Array, values: Array, out: Array, b: int) -> None:
         """out[b, :, points, :] from a padded grid (1, *shape, channels); for a dot with values[b]."""
-        run = self._call("gather", spec, grid, slope, (values, out), b)
-        threads.over(run, len(self.order), TAP_NS * len(self.order) * np.prod(spec.widths))
+        run = self._call("gather", stencil, grid, slope, (values, out), b)
+        threads.over(run, len(self.order), TAP_NS * len(self.order) * stencil.taps)
 
-    def scatter(self, spec: Spec, grid: Array, slope: Array, values: Array, b: int) -> None:
+    def scatter(self, stencil: Stencil, grid: Array, slope: Array, values: Array, b: int) -> None:
         """grid += values[b, :, points, :]: first the even slabs, whose stencils do not meet, then the odd ones."""
-        run = self._call("scatter", spec, grid, slope, (values,), b)
-        if self.slabs is None:
-            return run(0, len(self.order))
+        run = self._call("scatter", stencil, grid, slope, (values,), b)
         for parity in (0, 1):
-            slabs = list(itertools.pairwise(map(int, self.slabs)))[parity::2]
-            threads.run([functools.partial(run, i, j) for i, j in slabs if i < j])
-        return None
+            threads.run([functools.partial(run, i, j) for i, j in self.slabs[parity::2] if i < j])
