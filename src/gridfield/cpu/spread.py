@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from math import pi
+from math import pi, prod
 from typing import Any
 
 import numpy as np
@@ -107,30 +107,30 @@ def _scatter(spec, grid, cells, t, slope, order, values, b, base, w, start, stop
         i += m
 
 
-def _sort(cells, t, shifts, counts, keys, starts, order, sorted_cells, sorted_t):  # type: ignore[no-untyped-def]
-    """Stable counting sort by tile; starts[k] is where tile k begins. Tiles have 2**shift samples, counts per axis."""
-    nd = cells.shape[1]
-    for i in range(len(keys)):
+def _count(cells, shifts, counts, keys, found, start, stop):  # type: ignore[no-untyped-def]
+    """The tile of points start ... stop, and how many are in each. Tiles have 2**shift samples, counts per axis."""
+    for i in range(start, stop):
         key = 0
-        for a in range(nd):
+        for a in range(cells.shape[1]):
             key = key * counts[a] + (np.int64(cells[i, a]) >> shifts[a])  # dividing takes 25 ns a point
         keys[i] = key
-        starts[key + 1] += 1
-    for k in range(len(starts) - 1):
-        starts[k + 1] += starts[k]
-    following = starts.copy()
-    for i in range(len(keys)):
+        found[key] += 1
+
+
+def _move(cells, t, keys, following, order, sorted_cells, sorted_t, start, stop):  # type: ignore[no-untyped-def]
+    """Points start ... stop to where their tiles are; to read them in that order later takes 3 times as long."""
+    for i in range(start, stop):
         p = following[keys[i]]
         following[keys[i]] = p + 1
         order[p] = i
-        for a in range(nd):  # to read them in the order of tiles later takes three times as long
+        for a in range(cells.shape[1]):
             sorted_cells[p, a] = cells[i, a]
             sorted_t[p, a] = t[i, a]
 
 
 @functools.cache
 def entry(kind: str, spec: Spec, dtype: str, index: str) -> Any:
-    """A compiled kernel: "place", "sort", "gather" or "scatter"."""
+    """A compiled kernel: "place", "count", "move", "gather" or "scatter"."""
     real, i64 = np.dtype(dtype), types.int64
     whole, numbers = array(np.int32, 2, "C"), array(real, 2, "C")
     typ = spec._numba_type_  # type: ignore[attr-defined]
@@ -139,8 +139,10 @@ def entry(kind: str, spec: Spec, dtype: str, index: str) -> Any:
         frame = array(np.float64, 1, "C")
         return compiled(_place, label, (typ, numbers, frame, i64, i64, whole, numbers))
     line, order = array(np.int64, 1, "C"), array(np.int32, 1, "C")
-    if kind == "sort":
-        return compiled(_sort, dtype, (whole, numbers, line, line, order, line, order, whole, numbers))
+    if kind == "count":
+        return compiled(_count, "", (whole, line, line, order, line, i64, i64))
+    if kind == "move":
+        return compiled(_move, dtype, (whole, numbers, order, line, order, whole, numbers, i64, i64))
     fields = (array(real, 4),) * (2 if kind == "gather" else 1)
     args = array(real, spec.ndim + 2), whole, numbers, array(real, 1, "C"), order, *fields, i64
     scratch = array(np.dtype(index), 1, "C"), array(real, 1, "C"), i64, i64
@@ -193,12 +195,32 @@ class Located:
         if n < SORTED:
             self.order: Array = np.arange(n, dtype=np.int32)
             return
-        starts, self.order = np.zeros(int(np.prod(fine.counts)) + 1, np.int64), np.empty(n, np.int32)
-        keys, cells, t = np.empty(n, np.int32), np.empty_like(self.cells), np.empty_like(self.t)
-        sort = fine.stencil.kernel("sort")
-        sort(self.cells, self.t, fine.shifts, fine.counts, keys, starts, self.order, cells, t)
+        self._sort(fine)
+
+    def _sort(self, fine: Fine) -> None:
+        """A stable counting sort, in as many parts as there are threads; the order does not depend on them."""
+        n, tiles = len(self.t), prod(fine.counts.tolist())
+        parts = threads.split(0, n, SORT_NS * n)
+        keys, found = np.empty(n, np.int32), np.zeros((len(parts), tiles), np.int64)
+        count, move = fine.stencil.kernel("count"), fine.stencil.kernel("move")
+        threads.run(
+            [
+                functools.partial(count, self.cells, fine.shifts, fine.counts, keys, row, *part)
+                for row, part in zip(found, parts)
+            ]
+        )
+        ends = np.cumsum(found.T).reshape(tiles, -1).T  # tile by tile, of each part after part
+        following = np.ascontiguousarray(ends - found)
+        cells, t, self.order = np.empty_like(self.cells), np.empty_like(self.t), np.empty(n, np.int32)
+        threads.run(
+            [
+                functools.partial(move, self.cells, self.t, keys, row, self.order, cells, t, *part)
+                for row, part in zip(following, parts)
+            ]
+        )
         self.cells, self.t = cells, t
-        self.slabs = list(itertools.pairwise(starts[:: int(np.prod(fine.counts[1:]))].tolist()))
+        per_slab = tiles // int(fine.counts[0])
+        self.slabs = list(itertools.pairwise([0, *ends[-1, per_slab - 1 :: per_slab].tolist()]))
 
     def _call(
         self, kind: str, stencil: Stencil, grid: Array, slope: Array, fields: tuple[Array, ...], b: int
