@@ -143,51 +143,65 @@ def _stage(radix: int, blocks_in: int = ALL, blocks_out: int = ALL, turned: bool
     return staged(stage)
 
 
+# what fine_size and _radices leave: towards the grid 4 comes first and 2, 4 or 8 last, back 4 comes last
 stage2, stage3, stage4, stage5, stage8 = map(_stage, RADICES)
-last2, last3, last4, last5, last8 = (_stage(r, turned=False) for r in RADICES)
+last2, last4, last8 = (_stage(r, turned=False) for r in (2, 4, 8))
 first_pruned = _stage(4, blocks_in=OUTER)
 last_pruned = _stage(4, blocks_out=OUTER, turned=False)
 
 
 @njit(error_model="numpy", inline="never")
-def _stages(spec, a, b, factors, twiddles, at, pruned_in, pruned_out):  # type: ignore[no-untyped-def]
-    """All stages, from a to b and back; whether the result is in b."""
-    s, swapped = 1, False
-    n = 1
-    for r in factors:
-        n *= r
-    for i in range(len(factors)):
+def _towards(spec, a, b, factors, twiddles, at, nf):  # type: ignore[no-untyped-def]
+    """All stages towards the grid, from a to b and back; whether the result is in b."""
+    first_pruned(spec, a, b, nf // 4, 1, twiddles, at[0])
+    s, swapped = 4, True
+    for i in range(1, len(factors)):
         r = factors[i]
-        count = n // (s * r)
+        count = nf // (s * r)
         source, target = (b, a) if swapped else (a, b)
-        if i == 0 and pruned_in:
-            first_pruned(spec, source, target, count, s, twiddles, at[i])
-        elif i == len(factors) - 1:
-            if pruned_out:
-                last_pruned(spec, source, target, count, s, twiddles, at[i])
-            elif r == 2:
-                last2(spec, source, target, count, s, twiddles, at[i])
-            elif r == 3:
-                last3(spec, source, target, count, s, twiddles, at[i])
-            elif r == 4:
-                last4(spec, source, target, count, s, twiddles, at[i])
+        if count > 1:
+            if r == 8:
+                stage8(spec, source, target, count, s, twiddles, at[i])
             elif r == 5:
-                last5(spec, source, target, count, s, twiddles, at[i])
+                stage5(spec, source, target, count, s, twiddles, at[i])
+            elif r == 4:
+                stage4(spec, source, target, count, s, twiddles, at[i])
             else:
-                last8(spec, source, target, count, s, twiddles, at[i])
-        elif r == 2:
-            stage2(spec, source, target, count, s, twiddles, at[i])
-        elif r == 3:
-            stage3(spec, source, target, count, s, twiddles, at[i])
+                stage3(spec, source, target, count, s, twiddles, at[i])
+        elif r == 8:
+            last8(spec, source, target, count, s, twiddles, at[i])
         elif r == 4:
-            stage4(spec, source, target, count, s, twiddles, at[i])
-        elif r == 5:
-            stage5(spec, source, target, count, s, twiddles, at[i])
+            last4(spec, source, target, count, s, twiddles, at[i])
         else:
-            stage8(spec, source, target, count, s, twiddles, at[i])
+            last2(spec, source, target, count, s, twiddles, at[i])
         swapped = not swapped
         s *= r
     return swapped
+
+
+@njit(error_model="numpy", inline="never")
+def _back(spec, a, b, factors, twiddles, at, nf):  # type: ignore[no-untyped-def]
+    """All stages back to the modes."""
+    s, swapped = 1, False
+    for i in range(len(factors) - 1):
+        r = factors[i]
+        count = nf // (s * r)
+        source, target = (b, a) if swapped else (a, b)
+        if r == 8:
+            stage8(spec, source, target, count, s, twiddles, at[i])
+        elif r == 5:
+            stage5(spec, source, target, count, s, twiddles, at[i])
+        elif r == 4:
+            stage4(spec, source, target, count, s, twiddles, at[i])
+        elif r == 3:
+            stage3(spec, source, target, count, s, twiddles, at[i])
+        else:
+            stage2(spec, source, target, count, s, twiddles, at[i])
+        swapped = not swapped
+        s *= r
+    source, target = (b, a) if swapped else (a, b)
+    last_pruned(spec, source, target, 1, s, twiddles, at[len(factors) - 1])
+    return not swapped
 
 
 # ---- between memory and lines. flip = 0 or the lanes: 0 transforms with exp(-...), else with exp(+...), as re and im
@@ -324,7 +338,7 @@ def _widen_columns(spec, x, out, ints, factors, at, twiddles, factor, ones, flip
         clear(spec, a, nf - nf // 4, nf - low)
         read_columns(spec, x, source + zero * step, step, high, factor, zero, a, 0, flip)
         read_columns(spec, x, source + lowest * step, step, low, factor, lowest, a, nf - low, flip)
-        c = b if _stages(spec, a, b, factors, twiddles, at, True, False) else a
+        c = b if _towards(spec, a, b, factors, twiddles, at, nf) else a
         write_columns(spec, out, target, step, nf, ones, 0, c, 0, flip)
         write_columns(spec, out, target + nf * step, step, margin, ones, 0, c, 0, flip)
 
@@ -338,7 +352,7 @@ def _narrow_columns(spec, x, out, ints, factors, at, twiddles, factor, ones, fli
         source, target = p * (nf + margin) * step + column, p * n * step + column
         read_columns(spec, x, source, step, nf + margin, ones, 0, a, 0, flip)
         unwrap(spec, a, nf, margin)
-        c = b if _stages(spec, a, b, factors, twiddles, at, False, True) else a
+        c = b if _back(spec, a, b, factors, twiddles, at, nf) else a
         write_columns(spec, out, target + zero * step, step, high, factor, zero, c, 0, flip)
         write_columns(spec, out, target + lowest * step, step, low, factor, lowest, c, nf - low, flip)
 
@@ -352,7 +366,7 @@ def _widen_rows(spec, x, out, ints, factors, at, twiddles, factor, ones, flip, a
         _row_starts(starts, task * len(starts), rows, 2 * n)
         read_rows(spec, x, starts, zero, high, factor, zero, a, 0, flip)
         read_rows(spec, x, starts, lowest, low, factor, lowest, a, nf - low, flip)
-        c = b if _stages(spec, a, b, factors, twiddles, at, True, False) else a
+        c = b if _towards(spec, a, b, factors, twiddles, at, nf) else a
         wrap(spec, c, nf, pitch - nf)
         _row_starts(starts, task * len(starts), rows, 2 * pitch)
         write_rows(spec, out, starts, 0, pitch, ones, 0, c, 0, flip)
@@ -365,7 +379,7 @@ def _narrow_rows(spec, x, out, ints, factors, at, twiddles, factor, ones, flip, 
         _row_starts(starts, task * len(starts), rows, 2 * pitch)
         read_rows(spec, x, starts, 0, pitch, ones, 0, a, 0, flip)
         unwrap(spec, a, nf, margin)
-        c = b if _stages(spec, a, b, factors, twiddles, at, False, True) else a
+        c = b if _back(spec, a, b, factors, twiddles, at, nf) else a
         _row_starts(starts, task * len(starts), rows, 2 * n)
         write_rows(spec, out, starts, zero, high, factor, zero, c, 0, flip)
         write_rows(spec, out, starts, lowest, low, factor, lowest, c, nf - low, flip)
