@@ -94,7 +94,7 @@ def last_axes(shape: Sequence[int], ndim: int | None, name: str, where: str) -> 
     return shape[len(shape) - ndim :]
 
 
-def compute_dtype(values: str, points: str, where: str) -> str:
+def compute_dtype(values: str, points: str, where: str, name: str = "values") -> str:
     """The float type a call is computed in, from the types of its arrays; both must be of one precision.
 
     Integers and bools are computed in float64, half precision in float32, integer points in the type of the values.
@@ -102,7 +102,7 @@ def compute_dtype(values: str, points: str, where: str) -> str:
     if values == points and values in FLOATS:
         return values
     if not is_number(values):
-        raise TypeError(f"{where}: values has dtype {values}, which is not a type of numbers it can use")
+        raise TypeError(f"{where}: {name} has dtype {values}, which is not a type of numbers it can use")
     if not is_number(points) or points in REAL:
         raise TypeError(f"{where}: points has dtype {points} but coordinates must be real")
     real = REAL.get(values, values)
@@ -111,13 +111,13 @@ def compute_dtype(values: str, points: str, where: str) -> str:
     if real in HALF:
         if points == "float64":
             raise TypeError(
-                f"{where}: values has dtype {values} but points {points}; cast points to float32 or {values}"
+                f"{where}: {name} has dtype {values} but points {points}; cast points to float32 or {values}"
             )
         return "float32"
     if not is_integer(points) and points != real:
         raise TypeError(
-            f"{where}: values has dtype {values} but points {points}; nothing is cast silently, so cast one of them "
-            f"(the result has the type of values)"
+            f"{where}: {name} has dtype {values} but points {points}; nothing is cast silently, so cast one of them "
+            f"(the result has the type of {name})"
         )
     return real
 

@@ -72,7 +72,7 @@ def _points(F: Any, points: Any, where: str) -> tuple[Any, tuple[Any, ...], int]
 def _complex(F: Any, x: Any, points: Any, name: str, where: str) -> tuple[Any, str]:
     """Values or modes as complex numbers, and their real type; nothing is cast silently but integers."""
     x = F.array(x)
-    dtype = check.compute_dtype(F.dtype(x), F.dtype(points), where)
+    dtype = check.compute_dtype(F.dtype(x), F.dtype(points), where, name)
     if F.dtype(x) in check.HALF:
         raise TypeError(f"{where}: {name} has dtype {F.dtype(x)}; complex numbers need float32 or float64")
     check.same_device(where, F.device(x), F.device(points), name)
