@@ -39,6 +39,7 @@ __all__ = [
     "invert_displacement",
     "nufft1",
     "nufft2",
+    "Nufft",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -16,6 +16,7 @@ from .kernel import bspline as bspline
 from .kernel import catmull_rom as catmull_rom
 from .landmarks import deform_points as deform_points
 from .landmarks import invert_displacement as invert_displacement
+from .nonuniform import Nufft as Nufft
 from .nufft import nufft1 as nufft1
 from .nufft import nufft2 as nufft2
 from .sampling import fold as fold
