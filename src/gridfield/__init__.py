@@ -40,6 +40,7 @@ __all__ = [
     "nufft1",
     "nufft2",
     "Nufft",
+    "convolve_points",
     "get_num_threads",
     "set_num_threads",
 ]

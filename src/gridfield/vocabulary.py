@@ -1,6 +1,7 @@
 """The public names of the package, each from where it lives; `gridfield/__init__.py` lists and loads them."""
 
 from .boundary import BOUNDARIES as BOUNDARIES
+from .convolution import convolve_points as convolve_points
 from .cpu.threads import get_num_threads as get_num_threads
 from .cpu.threads import set_num_threads as set_num_threads
 from .deform import deform as deform
