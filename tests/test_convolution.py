@@ -143,6 +143,23 @@ def test_jit(rng):
         jax.jit(lambda x, v: gf.convolve_points(x, v, "gaussian", length=1.0, period=None))(points, values)
 
 
+def test_compiled_and_mapped(rng):
+    points, values = torch.tensor(rng.uniform(-2, 2, (20, 2))), torch.tensor(rng.normal(size=20))
+    layer = PointConvolution((8, 8), dtype=torch.float64)
+
+    def smooth(points, values):
+        return gf.convolve_points(points, values, "gaussian", length=0.6)
+
+    for f in (smooth, layer):
+        torch.compiler.reset()
+        compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+        assert torch.allclose(compiled(points, values), f(points, values), atol=1e-5)
+        many = torch.stack([values, 2 * values])
+        assert torch.allclose(torch.func.vmap(f, in_dims=(None, 0))(points, many)[1], 2 * f(points, values), atol=1e-5)
+    in_graph = tf.function(smooth)(tf.constant(points.numpy()), tf.constant(values.numpy()))
+    assert np.allclose(in_graph.numpy(), smooth(points, values).numpy(), atol=1e-5)
+
+
 def test_few_points():
     one = gf.convolve_points(np.array([[1.0, 2.0]]), np.array([3.0]), "gaussian", length=0.5, period=None)
     assert np.allclose(one, 3, atol=1e-5)

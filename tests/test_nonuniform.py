@@ -224,3 +224,15 @@ def test_bad_arguments():
             gf.Nufft(np.zeros((9, 2)), (4, 5), **kwargs)
     with pytest.raises(ValueError, match="shape has 1 values"):
         gf.Nufft(np.zeros((9, 2)), (4,))
+
+
+def test_in_graphs(rng):
+    points, m = rng.uniform(-3, 3, (30, 2)), draw(rng, 4, 4)
+    expected = gf.Nufft(points, (4, 4)).normal(m)
+    graph = tf.function(lambda x, m: gf.Nufft(x, (4, 4)).normal(m))
+    assert np.allclose(graph(tf.constant(points), tf.constant(m)).numpy(), expected, atol=1e-3)
+    x, y = torch.tensor(points), torch.tensor(m)
+    compiled = torch.compile(lambda x, m: gf.Nufft(x, (4, 4)).normal(m), fullgraph=True, backend="aot_eager")
+    assert np.allclose(compiled(x, y).numpy(), expected, atol=1e-3)
+    mapped = torch.func.vmap(gf.Nufft(x, (4, 4)).normal)(torch.stack([y, 2 * y]))
+    assert np.allclose(mapped.numpy(), [expected, 2 * expected], atol=1e-3)

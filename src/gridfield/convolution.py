@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from math import pi, prod
 from typing import Any
@@ -14,7 +15,7 @@ from .arguments import LENGTH, SIZE, per_axis
 from .faces.numpy import FACE as NUMPY
 from .nonuniform import fast
 from .nufft import _complex, _options, _points, nufft1, nufft2
-from .ops import recipe
+from .ops import recipe, static
 
 # of squared distances in units of the length
 KERNELS: dict[str, Callable[[Any, Any], Any]] = {
@@ -134,9 +135,18 @@ def convolve_points(
             raise ValueError(f"{where}: fourier_kernel has shape {tuple(modes.shape)} but points {ndim} coordinates")
         real = False
     else:
-        sampled = _sampler(F, kernel, length, radial, period, reach, eps, values, where)
         shape = None if shape is None else per_axis(where, "shape", shape, ndim, SIZE)
-        modes, of_reals = _transformed(F, sampled, shape, period, max(eps, 1e-5 * (dtype == "float32")), values, where)
+        least, kind = max(eps, 1e-5 * (dtype == "float32")), F.dtype(values)
+        if isinstance(kernel, str) and isinstance(length, (int, float, np.number, str)):
+            (length,) = per_axis(where, "length", length, 1, LENGTH)
+            modes, of_reals = (
+                F.constant(_by_name(kernel, length, period, reach, shape, least, where), kind, values),
+                True,
+            )
+        else:
+            sampled = _sampler(F, kernel, length, radial, period, reach, eps, values, where)
+            modes, of_reals = _transformed(F, sampled, shape, period, least, where)
+            modes = F.astype(modes, kind)
         real, modes_order = real and of_reals, "fft"
     sizes = check.grid_shape(modes.shape, "fourier_kernel", where)
     how: dict[str, Any] = {"eps": eps, "modes_order": modes_order, "period": period}
@@ -159,10 +169,22 @@ def _placed(F: Any, points: Any, at: Any, fourier_kernel: Any, where: str) -> tu
     return points - middle, at - middle, tuple((reach * (1 + 1e-6)).tolist())
 
 
+@static
+def _by_name(*arguments: Any) -> Any:
+    """What `_transformed` gives of a kernel by name, without a framework: constant where a compiler traces."""
+    return _cached_by_name(*arguments)
+
+
+@functools.lru_cache(maxsize=16)
+def _cached_by_name(kernel: str, length: float, period: Any, reach: Any, shape: Any, eps: float, where: str) -> Any:
+    sampled = _sampler(NUMPY, kernel, length, True, period, reach, eps, np.zeros(1), where)
+    return _transformed(NUMPY, sampled, shape, period, eps, where)[0]
+
+
 def _sampler(
     F: Any, kernel: Any, length: Any, radial: Any, period: Any, reach: Any, eps: float, like: Any, where: str
-) -> Callable[[tuple[int, ...]], tuple[Any, Any]]:
-    """A function: the kernel at the points of a grid over one period, 0 first, and the face of that array."""
+) -> Callable[[tuple[int, ...]], Any]:
+    """A function: the kernel at the points of a grid over one period, 0 first."""
     check.flag(radial, "radial", where)
     if isinstance(kernel, str):
         if kernel not in KERNELS:
@@ -170,9 +192,6 @@ def _sampler(
         if length is None:
             raise ValueError(f"{where}: the kernel {kernel!r} needs a length")
         named, radial = KERNELS[kernel], True
-        if isinstance(length, (int, float, np.number, str)):
-            (length,) = per_axis(where, "length", length, 1, LENGTH)
-            F, like = NUMPY, np.zeros(1)  # constant, also where a compiler traces
 
         def function(q: Any) -> Any:
             return named(F, q / F.astype(F.array(length), F.dtype(q)) ** 2)
@@ -183,7 +202,7 @@ def _sampler(
     else:
         raise TypeError(f"{where}: kernel must be a word or a function, got {type(kernel).__name__}")
 
-    def sampled(sizes: tuple[int, ...]) -> tuple[Any, Any]:
+    def sampled(sizes: tuple[int, ...]) -> Any:
         lines = [np.fft.fftfreq(n, 1 / p) for n, p in zip(sizes, period, strict=True)]
         r = np.stack(np.meshgrid(*lines, indexing="ij"), -1)
         wide = F.widest("float64")
@@ -194,26 +213,25 @@ def _sampler(
             c = float(erfcinv(eps / 10))
             u = (np.abs(r) / np.array(reach) - 1) / (WIDER - 1)
             y = y * F.constant(np.prod(erfc(c * (2 * u - 1)) / 2, -1), F.dtype(y), like)
-        return F, y
+        return y
 
     return sampled
 
 
-def _transformed(F: Any, sampled: Any, shape: Any, period: Any, eps: float, like: Any, where: str) -> tuple[Any, bool]:
+def _transformed(F: Any, sampled: Any, shape: Any, period: Any, eps: float, where: str) -> tuple[Any, bool]:
     """The FFT of the kernel, on a grid fine enough that its modes have died away; whether the kernel is real."""
     n = 16 if shape is None else 0
     while True:
         relative = [p / max(period) for p in period]
         sizes = shape or tuple(fast(max(8, round(n * p))) for p in relative)
-        face, y = sampled(sizes)
-        real = face.dtype(y) not in check.REAL
+        y = sampled(sizes)
+        real = F.dtype(y) not in check.REAL
         if real:
-            y = face.astype(y, "complex128" if face.dtype(y) == "float64" else "complex64")
+            y = F.astype(y, "complex128" if F.dtype(y) == "float64" else "complex64")
         for axis, size in enumerate(sizes):
-            y = face.fft(y, size, axis)
-        kind = F.dtype(like)
+            y = F.fft(y, size, axis)
         if shape is None:
-            known = face.concrete(y)
+            known = F.concrete(y)
             if known is None:
                 raise ValueError(f"{where}: shape must be given where a compiler traces")
             if not np.isfinite(known).all():
@@ -221,7 +239,7 @@ def _transformed(F: Any, sampled: Any, shape: Any, period: Any, eps: float, like
                     f"{where}: kernel is not finite at all distances; smooth it at the origin, or elsewhere"
                 )
         if shape is not None or _died_away(np.abs(known), eps):
-            return (F.constant(y, kind, like) if face is not F else F.astype(y, kind)), real
+            return y, real
         n *= 2
         if prod(n * p for p in relative) > MODES:
             raise ValueError(

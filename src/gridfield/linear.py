@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from . import dispatch
+from .ops import recipe
 
 Map = Callable[[Any], Any]
 
@@ -38,10 +39,12 @@ class Operator:
     def __init__(self, forward: Map, adjoint: Map) -> None:
         self._forward, self._adjoint = forward, adjoint
 
+    @recipe
     def __call__(self, x: Any) -> Any:
         """A x."""
         return self._forward(x)
 
+    @recipe
     def adjoint(self, y: Any) -> Any:
         """The conjugate transpose, applied.
 
@@ -74,6 +77,7 @@ class Operator:
         """The transpose, as an operator."""
         return Operator(_conjugated(self.adjoint), _conjugated(self))
 
+    @recipe
     def __matmul__(self, other: Any) -> Any:
         if not isinstance(other, Operator):
             return self(other)

@@ -13,6 +13,7 @@ from .arguments import COUNT, SIZE, per_axis
 from .extras import bar
 from .linear import Operator, conjugate_gradients
 from .nufft import _batches, _complex, _options, _points, nufft1, nufft2
+from .ops import recipe, static
 from .window import BEST
 
 
@@ -96,12 +97,14 @@ class Nufft(Operator):
     def __repr__(self) -> str:
         return f"Nufft({tuple(self.points.shape)} points, {self.shape}, eps={self._eps:g}, sign={self._sign:+d})"
 
+    @recipe
     def __call__(self, modes: Any) -> Any:
         """A modes: (*batch, *shape) -> (*batch, N)."""
         check.trailing(np.shape(modes), self.shape, "modes", "the shape", "gf.Nufft")
         how = {"eps": self._eps, "sign": self._sign, "modes_order": self._order, "period": self._period}
         return nufft2(self.points, modes, **how)
 
+    @recipe
     def adjoint(self, y: Any) -> Any:
         """The conjugate transpose: type 1, with the other sign.
 
@@ -118,6 +121,7 @@ class Nufft(Operator):
         how = {"eps": self._eps, "sign": -self._sign, "modes_order": self._order, "period": self._period}
         return nufft1(self.points, y, self.shape, **how)
 
+    @recipe
     def normal(self, modes: Any, weights: Any = None) -> Any:
         """A^H W A modes, by two FFTs, whatever the number of points.
 
@@ -147,6 +151,7 @@ class Nufft(Operator):
         check.trailing(modes.shape, self.shape, "modes", "the shape", where)
         return self._normal(self._checked(weights, where))(modes)
 
+    @recipe
     def density_weights(self, iterations: int = 20) -> Any:
         """Weights of the points that undo their density: all of ``|A A^H w|`` becomes 1.
 
@@ -184,6 +189,7 @@ class Nufft(Operator):
             w = w / F.where(size > 0, size, size * 0 + 1)
         return w
 
+    @recipe
     def solve(
         self,
         values: Any,
@@ -353,6 +359,7 @@ class Nufft(Operator):
         return F.as_complex(w * F.as_real(values))
 
 
+@static
 def fast(size: int) -> int:
     """A size that is not less, and quick to transform."""
     return scipy.fft.next_fast_len(size) or size
