@@ -39,6 +39,8 @@ __all__ = [
     "invert_displacement",
     "nufft1",
     "nufft2",
+    "Nufft",
+    "convolve_points",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -560,6 +560,11 @@ class Face:
     cos: Callable[[Any], Any]
     floor: Callable[[Any], Any]
     inv: Callable[[Any], Any]  # of matrices
+    exp: Callable[[Any], Any]
+    conj: Callable[[Any], Any]
+    roll: Callable[[Any, Any, Any], Any]  # (x, shifts, axes), both tuples
+    fft: Callable[[Any, int, int], Any]  # (x, size, axis): of complex x, zeros appended to that size
+    ifft: Callable[[Any, int, int], Any]
     concrete: Callable[[Any], np.ndarray | None]  # the numbers, where they are known: not while tracing
     # (f, shapes, dtype, *arrays) -> arrays of that type: f, of NumPy arrays, on the numbers, which it gets while
     # something traces too. It makes an array of each of the shapes (None: a size that the trace does not know),
