@@ -39,6 +39,7 @@ __all__ = [
     "invert_displacement",
     "nufft1",
     "nufft2",
+    "nufft3",
     "get_num_threads",
     "set_num_threads",
 ]
