@@ -140,11 +140,13 @@ def nufft3(points: Any, values: Any, frequencies: Any, *, eps: float = 1e-6, sig
             "traces them: give extent=(greatest |coordinate| of the points, greatest |frequency|), each one number or "
             "one per axis"
         )
-    layout = None if ends is None or pairs == 0 else _layout_for(F, x, f, ends, (b, c, n, m), eps, sign, dtype)
-    if layout is None or (pairs is not None and _directly(pairs, c, layout[0], where)):
+    out = None
+    if ends is not None and pairs != 0:
+        layout, work = _layout_for(F, x, f, ends, (b, c, n, m), eps, sign, dtype)
+        if pairs is None or not _directly(pairs, c, layout, where):
+            out = _through_grid(F, x, f, y, ends, layout, work, sign)
+    if out is None:
         out = _direct_sums(F, x, f, y, sign)
-    else:
-        out = _through_grid(F, x, f, y, ends, *layout, sign)
     return F.reshape(F.astype(out, F.dtype(values)), (*batch, *extra, m))
 
 
@@ -191,7 +193,7 @@ def _ends(F: Any, points: Any, frequencies: Any, given: Any, dtype: str, where: 
 
 
 def _within(F: Any, p: Any, half: Any) -> tuple[Any, Any]:
-    """Of numbers that something traces: those beyond the extent, and NaN, as 0; and for each row 1, NaN if it had such."""
+    """Numbers that something traces, rows beyond the extent or with a NaN as 0; and for each row 1, NaN for those."""
     one, zero = (F.constant(np.full(1, c), F.dtype(p), p) for c in (1.0, 0.0))
     inside = [(p[..., a] <= h) & (p[..., a] >= -h) for a, h in enumerate(half)]
     every = functools.reduce(lambda these, those: these & those, inside)
@@ -199,7 +201,9 @@ def _within(F: Any, p: Any, half: Any) -> tuple[Any, Any]:
 
 
 # ---- which way
-def _layout_for(F: Any, x: Any, f: Any, ends: Ends, sizes: Any, eps: float, sign: int, dtype: str) -> Any:
+def _layout_for(
+    F: Any, x: Any, f: Any, ends: Ends, sizes: Any, eps: float, sign: int, dtype: str
+) -> tuple[Layout, str]:
     """The layout, and the type to compute in."""
     (_, far), (_, high) = ends
     # coordinates count cells of the grid: float32 is off by its last digit of their number
