@@ -159,6 +159,16 @@ def test_gradient_in_jax_and_tensorflow(rng, by_grid):
         assert relative(ours.numpy(), theirs.numpy()) < 1e-4
 
 
+def test_sizes_that_a_graph_does_not_know(rng):
+    x, v, f = problem(rng, 2, 70, 60, centres=False)
+    unknown = [tf.TensorSpec([None, 2], tf.float64), tf.TensorSpec([None], tf.complex128)]
+    run = tf.function(
+        lambda x, v, f: gf.nufft3(x, v, f, extent=(4, 30)),
+        input_signature=[*unknown, tf.TensorSpec([None, 2], tf.float64)],
+    )
+    assert relative(run(x, v, f).numpy(), direct(x, v, f)) < 1e-6
+
+
 def test_mapped_and_differentiated_by_torch_func(rng, by_grid):
     x, v, f = map(torch.from_numpy, problem(rng, 2, 9, 7, centres=False, lead=(3,)))
 

@@ -248,12 +248,23 @@ def _cached_layout(
     if size > 1e15:  # so that no table of that length is made below
         return Layout(tuple(steps), tuple(int(min(k, 1e300)) for k in counts), "", "", "", width, seconds, size)
     shape = tuple(map(_rounded, counts))
-    grid = Grid.from_spacing(shape, tuple(-float(k // 2) for k in shape), (1.0,) * ndim)
-    spread = Scheme(grid, (window(width),) * ndim, ("mirror",) * ndim, ((0,) * ndim,))
-    line = Grid.from_spacing((NODES + 1 + 2 * BEYOND,), (-float(NODES // 2 + BEYOND),), (1.0,))
-    table = Scheme(line, (bspline(7),), ("mirror",), ((0,),))
     waves = _text(shape, eps, sign, "centered", (2 * pi,) * ndim, dtype, turns)
-    return Layout(tuple(steps), shape, intern(spread), waves, intern(table), width, seconds, size)
+    return Layout(tuple(steps), shape, _spread(shape, width), waves, _table(), width, seconds, size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _spread(shape: tuple[int, ...], width: int) -> str:
+    """splat with the window onto cells counted from the middle."""
+    ndim = len(shape)
+    grid = Grid.from_spacing(shape, tuple(-float(k // 2) for k in shape), (1.0,) * ndim)
+    return intern(Scheme(grid, (window(width),) * ndim, ("mirror",) * ndim, ((0,) * ndim,)))
+
+
+@functools.cache
+def _table() -> str:
+    """sample of the spline of 1 / phi^, its nodes counted from the middle."""
+    line = Grid.from_spacing((NODES + 1 + 2 * BEYOND,), (-float(NODES // 2 + BEYOND),), (1.0,))
+    return intern(Scheme(line, (bspline(7),), ("mirror",), ((0,),)))
 
 
 def _rounded(count: float) -> int:
