@@ -41,6 +41,7 @@ __all__ = [
     "nufft2",
     "Nufft",
     "convolve_points",
+    "nufft3",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -1,4 +1,4 @@
-"""Non-uniform FFTs: sums of waves at points (type 2), from points (type 1), from points at frequencies (type 3)."""
+"""Non-uniform FFTs: sums of waves at points (type 2), and from points (type 1); for type 3 see type3.py."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ def _options(
     return eps, int(sign), modes_order, per_axis(where, "period", period, ndim, LENGTH)
 
 
-def _points(F: Any, points: Any, where: str) -> tuple[Any, tuple[Any, ...], int]:
+def _points(F: Any, points: Any, where: str, name: str = "points") -> tuple[Any, tuple[Any, ...], int]:
     """The points, their batch axes, their number of axes; finite, as far as that is known."""
     points = F.array(points)
     if len(points.shape) < 2 or points.shape[-1] in (0, None):
         raise ValueError(
-            f"{where}: points must have shape (N, ndim), or (*batch, N, ndim), with coordinates along the last axis, "
+            f"{where}: {name} must have shape (N, ndim), or (*batch, N, ndim), with coordinates along the last axis, "
             f"got {tuple(points.shape)}"
         )
     known = F.concrete(points)
     if known is not None and known.dtype.kind == "f" and not np.isfinite(known).all():
         bad = np.argwhere(~np.isfinite(known))[0]
         raise ValueError(
-            f"{where}: points has a coordinate that is not finite, {known[tuple(bad)]} at {tuple(bad.tolist())}"
+            f"{where}: {name} has a coordinate that is not finite, {known[tuple(bad)]} at {tuple(bad.tolist())}"
         )
     return points, F.shape(points)[:-2], points.shape[-1]
 

@@ -25,3 +25,4 @@ from .sampling import pad as pad
 from .sampling import prefilter as prefilter
 from .sampling import sample as sample
 from .sampling import splat as splat
+from .type3 import nufft3 as nufft3
