@@ -142,7 +142,7 @@ def nufft1(
     Examples
     --------
     >>> import gridfield as gf, numpy as np
-    >>> gf.nufft1(np.array([[0.0], [np.pi]]), np.array([1.0, 1.0]), 4).real.round(6) + 0.0
+    >>> gf.nufft1(np.array([[0.0], [np.pi]]), np.array([1.0, 1.0]), 4).real.round(5) + 0.0
     array([2., 0., 2., 0.])
     """
     where = "gf.nufft1"
