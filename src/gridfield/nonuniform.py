@@ -325,7 +325,7 @@ class Nufft(Operator):
         between = len(x.shape) - len(spectrum.shape)
         spectrum = F.reshape(spectrum, (*self._batch, *(1,) * between, *sizes, 1))
         x = F.as_complex(F.as_real(x) * spectrum)
-        for axis, size, n in zip(axes, sizes, self.shape, strict=True):
+        for axis, size, n in reversed(list(zip(axes, sizes, self.shape, strict=True))):  # the largest along rows
             x = F.ifft(x, size, axis)[(slice(None),) * axis + (slice(n),)]
         return F.roll(x, tuple(-h for h in halves), tuple(axes)) if self._order == "fft" else x
 
