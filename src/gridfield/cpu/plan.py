@@ -80,8 +80,13 @@ class Ends:
             threads.over(lambda i, j: np.copyto(target[:, i:j], source[:, i:j], "unsafe"), self.shape[0], work, align=1)
         if solve:
             solve(flat[: grid.size])
-        part(0, 0, not self.plain, *beyond)
+        self.extend(flat, batch, channels, cval)
         return grid
+
+    def extend(self, flat: Array, batch: int, channels: int, cval: float) -> None:
+        """Continue the samples of a padded grid beyond their ends."""
+        beyond = not self.plain, self.index, self.weight, self.rest, cval
+        self.pad_kernel(flat, flat, self.dims, batch, channels, 0, 0, *beyond)
 
     def fold(self, grid: Array, flat: Array, out: Array | None = None) -> Array:
         """The transpose of pad; spoils grid."""

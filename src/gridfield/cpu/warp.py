@@ -23,6 +23,7 @@ from numba import njit, types
 
 from .. import lattice
 from ..boundary import extension
+from ..kernel import bspline
 from ..scheme import Warp, decode
 from . import plan, prefilter, threads
 from .cache import SOURCES, array, compiled
@@ -37,7 +38,8 @@ SEGMENT = 1024  # pixels of a row whose displacement is worked out at a time
 # per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room, and
 # between which cells nothing folds and all samples are there
 INTS = 10
-EDGE_RUN = 32  # pixels located at a time where some are not between them
+TILE = 32  # rows of a plane that are done before those of the next plane: what they read is then still in cache
+EDGE_RUN = 16  # pixels located at a time where some are not between them
 LINE = 64  # bytes of a vector of displacements; the last of a run may go so far beyond it
 ROW = SEGMENT + LINE  # elements from the displacement along one axis to that along the next
 PLACE_NS = 0.7  # measured: one coordinate of one pixel
@@ -61,23 +63,26 @@ def weigh(m: Any, spec: Any, a: int, t: Any, w: Any, q: Any) -> None:
 
 @staged
 def plain_row(m: Any, spec: Any, d: Any, first: Any, pix: Any, ints: Any, count: Any, base: Any) -> None:
-    """base[(2 + ndim) * BLOCK] = how many of these pixels are so far out, or NaN, that something may fold there."""
+    """base[(2 + ndim) * BLOCK] = how many of these pixels come before one that is so far out, or NaN, that something
+    may fold there."""
     nd = spec.ndim
     pixels = [m.load(pix, a) + m.load(ints, a * INTS) for a in range(nd)]
     pixels[-1] = pixels[-1] + m.narrow(first, base)
     low, high = ([m.load(ints, a * INTS + k) - pixels[a] for a in range(nd)] for k in (8, 9))
+    all_of_them = m.narrow(count, base)
 
     def body(q: Any, carry: list[Any]) -> list[Any]:
-        plain = None
+        plain, i = None, m.narrow(q, base)
         for a in range(nd):
             x = m.load(d, first + q + a * ROW)
-            at = x + m.to_float(m.narrow(q, base), x) if a == nd - 1 else x
+            at = x + m.to_float(i, x) if a == nd - 1 else x
             inside = (at > m.to_float(low[a], x)) & (at < m.to_float(high[a], x))
             plain = inside if plain is None else plain & inside
-        return [carry[0] - m.bit(plain, 0, base)]
+        here = m.select(plain, all_of_them, i)
+        return [m.select(here < carry[0], here, carry[0])]
 
-    (special,) = m.loop(0, count, body, [m.narrow(count, base)])
-    m.store(base, (2 + nd) * BLOCK, special)
+    (before,) = m.loop(0, count, body, [all_of_them])
+    m.store(base, (2 + nd) * BLOCK, before)
 
 
 @staged
@@ -245,9 +250,19 @@ def _displaced(spec, mode, field, firsts, weights, ends, lasts, sizes, levels, p
     x0 = (unit - line * segments) * SEGMENT
     x1 = min(length, x0 + SEGMENT)
     b = line // rows
-    row = line - b * rows
-    r, changed = row, nd
-    for a in range(nd - 2, -1, -1):
+    row, r, changed = line - b * rows, 0, nd
+    if nd > 1:  # a few rows of all planes, before the next few
+        most = shape[nd - 2]
+        planes = rows // most
+        begin = row // (TILE * planes) * TILE
+        r = row - begin * planes
+        few = min(TILE, most - begin)
+        plane = r // few
+        o = begin + r - plane * few
+        r, row = plane, plane * most + o
+        if o != at[nd - 2]:
+            at[nd - 2], changed = o, nd - 2
+    for a in range(nd - 3, -1, -1):
         o = r % shape[a]
         r //= shape[a]
         if o != at[a]:
@@ -311,19 +326,23 @@ def _warp(
         b = at[nd]
         for a in range(nd):
             pix[a] = at[a]
-        q0 = 0
+        q0, looked_at = 0, BLOCK
         while q0 < length:
-            count, i = min(BLOCK, length - q0), first + q0
+            count, i = min(looked_at, length - q0), first + q0
             plain_row(spec, d, q0, pix, ints, count, base)
-            if base[(2 + nd) * BLOCK]:
+            plain = base[(2 + nd) * BLOCK]
+            if plain == count or plain >= EDGE_RUN:
+                count = plain if plain == count else plain // EDGE_RUN * EDGE_RUN
+                locate_plain(spec, grid, d, q0, pix, ints, count, base, w)
+                special, looked_at = 0, BLOCK
+            else:
                 count = min(EDGE_RUN, count)
                 locate_row(spec, grid, d, q0, pix, ints, frame, count, base, w)
-            else:
-                locate_plain(spec, grid, d, q0, pix, ints, count, base, w)
+                special, looked_at = base[(2 + nd) * BLOCK], EDGE_RUN
             q0 += count
             for q in range(count):
                 gather(spec, grid, b, base, q, w, q, out, out, b, i + q)
-            if base[(2 + nd) * BLOCK]:
+            if special:
                 for q in range(count):
                     flag = base[BLOCK + q]
                     if flag & NAN:
@@ -492,18 +511,62 @@ class Rows:
                 field = np.take(field, around, axis=a)
         return np.concatenate([field.reshape(-1), np.zeros(4 * LINE, self.dtype)])
 
-    def _solve(self, read: Box, box: Box, batch: int, channels: int, ends: plan.Ends) -> Any:
-        """The spline filter of the pixels of the box in the memory where they are padded, for those that are read; None
-        if it cannot be done there."""
-        static = self.static
+    def _by_planes(self, image: Array, read: Box, box: Box) -> tuple[Array, Array] | None:
+        """Padded coefficients, and INTS, of a large image, (batch, channels, *box): a few planes at a time are filtered
+        in cache on their way to where they are padded, of which only those are kept that are read; along the first
+        axis it is done there. None where that does not work, or is not worth it."""
+        static, (batch, channels), box_sizes = self.static, image.shape[:2], [b - a for a, b in box]
+        plane = prod(box_sizes[1:]) * channels
+        if static.pad or not static.filter or plane * box_sizes[0] * image.itemsize < 2 * prefilter.BLOCK:
+            return None
+        f, dtype, count = decode(static.filter), np.dtype(self.dtype), box_sizes[0]
+        kept: Box = tuple((max(i, a), min(j, b)) for (i, j), (a, b) in zip(read, box))
+        wanted = tuple((i - a, j - a) for (i, j), (a, _) in zip(kept, box))
+        ints, ends = self.ints((box[0], *kept[1:]))
+        sizes = (batch, *ends.shape, channels)
+        room = prefilter.Room((0, *ends.dims[2].tolist(), 0), (batch, *ends.padded, channels),
+                              ((0, batch), wanted[0], *((0, n) for n in sizes[2:])))  # fmt: skip
+        linear = (bspline(1),) * (static.ndim - 1)
+        along_first = prefilter.within(sizes, dtype, (f.kernels[0], *linear), f.boundaries, room)
+        few = min(max(1, prefilter.BLOCK // (plane * dtype.itemsize)), count)
+        solves = {}
+        for n in {few, count % few} - {0}:
+            whole = (n, *box_sizes[1:], channels)
+            room = prefilter.Room((0,) * len(whole), whole, ((0, n), *wanted[1:], (0, channels)))
+            solves[n] = prefilter.within(whole, dtype, f.kernels[1:], f.boundaries[1:], room)
+        if along_first is None or not all(solves.values()):
+            return None
+        grid, flat = ends.buffer(batch, channels)
+        middle = tuple(slice(before, before + n) for n, _, before in ends.dims.T)
+        target, source = grid[:, *middle], np.moveaxis(image, 1, -1)
+        parts = [(b, i, min(i + few, count)) for b in range(batch) for i in range(0, count, few)]
+
+        def work(start: int, stop: int) -> None:
+            scratch = np.empty((few, *box_sizes[1:], channels), dtype)
+            for b, i, j in parts[start:stop]:
+                part = scratch[: j - i]
+                np.copyto(part, source[b, i:j], "unsafe")
+                solves[j - i](part.reshape(-1))  # type: ignore[misc]
+                target[b, i:j] = part[:, *(slice(*ends) for ends in wanted[1:])]
+
+        threads.over(work, len(parts), prefilter.AXIS_NS * static.ndim * image.size, align=1)
+        along_first(flat[: grid.size])
+        ends.extend(flat, batch, channels, self.plan.beyond)
+        return grid, ints
+
+    def _in_place(self, image: Array, read: Box, box: Box) -> tuple[Array, Array] | None:
+        """The same, by the spline filter in the memory where they are padded. None if it cannot be done there."""
+        static, (batch, channels) = self.static, image.shape[:2]
         if static.pad or not static.filter:
             return None
+        ints, ends = self.ints(box)
         f, befores, wanted = decode(static.filter), tuple(ends.dims[2].tolist()), []
         for (i, j), (a, b) in zip(read, box):
             wanted.append((max(0, i - a), min(j, b) - a))
         room = prefilter.Room((0, *befores, 0), (batch, *ends.padded, channels), ((0, batch), *wanted, (0, channels)))
         sizes = (batch, *(b - a for a, b in box), channels)
-        return prefilter.within(sizes, np.dtype(self.dtype), f.kernels, f.boundaries, room)
+        solve = prefilter.within(sizes, np.dtype(self.dtype), f.kernels, f.boundaries, room)
+        return solve and (ends.pad(image, self.plan.beyond, solve), ints)
 
     def __call__(
         self, image: Array, filtered: Callable[[], Array], read: Box, box: Box, field: Array, pose: Array,
@@ -516,15 +579,20 @@ class Rows:
         """
         batch, channels = image.shape[:2]
         field, pose = self.field(field), np.ascontiguousarray(pose, np.float64)
-        posed, (ints, ends) = bool(pose.any()), self.ints(box)
-        pixels = prod(self.static.shape)
-        groups = plan.groups(channels, self.plan.lanes)
-        solves = [self._solve(read, box, batch, c.stop - c.start, ends) for c in groups]
-        coefficients = image if all(solves) or not (self.static.filter or self.static.pad) else filtered()
-        for c, solve in zip(groups, solves if coefficients is image else [None] * len(groups)):
-            grid = ends.pad(coefficients[:, c], self.plan.beyond, solve)
+        posed, pixels, coefficients = bool(pose.any()), prod(self.static.shape), None
+        if not (self.static.filter or self.static.pad):
+            coefficients = image
+        for c in plan.groups(channels, self.plan.lanes):
+            grid, ints = (
+                self._by_planes(image[:, c], read, box)
+                or self._in_place(image[:, c], read, box)
+                or (None, self.ints(box)[0])
+            )
+            if grid is None:
+                coefficients = filtered() if coefficients is None else coefficients
+                grid = self.ints(box)[1].pad(coefficients[:, c], self.plan.beyond)
             if c.stop == channels:
-                del coefficients
+                coefficients = None
             if out is None:
                 out = np.empty((batch, 1, pixels, channels), self.dtype)
             work = functools.partial(self._run, grid, out[..., c], ints, field, pose, posed)
