@@ -125,6 +125,18 @@ def test_derivatives_are_as_exact_as_eps(rng, by_grid):
             assert relative(ours.numpy(), theirs.numpy()) <= 2 * eps
 
 
+def test_derivatives_where_hardly_a_wave_fits_in(rng, by_grid):
+    """Sums that are all the same have derivatives that are small beside them."""
+    for dtype, eps in ((np.float32, 1e-5), (np.float64, 1e-9)):
+        x, v, f = (torch.from_numpy(a) for a in problem(rng, 2, dtype=dtype, centres=False))
+        small = [t.clone().requires_grad_() for t in (x / 100, f / 10)]
+        exact = [t.detach().double().requires_grad_() for t in small]
+        gf.nufft3(small[0], v, small[1], eps=eps).real.sum().backward()
+        (torch.exp(-1j * (exact[1] @ exact[0].T)) @ v.to(torch.complex128)).real.sum().backward()
+        for ours, theirs in zip(small, exact, strict=True):
+            assert relative(ours.grad.numpy(), theirs.grad.numpy()) <= 2 * eps
+
+
 @pytest.mark.parametrize("title", FRAMEWORKS)
 def test_every_framework(rng, by_grid, title):
     """Value, gradient and compiled value, where there are such."""

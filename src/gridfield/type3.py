@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
-from math import ceil, log2, pi, prod
+from math import ceil, log2, pi, prod, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -208,10 +208,12 @@ def _layout_for(
     (_, far), (_, high) = ends
     # coordinates count cells of the grid: float32 is off by its last digit of their number
     felt = ROUNDING["float32"] + 6e-8 * sum(a * b for a, b in zip(far, high, strict=True))
-    if dtype == "float32" and 10 * felt > eps:
+    moves, turns = F.followed(x), F.followed(f)
+    asked = eps * (_narrowest(far, high) if moves or turns else 1.0)
+    if dtype == "float32" and 10 * felt > asked:
         dtype = F.widest("float64")
     sizes = tuple(k if isinstance(k, int) else 1 for k in sizes)
-    return _layout(far, high, sizes, eps, sign, F.followed(x), F.followed(f), dtype), dtype
+    return _layout(far, high, sizes, eps, sign, moves, turns, dtype), dtype
 
 
 @static
@@ -233,12 +235,11 @@ def _cached_layout(
     """The grid, its texts and its costs. A grid too large for any memory has no texts."""
     (b, c, n, m), ndim = sizes, len(far)
     # type 2 is as exact as eps on the whole, and is divided by phi^, which is less at the ends of the band
-    eps = max(eps / 3, 2 * ROUNDING[dtype])
+    eps = max(eps / 3 * (_narrowest(far, high) if moves or turns else 1.0), 2 * ROUNDING[dtype])
     width = width_for(eps, (m,) * ndim, dtype) + moves
     steps, counts = [], []
     for a, k in zip(far, high, strict=True):
-        k = max(k, 1 / a if a else k or 1.0)  # of a narrow band every sample is the same: the grid stays short
-        steps.append(2 * pi * BAND / k)
+        steps.append(2 * pi * BAND / _band(a, k))
         counts.append(2 * (a / steps[-1] + width // 2 + 2))
     cells = prod(counts)
     each = 4 if dtype == "float32" else 8
@@ -265,6 +266,23 @@ def _table() -> str:
     """sample of the spline of 1 / phi^, its nodes counted from the middle."""
     line = Grid.from_spacing((NODES + 1 + 2 * BEYOND,), (-float(NODES // 2 + BEYOND),), (1.0,))
     return intern(Scheme(line, (bspline(7),), ("mirror",), ((0,),)))
+
+
+def _band(a: float, k: float) -> float:
+    """The band that the grid is made for: wider than needed where hardly a wave fits in.
+
+    The sums are then all the same, to some eps, and derivatives hardly more than that: in the points they are off by
+    eps times the band but as large as k, in the frequencies off by eps / band but as large as a.
+    """
+    if not (a and k):
+        return k or (1 / a if a else 1.0)
+    return k / sqrt(min(1.0, max(a * k, 1e-6)))
+
+
+def _narrowest(far: Any, high: Any) -> float:
+    """How much more exact the sums have to be for derivatives to be as exact as asked for."""
+    products = [a * k for a, k in zip(far, high, strict=True) if a and k]
+    return sqrt(min(1.0, max(min(products, default=1.0), 1e-6)))
 
 
 def _rounded(count: float) -> int:
