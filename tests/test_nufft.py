@@ -503,3 +503,10 @@ def test_a_nan_that_nobody_sees_is_not_hidden():
     assert_array_equal(np.isnan(got[:7]), np.isin(np.arange(7), (3, 5)))
     got = jax.jit(lambda x, y: gf.nufft1(x, y, 36, eps=1e-2))(x, jnp.ones(10, jnp.complex64))
     assert np.isnan(np.asarray(got)).all()
+
+
+def test_more_modes_than_memory_are_refused_before_anything_is_allocated():
+    with pytest.raises(
+        MemoryError, match=r"gf\.nufft1: modes of shape \(100000, 100000\) and the grid .* take 745 GiB"
+    ):
+        gf.nufft1(np.zeros((3, 2)), np.ones(3), (100_000, 100_000))

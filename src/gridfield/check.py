@@ -5,7 +5,9 @@ Messages name the operation, the argument, what was given and what was expected.
 
 from __future__ import annotations
 
+import functools
 import operator
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -154,6 +156,15 @@ def same_device(where: str, values: Any, points: Any, first: str = "values", sec
     """No array is moved silently. None: goes with any device."""
     if values != points and values is not None and points is not None:
         raise ValueError(f"{where}: {first} is on {values} but {second} on {points}; both must be on one device")
+
+
+@functools.cache
+def memory() -> float:
+    """Bytes of the machine."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return 2.0**35
 
 
 def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ...], bool]:

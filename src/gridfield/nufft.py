@@ -52,6 +52,17 @@ def _options(
     return eps, int(sign), modes_order, per_axis(where, "period", period, ndim, LENGTH)
 
 
+@static
+def _fits(shape: tuple[int, ...], dtype: str, where: str) -> None:
+    """The modes and the grid, twice as fine along each axis, have room in the memory of the machine, or an error."""
+    needed = (1 + 2 ** len(shape)) * prod(shape) * (8 if dtype == "float32" else 16)
+    if needed > check.memory():
+        raise MemoryError(
+            f"{where}: modes of shape {shape} and the grid of twice that shape take {needed / 2**30:.3g} GiB, and this "
+            f"machine has {check.memory() / 2**30:.3g} GiB"
+        )
+
+
 def _points(F: Any, points: Any, where: str, name: str = "points") -> tuple[Any, tuple[Any, ...], int]:
     """The points, their batch axes, their number of axes; finite, as far as that is known."""
     points = F.array(points)
@@ -157,6 +168,7 @@ def nufft1(
         )
     extra = _batches(F.shape(values)[:-1], batch, "values", where)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
+    _fits(shape, dtype, where)
     text = _text(shape, eps, -sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     y = F.moveaxis(F.reshape(F.as_real(values), (b, c, n, 2)), 1, 2)
@@ -219,6 +231,7 @@ def nufft2(
     shape = check.grid_shape(modes.shape[len(modes.shape) - ndim :], "modes", where)
     extra = _batches(F.shape(modes)[: len(modes.shape) - ndim], batch, "modes", where)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
+    _fits(shape, dtype, where)
     text = _text(shape, eps, sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     x = F.reshape(F.astype(points, dtype), (b, n, ndim))

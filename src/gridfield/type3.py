@@ -12,7 +12,6 @@ two phases.
 from __future__ import annotations
 
 import functools
-import os
 from math import ceil, log2, pi, prod, sqrt
 from typing import Any, NamedTuple
 
@@ -295,7 +294,7 @@ def _directly(pairs: int, c: int, layout: Layout, where: str) -> bool:
     """Whether to sum without a grid: where that is quicker, or the grid too large."""
     if pairs <= FEW or (pairs <= MOST and pairs * (6e-8 + 4e-9 * c) < layout.seconds):
         return True
-    memory = _memory()
+    memory = check.memory()
     if layout.bytes <= memory:
         return False
     if pairs <= MOST:
@@ -305,15 +304,6 @@ def _directly(pairs: int, c: int, layout: Layout, where: str) -> bool:
         f"{layout.bytes / 2**30:.3g} GiB, and this machine has {memory / 2**30:.3g} GiB; split the points or the "
         "frequencies into parts that are closer together"
     )
-
-
-@functools.cache
-def _memory() -> float:
-    """Bytes of the machine."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):  # not everywhere
-        return 2.0**35
 
 
 # ---- the sums
