@@ -120,5 +120,18 @@ def peak_memory_of_deform(size: int) -> float:
     return run(size)
 
 
+def first_nufft(ndim: int, eps: float) -> float:
+    """Seconds of the first call of type 2, less the second, after one in 1-D that starts the compiler."""
+    import numpy as np
+
+    import gridfield as gf
+
+    rng = np.random.default_rng(0)
+    gf.nufft2(rng.random((5000, 1)), np.ones(16), eps=eps)
+    x, modes = rng.random((5000, ndim)), np.ones((16,) * ndim)
+    first, second = (_seconds(lambda: gf.nufft2(x, modes, eps=eps)) for _ in range(2))
+    return first - second
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](*json.loads(sys.argv[2]))))

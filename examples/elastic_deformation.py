@@ -7,6 +7,8 @@ landmarks are deformed alike, in part or as a whole, and gradients come back to 
 """
 
 # %%
+import pathlib
+
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
@@ -153,5 +155,6 @@ for panel, (title, image, style) in zip(panels.flat, shown, strict=True):
 for panel, (row, column) in ((panels[0, 1], marks.T), (panels[1, 1], marks_deformed.T), (panels[2, 2], marks_turned.T)):
     panel.autoscale(False)
     panel.plot(column, row, "o", mfc="none", mec="#ffd166", mew=2, ms=9)
-figure.savefig("elastic_deformation.png", dpi=110)
-print("picture:                 elastic_deformation.png")
+picture = pathlib.Path("elastic_deformation.png")
+figure.savefig(picture, dpi=110)
+print(f"picture:                 {picture.resolve()}")

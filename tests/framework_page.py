@@ -30,6 +30,7 @@ TAIL = """
 - **TensorFlow.** An op is a `tf.numpy_function` with a gradient of ours: no XLA (`jit_compile=True`), no SavedModel.
   `tf.vectorized_map` runs it in a while loop. Numbers of points and channels may be `None` while tracing; the grid's sizes
   must be known. AutoGraph leaves our functions as they are.
+- **Half precision** is for real numbers: `nufft1` and `nufft2`, whose results are complex, have none.
 - **Points.** `deform_points` and `invert_displacement` solve by as many steps as the numbers need: what traces or maps calls
   back into Python for that, one item after the other, so that there is no `jax.export`, and `torch.compile` breaks the graph.
   Two steps in the framework follow, which make first and second derivatives right, and no further ones.

@@ -252,3 +252,51 @@ def test_results_are_the_images_kind(rng):
         assert_array_equal(np.asarray(got), expected)
     with pytest.raises(TypeError, match="cannot while tracing"):
         jax.jit(lambda x: gf.deform(x, kernel="label"))(jnp.asarray(labels))
+
+
+@pytest.mark.parametrize("make", (torch.tensor, tf.constant), ids=("torch", "TensorFlow"))
+def test_numbers_keep_their_digits(make, rng):
+    """Python's numbers, of which torch and TensorFlow would make float32, also beside tensors; tensors in lists."""
+    x, u = rng.normal(size=SHAPE), rng.normal(size=(2, 3, 3))
+    expected = gf.deform(x, u, rotate=30.3, zoom=(1.1, 1.3))
+    angle, zoom = make(np.array(30.3)), make(np.array(1.1))
+    for got in (
+        gf.deform(make(x), make(u), rotate=angle, zoom=(1.1, 1.3)),
+        gf.deform(make(x), make(u), rotate=30.3, zoom=[zoom, 1.3]),
+        gf.deform(make(x), make(u), affine=[[angle / 30.3, 0.0], [0.0, 1.0]], rotate=30.3, zoom=(1.1, 1.3)),
+        gf.deform(make(x), u.tolist(), rotate=30.3, zoom=(1.1, 1.3)),
+    ):
+        assert_allclose(np.asarray(got), expected, atol=1e-12)
+    p, v = np.array([[2.0, 3.0]]), [[[0.1, 0.2], [0.3, 0.4]]] * 2
+    assert_allclose(np.asarray(gf.deform_points(make(p), v, SHAPE, zoom=1.1)), gf.deform_points(p, v, SHAPE, zoom=1.1))
+
+
+def test_gradients_of_items_of_a_list(rng):
+    """They were None in TensorFlow, and an error in torch and JAX."""
+    x, zoom = rng.normal(size=SHAPE), np.array([1.1, 1.3])
+    z = torch.tensor(zoom, requires_grad=True)
+    (expected,) = torch.autograd.grad(gf.deform(torch.tensor(x), zoom=z).sum(), z)
+    a = torch.tensor(1.1, dtype=torch.float64, requires_grad=True)
+    (got,) = torch.autograd.grad(gf.deform(torch.tensor(x), zoom=[a, 1.3]).sum(), a)
+    assert_allclose(got, expected[0], atol=1e-12)
+    v = tf.Variable(zoom[0])
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(gf.deform(tf.constant(x), zoom=[v, 1.3]))
+    assert_allclose(tape.gradient(total, v), expected[0], atol=1e-12)
+    with jax.enable_x64(True):
+        got = jax.grad(lambda z: gf.deform(jnp.asarray(x), zoom=[z, 1.3]).sum())(1.1)
+        assert_allclose(got, expected[0], atol=1e-12)
+        turned = jax.jit(lambda a: gf.deform(jnp.asarray(x[None]), rotate=[a, 2 * a, 0.0]))(3.0)
+        assert_allclose(turned, gf.deform(x[None], rotate=[3.0, 6.0, 0.0]), atol=1e-12)
+
+
+def test_arrays_on_two_devices():
+    x, u = torch.zeros(SHAPE), torch.zeros(2, 3, 3)
+    for name, run in {
+        "rotate": lambda far: gf.deform(x, u, rotate=torch.tensor(3.0, device=far)),
+        r"images\[1\]": lambda far: gf.deform([x, x.to(far)], rotate=3),
+        "displacement": lambda far: gf.deform(x, u.to(far)),
+        "affine": lambda far: gf.deform_points(torch.zeros(4, 2), u, SHAPE, affine=torch.eye(2, device=far)),
+    }.items():
+        with pytest.raises(ValueError, match=f"is on cpu but {name} on meta; both must be on one device"):
+            run("meta")

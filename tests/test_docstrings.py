@@ -21,6 +21,7 @@ MODULES = (
     "gridfield.compat.elasticdeform",
     "gridfield.compat.elasticdeform.torch",
     "gridfield.compat.elasticdeform.tf",
+    "gridfield.compat.pytorch_finufft.functional",
 )
 HOOKS = {
     "extra_repr",

@@ -40,6 +40,13 @@ REACHES = {
         (r"held out, by GCV: +([\d.]+) km", 22),  # at 1 km² 24 km, at 1e6 km² 43 km
         (r"held out, by GCV: .*, ([\d.]+) of the best by hand", 1.05),
     ],
+    "learn_point_convolution": [
+        (r"pairs, wrapped: relative difference ([\d.e-]+)", 1e-6),
+        (r"pairs, not wrapped: relative difference ([\d.e-]+)", (1e-3, 1)),  # points that miss their neighbours
+        (r"AdamW.*: final loss ([\d.e-]+)", (0.1, 0.6)),  # what it is compared with
+        (r"descent.*: final loss ([\d.e-]+)", 1e-6),
+        (r"descent.*: final loss .*kernel ([\d.e-]+)", 1e-3),
+    ],
     "motion_field": [
         (r"rms error: +([\d.]+) nm", 0.25),  # of shifts with a noise of 0.5 nm
         (r"without weights ([\d.]+) nm", (0.3, 0.6)),

@@ -55,6 +55,12 @@ def draw(*shape, seed=0, points=False):
 V, X, Y = draw(2, 5, 6), draw(7, 2, points=True), draw(7, 2, seed=2)
 U = 0.4 * draw(2, 3, 3, seed=3)
 
+
+def best(F, x):
+    """Where derivatives may be asked for, nufft's window is a tap wider: the same numbers need all the digits."""
+    return 1e-12 if F.dtype(x) == "float64" else 1e-6
+
+
 # what: (function of the face and its arrays, the arrays); the spline's methods are those of every SplineField
 FUNCTIONS = {
     "sample": (lambda F, v, x: gf.sample(v, x, grid=GRID), (V, X)),
@@ -66,6 +72,8 @@ FUNCTIONS = {
     "prefilter": (lambda F, v: gf.prefilter(v, boundary="natural", ndim=2), (V,)),
     "pad": (lambda F, v: gf.pad(v, [(1, 2), (0, 3)], boundary="grid-constant", cval=0.7), (V,)),
     "fold": (lambda F, v: gf.fold(v, [(1, 1), (0, 2)], boundary="natural"), (V,)),
+    "nufft1": (lambda F, y, x: F.as_real(gf.nufft1(x, F.moveaxis(y, 0, 1), (5, 6), eps=best(F, x))), (Y, X)),
+    "nufft2": (lambda F, v, x: F.as_real(gf.nufft2(x, v, eps=best(F, x))), (V, X)),
     "deform": (lambda F, v, u: gf.deform(v, u, kernel="quintic", boundary="mirror"), (V, U)),
     "SplineField": (lambda F, c, x: SPLINE.sample(F, c, x, "value"), (V, X)),
     "SplineField.jacobian": (lambda F, c, x: SPLINE.sample(F, c, x, "jacobian"), (V, X)),
@@ -73,7 +81,11 @@ FUNCTIONS = {
     "SplineField.on_grid": (lambda F, c: SPLINE.on_grid(F, c, (7, 9)), (V,)),
 }  # fmt: skip
 AT_POINTS = [what for what, (_, arrays) in FUNCTIONS.items() if arrays[-1] is X]
-IMAGES = [what for what, (_, arrays) in FUNCTIONS.items() if arrays[0] is V and not what.startswith("SplineField")]
+WITH_POINTS = [what for what, (_, arrays) in FUNCTIONS.items() if arrays[0] is Y]
+ROWS = {  # that are for some functions only
+    "integers": [w for w, (_, a) in FUNCTIONS.items() if a[0] is V and not w.startswith(("SplineField", "nufft"))],
+    "half precision": [w for w in FUNCTIONS if not w.startswith("nufft")],  # complex numbers have none
+}
 TRANSFORMATIONS = {}  # name: check(framework, f, arrays)
 
 
@@ -93,7 +105,7 @@ CELLS = []
 def cells():
     for name, (_, frameworks) in TRANSFORMATIONS.items():
         for framework in frameworks:
-            CELLS.extend((name, framework, what) for what in (IMAGES if name == "integers" else FUNCTIONS))
+            CELLS.extend((name, framework, what) for what in ROWS.get(name, FUNCTIONS))
     return CELLS
 
 
@@ -155,9 +167,9 @@ def empty(framework, what):
         arrays = list(given)
         if points:
             arrays[1] = arrays[1][:0]
-            arrays[0] = arrays[0][:0] if what == "splat" else arrays[0]
+            arrays[0] = arrays[0][:0] if what in WITH_POINTS else arrays[0]
         else:  # no channels
-            arrays[0] = arrays[0][:, :0] if what == "splat" else arrays[0][:0]
+            arrays[0] = arrays[0][:, :0] if what in WITH_POINTS else arrays[0][:0]
         assert_array_equal(framework.numpy(f(*map(framework.asarray, arrays))), reference(what, arrays))
 
 
@@ -355,7 +367,7 @@ def unknown_sizes(framework, what):
     """The number of points, or of channels where there are none, is unknown while tracing."""
     f, arrays = bound(framework, what)
     points = what in AT_POINTS
-    free = [what == "splat" or not points, points][: len(arrays)]  # of which arguments the first axis is unknown
+    free = [what in WITH_POINTS or not points, points][: len(arrays)]  # of which arguments the first axis is unknown
     more = [np.concatenate([a, a[::-1]]) if some else a for a, some in zip(FUNCTIONS[what][1], free, strict=True)]
     trace = {
         "torch (autograd)": _exported_by_torch,

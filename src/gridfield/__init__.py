@@ -37,6 +37,11 @@ __all__ = [
     "random_displacement",
     "deform_points",
     "invert_displacement",
+    "nufft1",
+    "nufft2",
+    "Nufft",
+    "convolve_points",
+    "nufft3",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -5,7 +5,9 @@ Messages name the operation, the argument, what was given and what was expected.
 
 from __future__ import annotations
 
+import functools
 import operator
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,14 +47,14 @@ def trailing(shape: Sequence[int], expected: Sequence[int], name: str, what: str
     shape, expected = tuple(shape), tuple(expected)
     if None in (last := shape[len(shape) - len(expected) :]):
         sizes(last, name, where)
-    if len(shape) < len(expected) or not _same(last, expected):
+    if len(shape) < len(expected) or not same(last, expected):
         raise ValueError(f"{where}: {name} has shape {shape} but must end in {what} {expected}")
 
 
 def leading(shape: Sequence[int], expected: Sequence[int], name: str, what: str, where: str) -> None:
     """The first axes are those of the points."""
     shape, expected = tuple(shape), tuple(expected)
-    if not _same(shape[: len(expected)], expected):
+    if not same(shape[: len(expected)], expected):
         raise ValueError(f"{where}: {name} has shape {shape} but must begin with {what} {expected}")
 
 
@@ -76,7 +78,7 @@ def sizes(shape: Sequence[int], name: str, where: str) -> tuple[int, ...]:
         ) from error
 
 
-def _same(shape: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
+def same(shape: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
     """Whether the sizes agree; None, a size that a tracing compiler does not know, does with any."""
     return len(shape) == len(expected) and all(
         a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
@@ -94,7 +96,7 @@ def last_axes(shape: Sequence[int], ndim: int | None, name: str, where: str) -> 
     return shape[len(shape) - ndim :]
 
 
-def compute_dtype(values: str, points: str, where: str) -> str:
+def compute_dtype(values: str, points: str, where: str, name: str = "values") -> str:
     """The float type a call is computed in, from the types of its arrays; both must be of one precision.
 
     Integers and bools are computed in float64, half precision in float32, integer points in the type of the values.
@@ -102,7 +104,7 @@ def compute_dtype(values: str, points: str, where: str) -> str:
     if values == points and values in FLOATS:
         return values
     if not is_number(values):
-        raise TypeError(f"{where}: values has dtype {values}, which is not a type of numbers it can use")
+        raise TypeError(f"{where}: {name} has dtype {values}, which is not a type of numbers it can use")
     if not is_number(points) or points in REAL:
         raise TypeError(f"{where}: points has dtype {points} but coordinates must be real")
     real = REAL.get(values, values)
@@ -111,13 +113,13 @@ def compute_dtype(values: str, points: str, where: str) -> str:
     if real in HALF:
         if points == "float64":
             raise TypeError(
-                f"{where}: values has dtype {values} but points {points}; cast points to float32 or {values}"
+                f"{where}: {name} has dtype {values} but points {points}; cast points to float32 or {values}"
             )
         return "float32"
     if not is_integer(points) and points != real:
         raise TypeError(
-            f"{where}: values has dtype {values} but points {points}; nothing is cast silently, so cast one of them "
-            f"(the result has the type of values)"
+            f"{where}: {name} has dtype {values} but points {points}; nothing is cast silently, so cast one of them "
+            f"(the result has the type of {name})"
         )
     return real
 
@@ -154,6 +156,15 @@ def same_device(where: str, values: Any, points: Any, first: str = "values", sec
     """No array is moved silently. None: goes with any device."""
     if values != points and values is not None and points is not None:
         raise ValueError(f"{where}: {first} is on {values} but {second} on {points}; both must be on one device")
+
+
+@functools.cache
+def memory() -> float:
+    """Bytes of the machine."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return 2.0**35
 
 
 def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ...], bool]:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import arguments, check, dispatch
-from .geometry import Geometry, followed, homogeneous, ndim_of
-from .kernel import bspline
+from .geometry import Geometry, followed, homogeneous, ndim_of, on_one_device
+from .kernel import NAMED
 from .sampling import _array, _hashable
 
 
@@ -29,7 +29,7 @@ class Image(NamedTuple):
     def nearest(self) -> bool:
         """Whether each pixel of the result is one of the image."""
         kernels = self.kernel if isinstance(self.kernel, tuple) else (self.kernel,)
-        return all(k == "nearest" or k == bspline(0) or (isinstance(k, int) and k == 0) for k in kernels)
+        return all(k == "nearest" or k == NAMED["nearest"] or (isinstance(k, int) and k == 0) for k in kernels)
 
     @property
     def full(self) -> tuple[int, ...]:
@@ -74,9 +74,7 @@ class Images:
                     f"{where}: the deformed axes of {image.name} have the sizes {image.full} but those of "
                     f"{names[0]} {full}; images of one call are deformed alike"
                 )
-        if displacement is not None:
-            for name, x in zip(names, arrays, strict=True):
-                check.same_device(where, F.device(x), F.device(F.array(given["displacement"])), name, "displacement")
+        on_one_device(F, where, dict(zip(names, arrays, strict=True)) | given)
 
     def _each(self, option: Any, name: str) -> list[Any]:
         """One for each image."""

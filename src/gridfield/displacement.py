@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import arguments, check, dispatch, lattice
+from .faces.numpy import FACE as NUMPY
 from .kernel import bspline
 from .ops import expand, recipe, static
 from .sampling import _array
@@ -32,6 +33,13 @@ def is_field(displacement: Any) -> bool:
 def array_of(displacement: Any) -> Any:
     """What tells the framework."""
     return displacement._array() if is_field(displacement) else displacement
+
+
+def is_bare(x: Any) -> bool:
+    """Whether it is of Python's numbers or NumPy's, which go with any framework, and holds no array of one."""
+    if isinstance(x, (list, tuple)):
+        return all(is_bare(item) for item in x)
+    return dispatch.frameworks((type(x),))[0] in ("", "numpy")
 
 
 def shape_of(shape: Any, where: str) -> Shape:
@@ -61,6 +69,8 @@ def read(F: Any, displacement: Any, shape: Shape, where: str, batched: bool | No
             )
         dense = displacement.spline.on_grid(F, displacement._array(), shape)
         return F.reshape(dense, (1, ndim, *shape)), False, True
+    if is_bare(displacement):  # torch and TensorFlow would make lists of floats float32
+        displacement = _array(NUMPY, displacement, "displacement", where)
     x = _array(F, displacement, "displacement", where)
     if not check.is_number(F.dtype(x)) or F.dtype(x) in check.REAL:
         raise TypeError(f"{where}: displacement has dtype {F.dtype(x)} but must be real numbers")

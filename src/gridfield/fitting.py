@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from scipy import optimize, sparse
 
 from . import arguments, check, dispatch, reference
-from .extras import needs
+from .extras import bar
 from .faces.numpy import FACE as NUMPY
 from .grid import Grid
 from .normal import Normal
@@ -369,7 +368,7 @@ class _Problem:
         """(n, channels): all levels, of channels with the same weights, all above 0."""
         unit = float(2.0 ** np.floor(np.log2(w.max())))  # so that weights of any size are numbers to compute with
         w = w / unit
-        with _bar(self.options.progress) as tick:
+        with bar(self.options.progress, "fit") as tick:
             finest = Normal(self.spline, x, w, self.options.order)
             roughness, dof = self.options.roughness, None
             if isinstance(roughness, str):
@@ -552,20 +551,3 @@ def _moved(c: Array, before: Spline, spline: Spline) -> Array:
     grids = np.ascontiguousarray(c.T).reshape(-1, *before.grid.shape)
     moved = before.separable(NUMPY, grids, "resample", tuple((axis,) for axis in spline.axes))
     return moved.reshape(len(moved), -1).T
-
-
-@contextmanager
-def _bar(progress: bool) -> Iterator[Callable[[float], Any]]:
-    """A progress bar of iterations; what it yields is called with the residual."""
-    if not progress:
-        yield lambda residual: None
-        return
-    with needs("progress"):
-        from tqdm.auto import tqdm
-    with tqdm(desc="fit", unit=" iterations") as bar:
-
-        def tick(residual: float) -> None:
-            bar.set_postfix_str(f"residual {residual:.1e}", refresh=False)
-            bar.update()
-
-        yield tick

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import check, dispatch
-from .displacement import Shape, array_of, is_field, per_pixel, read, spacing_of, spline
+from .displacement import Shape, array_of, is_bare, is_field, per_pixel, read, spacing_of, spline
 from .faces.numpy import FACE as NUMPY
 from .ops import static
 from .sampling import _array
@@ -78,16 +78,18 @@ class Geometry:
         affine, rotate, zoom = self.pose_arguments
         if affine is None and rotate is None and zoom is None:
             return self.F.constant(np.zeros((1, n, n + 1)), dtype, like)
-        kinds = dispatch.frameworks(tuple(type(x) for x in self.pose_arguments if x is not None))
         # numbers make the matrix in float64, whatever the images are
-        G, real = (self.F, dtype) if set(kinds) - {"", "numpy"} else (NUMPY, "float64")
+        G, real = (NUMPY, "float64") if is_bare(self.pose_arguments) else (self.F, dtype)
 
         def number(x: Any, name: str) -> Any:
-            x = _array(G, x, name, where)
-            kind = G.dtype(x)
+            if isinstance(x, (list, tuple)) and not is_bare(x):
+                return G.stack([number(item, name) for item in x])  # so that each is differentiated
+            H = NUMPY if is_bare(x) else G  # torch and TensorFlow would make float32 of Python's numbers
+            x = _array(H, x, name, where)
+            kind = H.dtype(x)
             if not check.is_number(kind) or kind in check.REAL or kind == "bool":
                 raise TypeError(f"{where}: {name} must be real numbers, got {kind}")
-            return G.astype(x, real)
+            return constant(x) if H is NUMPY else G.astype(x, real)
 
         def constant(table: Any) -> Any:
             return G.constant(np.asarray(table, np.float64), real, like)
@@ -163,12 +165,20 @@ def followed(displacement: Any, affine: Any, rotate: Any, zoom: Any) -> dict[str
     return given
 
 
+def on_one_device(F: Any, where: str, arrays: dict[str, Any]) -> None:
+    """All arrays; a list is put where the framework puts a displacement, and other numbers where they are needed."""
+    (first, x), *rest = arrays.items()
+    for name, y in rest:
+        if hasattr(y, "shape") or name == "displacement":
+            check.same_device(where, F.device(x), F.device(F.array(y)), first, name)
+
+
 def ndim_of(displacement: Any, affine: Any, rotate: Any, batched: bool, where: str) -> int | None:
     """How many axes these arguments deform, if they tell."""
     if displacement is not None:
         if is_field(displacement):
             return displacement.ndim
-        shape = np.shape(array_of(displacement)) if not hasattr(displacement, "shape") else tuple(displacement.shape)
+        shape = _shape(array_of(displacement))
         if batched and len(shape) > 2 and shape[1] == len(shape) - 2:
             return len(shape) - 2
         if len(shape) < 2:
@@ -180,17 +190,26 @@ def ndim_of(displacement: Any, affine: Any, rotate: Any, batched: bool, where: s
             )
         return len(shape) - 1
     if affine is not None:
-        shape = np.shape(affine) if not hasattr(affine, "shape") else tuple(affine.shape)
+        shape = _shape(affine)
         return shape[-2] if len(shape) >= 2 else None
     if rotate is not None:
-        size = np.shape(rotate) if not hasattr(rotate, "shape") else tuple(rotate.shape)
+        size = _shape(rotate)
         return {0: 2, 1: 3 if size == (3,) else 2}.get(len(size), size[-1] if size else 2)
     return None
 
 
+def _shape(x: Any) -> Shape:
+    """Of an array, or of lists of numbers or arrays."""
+    if hasattr(x, "shape"):
+        return tuple(x.shape)
+    return np.shape(x) if is_bare(x) else (len(x), *_shape(x[0]))
+
+
 def homogeneous(affine: Any) -> bool:
     """Whether a matrix of three rows or more may be one for homogeneous coordinates, with or without a batch."""
-    shape = np.shape(affine) if not hasattr(affine, "shape") else tuple(affine.shape)
+    shape = _shape(affine)
+    if not hasattr(affine, "shape") and not is_bare(affine):
+        return False  # lists of arrays, whose numbers may not be known
     if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] < 3:
         return False
     face = dispatch.face("gf.deform", affine=affine) if hasattr(affine, "shape") else NUMPY

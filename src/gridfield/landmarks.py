@@ -12,7 +12,7 @@ import numpy as np
 from . import arguments, check, dispatch, lattice
 from .displacement import array_of, read, shape_of, spacing_of, spline
 from .faces.numpy import FACE as NUMPY
-from .geometry import Geometry, followed
+from .geometry import Geometry, followed, on_one_device
 from .grid import Grid
 from .kernel import bspline
 from .ops import recipe, static
@@ -100,6 +100,7 @@ def deform_points(
             f"{where}: points has {points.shape[-1]} coordinates per point (shape {tuple(points.shape)}) but shape "
             f"{len(size)} axes {size}"
         )
+    on_one_device(F, where, {"points": points} | given)
     dtype = F.widest(check.compute_dtype(kind, "int64", where))
     geometry = Geometry(F, where, size, displacement, None, crop, affine, rotate, zoom, spacing)
     field, pose = geometry.field(dtype, points, crop=False), geometry.pose(dtype, points)

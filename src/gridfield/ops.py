@@ -14,7 +14,8 @@ and these close under differentiation:
     d dot    = dot(dv, w) + dot(v, dw) + dot_up(v, spread(dx, w))   spread(dx, y)_bkinc = dx_bni y_bknc
     d warp   = warp(dv) + slid(df) + turned(dp)      slid(df) = along(moved(df), c), turned(dp) = along(posed(dp), c)
 
-where `up` is the scheme with one more derivative along each axis. In dx, the transpose of along is
+where `up` is the scheme with one more derivative along each axis. A scheme of waves (scheme.Waves) makes of sample and
+splat the non-uniform FFTs of types 2 and 1, under the same rules. In dx, the transpose of along is
 ct -> dot(v, ct), that of push is ct -> dot(ct, y). `moved` is the displacement of every pixel that a lattice of spline
 coefficients f makes, `posed` the one that a matrix p makes. An op states its `jvp` and, for each argument in which it
 is linear, its transpose; `vjp` below derives the reverse mode: it runs the jvp on a symbolic tangent and walks back
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
-from .cpu import plan, prefilter, warp
+from .cpu import plan, prefilter, warp, waves
 from .scheme import decode
 
 Array = np.ndarray[Any, Any]
@@ -267,19 +268,24 @@ def _dtype(a: np.ndarray) -> str:
     return "float32" if a.itemsize == 4 else "float64"
 
 
+def _engine(text: str, dtype: str) -> Any:
+    """What runs sample, splat and dot: of kernels, or of waves."""
+    return (waves if text.startswith('["Waves"') else plan).plan(text, dtype)
+
+
 def _run_sample(values: Array, points: Array, text: str, out: Array | None = None) -> Array:
     (points,) = _contiguous(points)
-    return plan.plan(text, _dtype(values)).sample(values, points, out)
+    return _engine(text, _dtype(values)).sample(values, points, out)
 
 
 def _run_splat(values: Array, points: Array, text: str, out: Array | None = None) -> Array:
     values, points = _contiguous(values, points)
-    return plan.plan(decode(text).linear, _dtype(values)).splat(values, points, out)
+    return _engine(decode(text).linear, _dtype(values)).splat(values, points, out)
 
 
 def _run_dot(values: Array, weights: Array, points: Array, text: str, out: Array | None = None) -> Array:
     weights, points = _contiguous(weights, points)
-    return _into(out, plan.plan(decode(text).up, _dtype(values)).dot(values, weights, points))
+    return _into(out, _engine(decode(text).up, _dtype(values)).dot(values, weights, points))
 
 
 def _into(out: Array | None, result: Array) -> Array:
@@ -347,7 +353,7 @@ def _sample_merge(F: Any, arrays: Any, batched: Any, text: str) -> Any:
     if of_values and not of_points:
         v, b, c = values.shape[:3]
         y = F.sample(F.reshape(F.moveaxis(values, 0, 1), (b, v * c, *values.shape[3:])), points, text)
-        return F.moveaxis(F.reshape(y, (*y.shape[:3], v, c)), 3, 0)
+        return F.moveaxis(F.reshape(y, (*y.shape[:3], v, c * decode(text).parts)), 3, 0)
     return None
 
 
@@ -358,7 +364,7 @@ def _splat_merge(F: Any, arrays: Any, batched: Any, text: str) -> Any:
         return None
     v, b, k, n, c = values.shape
     grid = F.splat(F.reshape(F.moveaxis(values, 0, 3), (b, k, n, v * c)), points, text)
-    return F.moveaxis(F.reshape(grid, (b, v, c, *grid.shape[2:])), 1, 0)
+    return F.moveaxis(F.reshape(grid, (b, v, c // decode(text).parts, *grid.shape[2:])), 1, 0)
 
 
 def _dot_merge(F: Any, arrays: Any, batched: Any, text: str) -> Any:
@@ -381,7 +387,7 @@ OPS = {
             2,
             _run_sample,
             reference.sample,
-            lambda v, x, text: (v[0], len(decode(text).orders), x[1], v[1]),
+            lambda v, x, text: (v[0], len(decode(text).orders), x[1], v[1] * decode(text).parts),
             _sample_jvp,
             {0: lambda F, ct, arrays, text: F.splat(ct, arrays[1], decode(text).linear)},
             _sample_merge,
@@ -391,7 +397,7 @@ OPS = {
             2,
             _run_splat,
             reference.splat,
-            lambda y, x, text: (y[0], y[3], *decode(text).grid.shape),
+            lambda y, x, text: (y[0], y[3] // decode(text).parts, *decode(text).extent),
             _splat_jvp,
             {0: lambda F, ct, arrays, text: F.sample(ct, arrays[1], text)},
             _splat_merge,
@@ -556,6 +562,11 @@ class Face:
     cos: Callable[[Any], Any]
     floor: Callable[[Any], Any]
     inv: Callable[[Any], Any]  # of matrices
+    exp: Callable[[Any], Any]
+    conj: Callable[[Any], Any]
+    roll: Callable[[Any, Any, Any], Any]  # (x, shifts, axes), both tuples
+    fft: Callable[[Any, int, int], Any]  # (x, size, axis): of complex x, zeros appended to that size
+    ifft: Callable[[Any, int, int], Any]
     concrete: Callable[[Any], np.ndarray | None]  # the numbers, where they are known: not while tracing
     # (f, shapes, dtype, *arrays) -> arrays of that type: f, of NumPy arrays, on the numbers, which it gets while
     # something traces too. It makes an array of each of the shapes (None: a size that the trace does not know),

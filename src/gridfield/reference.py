@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .boundary import Extension, extension
-from .scheme import Axis, Filter, Margins, Scheme, Warp, decode
+from .scheme import Axis, Filter, Margins, Scheme, Warp, Waves, decode
 
 Array = Any
 
@@ -118,8 +118,10 @@ def _stencil(points: Array, scheme: Scheme) -> tuple[Iterator[tuple[Array, list[
     return combine(), on, number
 
 
-def sample(values: Array, points: Array, scheme: Scheme) -> Array:
+def sample(values: Array, points: Array, scheme: Scheme | Waves) -> Array:
     """out[b, k, n, c] = d^orders[k] of the spline with coefficients values[b, c], at points[b, n]."""
+    if isinstance(scheme, Waves):
+        return wave_sums(values, points, scheme)
     xp = _lib(values)
     batch, channels = values.shape[:2]
     beyond = scheme.cval if "grid-constant" in scheme.boundaries else 0.0
@@ -147,7 +149,53 @@ def _of_ones(points: Array, scheme: Scheme, order: tuple[int, ...]) -> Array:
     return total[..., None]
 
 
-def dot(values: Array, weights: Array, points: Array, scheme: Scheme) -> Array:
+def _waves(points: Array, w: Waves) -> tuple[Array, Array, list[Array]]:
+    """cos and sin (batch, n, modes) of the phase at each point of each mode; per order prod_i (s w_i k_i)**alpha_i."""
+    xp = _lib(points)
+    k = [2 * math.pi * w.sign / p * m for p, m in zip(w.periods, np.meshgrid(*w.modes, indexing="ij"), strict=True)]
+    phase = xp.einsum("bni,im->bnm", points, _like(points, np.stack([x.reshape(-1) for x in k])))
+    ramps = [math.prod(x.reshape(-1) ** a for x, a in zip(k, order, strict=True)) for order in w.orders]
+    return xp.cos(phase), xp.sin(phase), [_like(points, np.asarray(r, np.float64)) for r in ramps]
+
+
+def _turned(z: Array, quarters: int) -> Array:
+    """i**quarters times complex numbers given as (..., 2)."""
+    xp, (re, im) = _lib(z), (z[..., 0], z[..., 1])
+    return xp.stack([(re, im), (-im, re), (-re, -im), (im, -re)][quarters % 4], -1)
+
+
+def wave_sums(values: Array, points: Array, w: Waves) -> Array:
+    """out[b, k, n, (c, part)] = sum over the modes of values[b, c, mode], ramps and waves."""
+    xp, (batch, channels) = _lib(values), values.shape[:2]
+    cos, sin, ramps = _waves(points, w)
+    z = values.reshape(batch, channels, -1, 2)
+    out = []
+    for order, ramp in zip(w.orders, ramps, strict=True):
+        v = _turned(z * ramp[:, None], sum(order))
+        re, im = (
+            xp.einsum("bnm,bcm->bnc", cos, v[..., part]) + sign * xp.einsum("bnm,bcm->bnc", sin, v[..., 1 - part])
+            for part, sign in ((0, -1), (1, 1))
+        )
+        out.append(xp.stack([re, im], -1).reshape(batch, -1, 2 * channels))
+    return xp.stack(out, 1)
+
+
+def wave_sums_back(values: Array, points: Array, w: Waves) -> Array:
+    """The transpose of wave_sums."""
+    xp, (batch, _, n, numbers) = _lib(values), values.shape
+    cos, sin, ramps = _waves(points, w)
+    total: Any = 0.0
+    for k, (order, ramp) in enumerate(zip(w.orders, ramps, strict=True)):
+        y = values[:, k].reshape(batch, n, numbers // 2, 2)
+        parts = [
+            xp.einsum("bnm,bnc->bcm", cos, y[..., part]) + sign * xp.einsum("bnm,bnc->bcm", sin, y[..., 1 - part])
+            for part, sign in ((0, 1), (1, -1))
+        ]
+        total = total + _turned(xp.stack(parts, -1), -sum(order)) * ramp[:, None]
+    return total.reshape(batch, numbers // 2, *w.extent)
+
+
+def dot(values: Array, weights: Array, points: Array, scheme: Scheme | Waves) -> Array:
     """out[b, n, i] = sum over k, c of weights[b, k, n, c] times the derivative along axis i of sample[b, k, n, c]."""
     slopes = sample(values, points, decode(scheme.up))
     batch, _, n, channels = slopes.shape
@@ -155,8 +203,10 @@ def dot(values: Array, weights: Array, points: Array, scheme: Scheme) -> Array:
     return _lib(values).einsum("bknc,bkinc->bni", weights, slopes)
 
 
-def splat(values: Array, points: Array, scheme: Scheme) -> Array:
+def splat(values: Array, points: Array, scheme: Scheme | Waves) -> Array:
     """The transpose of sample: (batch, orders, n, channels) -> (batch, channels, *grid)."""
+    if isinstance(scheme, Waves):
+        return wave_sums_back(values, points, scheme)
     xp = _lib(values)
     batch, _, _, channels = values.shape
     size = math.prod(scheme.grid.shape)

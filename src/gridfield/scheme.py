@@ -1,4 +1,4 @@
-"""What is static about a call, as frozen data: Scheme (sample, splat), Filter (prefilter), Margins (pad), Warp."""
+"""What is static about a call, as frozen data: Scheme, Waves (both sample and splat), Filter, Margins (pad), Warp."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from math import ceil, floor
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from . import lattice
@@ -94,6 +95,11 @@ def _tuple(x: Any) -> Any:
     return tuple(map(_tuple, x)) if isinstance(x, list) else x
 
 
+def raised(orders: tuple[MultiIndex, ...]) -> tuple[MultiIndex, ...]:
+    """One derivative more along each axis: alpha_k + e_i, i fastest."""
+    return tuple(tuple(o + (j == i) for j, o in enumerate(a)) for a in orders for i in range(len(a)))
+
+
 @dataclass(frozen=True, eq=False)
 class Scheme(Static):
     """sample and splat: grid, kernel and boundary per axis, derivatives evaluated together, the value outside."""
@@ -104,10 +110,17 @@ class Scheme(Static):
     orders: tuple[MultiIndex, ...]
     cval: float = 0.0
 
+    parts = 1  # numbers of a point for each channel of the values
+
     @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.kernels)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The last axes of the values."""
+        return self.grid.shape
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
@@ -123,8 +136,7 @@ class Scheme(Static):
     @cached_property
     def up(self) -> str:
         """One derivative more along each axis: orders (alpha_k + e_i), i fastest."""
-        orders = tuple(tuple(o + (j == i) for j, o in enumerate(a)) for a in self.orders for i in range(self.ndim))
-        return intern(replace(self, orders=orders))
+        return intern(replace(self, orders=raised(self.orders)))
 
     def permuted(self, axes: tuple[int, ...]) -> str:
         """The same with the axes in another order."""
@@ -138,6 +150,55 @@ class Scheme(Static):
         shape, origin, spacing, periodic = map(_tuple, grid)
         grid = Grid.from_spacing(shape, origin, spacing, periodic=periodic)
         return Scheme(grid, tuple(map(_kernel, kernels)), _tuple(boundaries), _tuple(orders), cval)
+
+
+@dataclass(frozen=True, eq=False)
+class Waves(Static):
+    """sample and splat of waves instead of a kernel: y[p] = sum_k c[k] prod_i (i s w_i k_i)**alpha_i exp(i s w.k x_p).
+
+    s is the sign, w_i = 2 pi / period_i. Values are (batch, channels, *shape, 2), real and imaginary part last; of a
+    point there are two numbers for each channel. The transpose, over real numbers, has the conjugate wave.
+    """
+
+    shape: tuple[int, ...]
+    periods: tuple[float, ...]
+    sign: int
+    centered: bool  # k_i from -(n_i // 2) upwards; else the order of an FFT
+    width: int  # taps of the window: how exact
+    orders: tuple[MultiIndex, ...]
+
+    parts = 2  # numbers of a point for each channel of the values
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The last axes of the values."""
+        return (*self.shape, 2)
+
+    @cached_property
+    def modes(self) -> tuple[NDArray[Any], ...]:
+        """The k of each axis."""
+        centered = (np.arange(n) - n // 2 for n in self.shape)
+        return tuple(k if self.centered else np.fft.ifftshift(k) for k in centered)
+
+    @property
+    def linear(self) -> str:
+        """The part that is linear in the values: all of it."""
+        return self.text
+
+    @cached_property
+    def up(self) -> str:
+        """One derivative more along each axis: orders (alpha_k + e_i), i fastest."""
+        return intern(replace(self, orders=raised(self.orders)))
+
+    @staticmethod
+    def parse(shape: Any, periods: Any, sign: int, centered: bool, width: int, orders: Any) -> Waves:
+        """From JSON."""
+        return Waves(_tuple(shape), _tuple(periods), sign, centered, width, _tuple(orders))
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +279,7 @@ class Warp(Static):
 _known: dict[str, Any] = {}
 _lock = lock()
 KNOWN = 4096  # how many static arguments are kept; others are read from their text again
-_parsers = {c.__name__: c.parse for c in (Scheme, Filter, Margins, Warp)}
+_parsers = {c.__name__: c.parse for c in (Scheme, Waves, Filter, Margins, Warp)}
 
 
 def intern(static: Static) -> str:
@@ -235,7 +296,7 @@ def _keep(text: str, static: Any) -> Any:
 
 
 def decode(text: str) -> Any:
-    """The Scheme, Filter, Margins or Warp of a text."""
+    """The Scheme, Waves, Filter, Margins or Warp of a text."""
     known = _known.get(text)
     if known is None:
         name, *content = json.loads(text)

@@ -15,13 +15,14 @@ with needs("torch"):
     from .constraints import Constraint, Monotonic
     from .draws import ElasticParams
     from .faces.torch import FACE
+    from .point_convolution import PointConvolution
 
 from .fields import Field, Sum, Terms, check_channels
 from .grid import Grid
 from .sampling import BoundaryLike, KernelLike, sample
 from .spline import Spline
 
-__all__ = ["SplineField", "SumField", "carry_state", "ElasticDeform", "ElasticParams"]
+__all__ = ["SplineField", "SumField", "carry_state", "PointConvolution", "ElasticDeform", "ElasticParams"]
 
 
 class SplineField(Field, torch.nn.Module):

@@ -28,7 +28,9 @@ from numba.extending import NativeValue, intrinsic, models, register_model, type
 
 from ..cached import cached_property
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+I1, I32, I64, F64 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.DoubleType()
+
+WHOLE = 64  # bytes of a vector of AVX-512: any number of those needs no masks
 
 # a*b + c may fuse and the sign of zero may go. With `reassoc` LLVM turns the tree of multiply-adds into one serial
 # chain; `nnan` breaks NaN coordinates.
@@ -92,6 +94,9 @@ class Value:
     def __sub__(self, other: Any) -> Value:
         return self._arithmetic(other, "sub")
 
+    def __rsub__(self, other: Any) -> Value:
+        return self * -1 + other
+
     def __lt__(self, other: Any) -> Value:
         return self._compare(other, "<")
 
@@ -126,7 +131,7 @@ class Emit:
         number known at run time, only so many lanes are read, the others are 0."""
         if live is not None:
             return self._value(self._masked(a, i, lanes, live=live))
-        if lanes & (lanes - 1):
+        if lanes & (lanes - 1) and lanes * a.itemsize % WHOLE:
             if not slack:
                 return self._value(self._masked(a, i, lanes))
             wide = self.b.load(self._pointer(a, i, 1 << lanes.bit_length()), align=a.itemsize)
@@ -137,7 +142,7 @@ class Emit:
         """Write one element or a vector; live: only so many of its lanes."""
         v = x.v if isinstance(x, Value) else ir.Constant(a.element, x)
         lanes = v.type.count if _is_vector(v.type) else 0
-        if lanes & (lanes - 1) or live is not None:
+        if (lanes & (lanes - 1) and lanes * a.itemsize % WHOLE) or live is not None:
             self._masked(a, i, lanes, v, live)
         else:
             self.b.store(v, self._pointer(a, i, lanes), align=a.itemsize)
@@ -194,9 +199,26 @@ class Emit:
         i = self.b.fptosi(x.v, I32)
         return self._value(i if a.element.width < 64 else self.b.sext(i, I64))
 
+    def cast(self, i: Value, a: Any) -> Value:
+        """An integer as the integer type of a."""
+        wide = a.element.width
+        return i if i.v.type.width == wide else self.narrow(i, a) if i.v.type.width > wide else self.widen(i)
+
+    def to_double(self, x: Value) -> Value:
+        """A float as float64."""
+        return x if x.v.type == F64 else self._value(self.b.fpext(x.v, F64))
+
+    def as_element(self, x: Value, a: Any) -> Value:
+        """A float64 as the float type of a."""
+        return x if x.v.type == a.element else self._value(self.b.fptrunc(x.v, a.element))
+
     def to_float(self, i: Value, like: Value) -> Value:
         """A small integer as the float type of like."""
         return self._value(self.b.sitofp(self.b.trunc(i.v, I32) if i.v.type.width > 32 else i.v, like.v.type))
+
+    def quotient(self, x: Value, n: int) -> Value:
+        """x // n of a 64-bit integer that is not negative."""
+        return self._value(self.b.udiv(x.v, I64(n)))
 
     def floor(self, x: Value) -> Value:
         """The largest integer not above (Numba's math.floor would promote float32)."""
@@ -246,6 +268,17 @@ class Emit:
             step *= 2
         return [self._value(v) for v in block]
 
+    def split(self, x: Value) -> tuple[Value, Value]:
+        """(a0 b0 a1 b1 ...) -> (a0 a1 ...), (b0 b1 ...)."""
+        n = x.v.type.count
+        even, odd = (self._value(_shuffle(self.b, x.v, list(range(k, n, 2)))) for k in (0, 1))
+        return even, odd
+
+    def interleave(self, x: Value, y: Value) -> Value:
+        """The inverse of split."""
+        n = x.v.type.count
+        return self._value(_shuffle(self.b, x.v, [k // 2 + n * (k % 2) for k in range(2 * n)], y.v))
+
     # ---- control
     def loop(
         self, start: Any, stop: Any, body: Callable[..., list[Value] | None], carry: Sequence[Value] = ()
@@ -292,7 +325,11 @@ class Plain:
     narrow = staticmethod(lambda x, a: int(x))
     widen = staticmethod(int)
     truncate = staticmethod(lambda x, a: int(x))
+    cast = staticmethod(lambda i, a: int(i))
+    to_double = staticmethod(np.float64)
+    as_element = staticmethod(lambda x, a: a.dtype.type(x))
     to_float = staticmethod(lambda i, like: type(like)(i))
+    quotient = staticmethod(lambda x, n: x // n)
     floor = staticmethod(np.floor)
     select = staticmethod(lambda condition, x, y: x if condition else y)
     not_number = staticmethod(lambda x: bool(x != x))
@@ -300,6 +337,8 @@ class Plain:
     tile = staticmethod(np.tile)
     sum_lanes = staticmethod(lambda x, channels: x.reshape(-1, channels).sum(0))
     transpose = staticmethod(lambda rows: list(np.stack(rows).T.copy()))
+    split = staticmethod(lambda x: (x[0::2], x[1::2]))
+    interleave = staticmethod(lambda x, y: np.stack([x, y], -1).reshape(-1))
 
     @staticmethod
     def loop(start: Any, stop: Any, body: Callable[..., Any], carry: Any = ()) -> Any:

@@ -228,6 +228,8 @@ class Jax(Face):
     where = staticmethod(jnp.where)
     sin, cos, floor = staticmethod(jnp.sin), staticmethod(jnp.cos), staticmethod(jnp.floor)
     inv = staticmethod(jnp.linalg.inv)
+    exp, conj, roll = staticmethod(jnp.exp), staticmethod(jnp.conj), staticmethod(jnp.roll)
+    fft, ifft = staticmethod(jnp.fft.fft), staticmethod(jnp.fft.ifft)
 
     @staticmethod
     def concrete(x: Any) -> Any:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.fft
 
 from ..cpu import rounding
+from ..cpu.threads import get_num_threads
 from ..ops import Face, Op
 
 _NAMES = {np.dtype(t): t for t in ("float32", "float64", "complex64", "complex128")}  # dtype.name takes 1 us
@@ -28,7 +30,18 @@ class NumPy(Face):
     where = staticmethod(np.where)
     sin, cos, floor = staticmethod(np.sin), staticmethod(np.cos), staticmethod(np.floor)
     inv = staticmethod(np.linalg.inv)
+    exp, conj, roll = staticmethod(np.exp), staticmethod(np.conj), staticmethod(np.roll)
     concrete = staticmethod(np.asarray)
+
+    @staticmethod
+    def fft(x: Any, size: int, axis: int) -> Any:
+        """Zeros are appended to that size."""
+        return scipy.fft.fft(x, size, axis, workers=get_num_threads())
+
+    @staticmethod
+    def ifft(x: Any, size: int, axis: int) -> Any:
+        """The inverse."""
+        return scipy.fft.ifft(x, size, axis, workers=get_num_threads())
 
     @staticmethod
     def constant(table: Any, dtype: str, like: Any) -> Any:

@@ -127,6 +127,19 @@ class TensorFlow(Face):
     where = staticmethod(tf.where)
     sin, cos, floor = staticmethod(tf.sin), staticmethod(tf.cos), staticmethod(tf.floor)
     inv = staticmethod(tf.linalg.inv)
+    exp, conj, roll = staticmethod(tf.exp), staticmethod(tf.math.conj), staticmethod(tf.roll)
+
+    @staticmethod
+    def fft(x: Any, size: int, axis: int) -> Any:
+        """Zeros are appended to that size."""
+        x = TensorFlow.moveaxis(x, axis, len(x.shape) - 1)  # TensorFlow has no kernel for other axes on the CPU
+        x = tf.pad(x, [[0, 0]] * (len(x.shape) - 1) + [[0, size - x.shape[-1]]])
+        return TensorFlow.moveaxis(tf.signal.fft(x), len(x.shape) - 1, axis)
+
+    @staticmethod
+    def ifft(x: Any, size: int, axis: int) -> Any:
+        """The inverse."""
+        return tf.math.conj(TensorFlow.fft(tf.math.conj(x), size, axis)) / size
 
     @staticmethod
     def concrete(x: Any) -> Any:

@@ -354,8 +354,10 @@ class Torch(Face):
     def concrete(x: torch.Tensor) -> Any:
         """The numbers, or None while something traces."""
         traced = torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None
-        return None if traced or type(x) not in _TENSORS else x.detach().cpu().resolve_conj().numpy()
+        return None if traced or type(x) not in _TENSORS else x.detach().cpu().resolve_conj().resolve_neg().numpy()
 
+    exp, conj, roll = staticmethod(torch.exp), staticmethod(torch.conj_physical), staticmethod(torch.roll)
+    fft, ifft = staticmethod(torch.fft.fft), staticmethod(torch.fft.ifft)
     broadcast_to = staticmethod(torch.broadcast_to)
     stack = staticmethod(torch.stack)
 

@@ -1,0 +1,145 @@
+"""sample, splat and dot of waves: the non-uniform FFT, as window, FFT and the taps of any kernel.
+
+    sample:  y[p] = sum_l phi(x_p - l) g[l],  g = FFT of c[k] / phi^(k) on a grid twice as fine      (type 2)
+    splat:   the transpose, step by step                                                            (type 1)
+
+(A. Dutt, V. Rokhlin, SIAM J. Sci. Comput. 14 (1993), 1368-1393; L. Greengard, J.-Y. Lee, SIAM Rev. 46 (2004), 443-454.)
+Derivatives in the points are those of phi, from the same g.
+"""
+
+from __future__ import annotations
+
+import functools
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..scheme import Waves, decode
+from ..window import window
+from . import direct, threads
+from .fourier import Axis, Transform, fine_size
+from .plan import SLACK
+from .scratch import scratch
+from .spread import Fine, Located, Stencil
+from .taps import Spec, Table
+
+Array = np.ndarray[Any, Any]
+
+
+def whole_taps(width: int, itemsize: int) -> int:
+    """How many taps along the last axis fill vectors of 64 bytes, or a power of two of them less.
+
+    Loads and stores of part of a vector have masks; what such a store has written cannot be forwarded to the next load,
+    which made scattering twice as slow.
+    """
+    full = 64 // (2 * itemsize)
+    return -(-width // full) * full if width > full else 1 << (width - 1).bit_length()
+
+
+def _whole_vectors(table: Table, taps: int) -> Table:
+    """The table with taps of weight zero behind."""
+    return table + ((0.0,) * len(table[0]),) * (taps - len(table))
+
+
+class Plan:
+    """Waves prepared for one dtype."""
+
+    def __init__(self, waves: Waves, dtype: str) -> None:
+        self.waves, self.dtype = waves, np.dtype(dtype)
+        kernel, width = window(waves.width), waves.width
+        self.fine = tuple(fine_size(max(2 * n, 2 * width)) for n in waves.shape)
+        hats = (kernel.fourier(k / nf).real for k, nf in zip(waves.modes, self.fine, strict=True))
+        taps = whole_taps(width, self.dtype.itemsize)
+        margins = *(width,) * (waves.ndim - 1), taps
+        axes = [
+            Axis(n, nf, margin, waves.centered, 1 / hat, dtype)
+            for n, nf, margin, hat in zip(waves.shape, self.fine, margins, hats, strict=True)
+        ]
+        self.transform = Transform(axes, dtype)
+        self.slope = np.array([nf / p for nf, p in zip(self.fine, waves.periods, strict=True)], dtype)
+        nd, tables = waves.ndim, (*(kernel.table(),) * (waves.ndim - 1), _whole_vectors(kernel.table(), taps))
+        self.value, self.contracted = (
+            Stencil(Spec(tables, ("wrap",) * nd, (0.0,) * nd, (0,) * nd, waves.orders, 2, False, dot), dtype)
+            for dot in (False, True)
+        )
+        self.places = Fine(waves.periods, self.fine, width, dtype)
+        self.size = 2 * prod(self.transform.grid)
+
+    def few(self, points: int) -> bool:
+        """Whether the sums are cheaper as they stand: so few points that they cost less than the FFT."""
+        return direct.cost_ns(self.waves, points) < self.transform.cost_ns()
+
+    def _grid(self, flat: Array) -> Array:
+        return flat[: self.size].reshape(1, *self.transform.grid, 2)
+
+    def _sampled(self, stencil: Stencil, values: Array, points: Array, fields: Any) -> None:
+        """For each item and channel: the modes on the fine grid, and `fields(channel)` = (values, out) from there."""
+
+        def item(b: int) -> None:
+            located = Located(points[b], self.places)
+            for c in range(values.shape[1]):
+                with scratch(self.size + SLACK, self.dtype) as flat:
+                    self.transform.widen(values[b, c].reshape(-1), flat, self.waves.sign)
+                    located.gather(stencil, self._grid(flat), self.slope, *fields(c), b)
+
+        threads.run([functools.partial(item, b) for b in range(len(values))])
+
+    def sample(self, values: Array, points: Array, out: Array | None = None) -> Array:
+        """See reference.wave_sums."""
+        values, (batch, n, _) = np.ascontiguousarray(values), points.shape
+        if out is None:
+            out = np.empty((batch, len(self.waves.orders), n, 2 * values.shape[1]), self.dtype)
+        parts = [out[..., 2 * c : 2 * c + 2] for c in range(values.shape[1])]
+        if n and self.few(n):
+            for b in range(batch):
+                tables = direct.Tables(points[b], self.waves)
+                for c, part in enumerate(parts):
+                    tables.sample(values[b, c], part[b])
+        elif n:
+            self._sampled(self.value, values, points, lambda c: (parts[c], parts[c]))
+        return out
+
+    def dot(self, values: Array, weights: Array, points: Array) -> Array:
+        """See reference.dot; these waves are those with the derivatives along each axis (Waves.up)."""
+        (batch, n, nd), channels = points.shape, values.shape[1]
+        if n and self.few(n):
+            slopes = self.sample(values, points).reshape(batch, -1, nd, n, 2 * channels)
+            return np.einsum("bknc,bkinc->bni", weights, slopes)
+        values, total = np.ascontiguousarray(values), np.zeros((batch, 1, n, nd), self.dtype)
+        part = np.empty_like(total)
+        for c in range(channels if n else 0):
+            fields = weights[..., 2 * c : 2 * c + 2], part
+            self._sampled(self.contracted, values[:, c : c + 1], points, lambda _, fields=fields: fields)
+            total += part
+        return total[:, 0]
+
+    def splat(self, values: Array, points: Array, out: Array | None = None) -> Array:
+        """See reference.wave_sums_back."""
+        batch, _, n, numbers = values.shape
+        if out is None:
+            out = np.empty((batch, numbers // 2, *self.waves.extent), self.dtype)
+        few = self.few(n)
+
+        def item(b: int) -> None:
+            located = (direct.Tables(points[b], self.waves) if few else Located(points[b], self.places)) if n else None
+            for c in range(numbers // 2):
+                part = values[..., 2 * c : 2 * c + 2]
+                if located is None:
+                    out[b, c] = 0
+                elif isinstance(located, direct.Tables):
+                    located.splat(part[b], out[b, c])
+                else:
+                    with scratch(self.size + SLACK, self.dtype) as flat:
+                        flat[...] = 0
+                        located.scatter(self.value, self._grid(flat), self.slope, part, b)
+                        self.transform.narrow(flat, out[b, c].reshape(-1), -self.waves.sign)
+
+        threads.run([functools.partial(item, b) for b in range(batch)])
+        return out
+
+
+@functools.lru_cache(maxsize=1024)
+def plan(text: str, dtype: str) -> Plan:
+    """The plan of waves and dtype."""
+    return Plan(decode(text), dtype)

@@ -1,0 +1,373 @@
+"""Nufft: the non-uniform FFT of some points as a linear operator, with its normal equations and their solution."""
+
+from __future__ import annotations
+
+from math import pi, prod
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from . import check, dispatch
+from .arguments import COUNT, SIZE, per_axis
+from .extras import bar
+from .linear import Operator, conjugate_gradients
+from .nufft import _batches, _complex, _options, _points, nufft1, nufft2
+from .ops import recipe, static
+from .window import BEST
+
+
+class Nufft(Operator):
+    """Sums of waves at points, as a linear operator A: ``A(modes)`` is ``gf.nufft2(points, modes)``.
+
+    ``A(m)[j] = sum_k m[k] exp(sign i 2 pi k . points[j] / period)``. In MRI, points are the trajectory and modes the
+    pixels of the image.
+
+    Parameters
+    ----------
+    points : array, shape (N, ndim) or (*batch, N, ndim)
+        Coordinates. A tensor is kept as it is: derivatives in it are followed, and so are its changes in place.
+    shape : int or tuple of int
+        Number of modes along each axis.
+    eps : float, default 1e-6
+        Relative error, as for `gridfield.nufft1`.
+    sign : {1, -1}, default 1
+        Of the exponent.
+    modes_order : {"centered", "fft"}, default "centered"
+        Frequency 0 in the middle, or first.
+    period : float or one per axis, default 2 pi
+        After which the points repeat.
+
+    Attributes
+    ----------
+    points : array
+        The points.
+    shape : tuple of int
+        Of the modes.
+    H, T : Operator
+        The conjugate transpose and the transpose.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `gridfield.nufft1`.
+
+    Notes
+    -----
+    It is an operator of any framework: build it inside of what is differentiated or compiled. Operators are added
+    (``A + B``), composed (``A @ B``), and multiplied by numbers and arrays (``w * A``, ``A * w``).
+
+    Examples
+    --------
+    >>> import gridfield as gf, numpy as np
+    >>> points = np.random.default_rng(0).uniform(-np.pi, np.pi, (500, 2))
+    >>> op = gf.Nufft(points, (8, 8), eps=1e-9)
+    >>> modes = np.zeros((8, 8))
+    >>> modes[5, 2] = 1  # the wave exp(i (x - 2 y))
+    >>> values = op(modes)
+    >>> values.shape, op.adjoint(values).shape
+    ((500,), (8, 8))
+    >>> bool(np.allclose(op.normal(modes), op.adjoint(values)))
+    True
+    >>> bool(np.allclose(op.solve(values), modes, atol=1e-5))
+    True
+    """
+
+    def __init__(
+        self,
+        points: Any,
+        shape: Any,
+        *,
+        eps: float = 1e-6,
+        sign: int = 1,
+        modes_order: str = "centered",
+        period: Any = 2 * pi,
+    ) -> None:
+        where = "gf.Nufft"
+        F = self._face = dispatch.face(where, points=points)
+        points, self._batch, self._ndim = _points(F, points, where)
+        self._dtype = check.compute_dtype(F.dtype(points), F.dtype(points), where)
+        self.points = F.copy(points) if isinstance(points, np.ndarray) else points  # NumPy does not say when it changes
+        self.shape = per_axis(where, "shape", shape, self._ndim, SIZE)
+        self._eps, self._sign, self._order, self._period = _options(
+            eps, sign, modes_order, period, self._ndim, self._dtype, where
+        )
+        self._spectra: dict[Any, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"Nufft({tuple(self.points.shape)} points, {self.shape}, eps={self._eps:g}, sign={self._sign:+d})"
+
+    @recipe
+    def __call__(self, modes: Any) -> Any:
+        """A modes: (*batch, *shape) -> (*batch, N)."""
+        check.trailing(np.shape(modes), self.shape, "modes", "the shape", "gf.Nufft")
+        how = {"eps": self._eps, "sign": self._sign, "modes_order": self._order, "period": self._period}
+        return nufft2(self.points, modes, **how)
+
+    @recipe
+    def adjoint(self, y: Any) -> Any:
+        """The conjugate transpose: type 1, with the other sign.
+
+        Parameters
+        ----------
+        y : array, shape (*batch, N)
+            Values at the points.
+
+        Returns
+        -------
+        array, shape (*batch, *shape)
+            ``sum_j y[j] exp(-sign i 2 pi k . points[j] / period)``.
+        """
+        how = {"eps": self._eps, "sign": -self._sign, "modes_order": self._order, "period": self._period}
+        return nufft1(self.points, y, self.shape, **how)
+
+    @recipe
+    def normal(self, modes: Any, weights: Any = None) -> Any:
+        """A^H W A modes, by two FFTs, whatever the number of points.
+
+        The matrix depends on ``k - k'`` alone: it is a convolution with ``sum_j w[j] exp(-sign i k . points[j])``.
+        Where derivatives in the points are followed it is ``adjoint(weights * A(modes))`` instead.
+
+        Parameters
+        ----------
+        modes : array, shape (*batch, *shape)
+            Real or complex.
+        weights : array, shape (N,) or (*batch, N), optional
+            Real; 1 by default, for which the convolution is worked out once.
+
+        Returns
+        -------
+        array, shape (*batch, *shape)
+            Complex.
+
+        References
+        ----------
+        J. A. Fessler et al., "Toeplitz-based iterative image reconstruction for MRI with correction for magnetic field
+        inhomogeneity", IEEE Trans. Signal Process. 53 (2005), 3393-3402.
+        """
+        F, where = self._face, "gf.Nufft.normal"
+        dispatch.face(where, points=self.points, modes=modes)
+        modes, _ = _complex(F, modes, self.points, "modes", where)
+        check.trailing(modes.shape, self.shape, "modes", "the shape", where)
+        return self._normal(self._checked(weights, where))(modes)
+
+    @recipe
+    def density_weights(self, iterations: int = 20) -> Any:
+        """Weights of the points that undo their density: all of ``|A A^H w|`` becomes 1.
+
+        ``A^H W A`` is then near the identity where there are points enough, so that ``adjoint(w * values)`` is near
+        the modes. By ``w <- w / |A A^H w|``.
+
+        Parameters
+        ----------
+        iterations : int, default 20
+            How often.
+
+        Returns
+        -------
+        array, shape (*batch, N)
+            Positive.
+
+        References
+        ----------
+        J. G. Pipe, P. Menon, "Sampling density compensation in MRI: rationale and an iterative numerical solution",
+        Magn. Reson. Med. 41 (1999), 179-186.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> points = np.linspace(-np.pi, np.pi, 8, endpoint=False)[:, None]
+        >>> gf.Nufft(points, 8).density_weights().round(5)  # evenly spread
+        array([0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125])
+        """
+        (iterations,) = per_axis("gf.Nufft.density_weights", "iterations", iterations, 1, COUNT)
+        F = self._face
+        w = self._ones() / prod(self.shape)
+        for _ in range(iterations):
+            again = F.as_real(self(self.adjoint(w)))
+            size = (again[..., 0] ** 2 + again[..., 1] ** 2) ** 0.5
+            w = w / F.where(size > 0, size, size * 0 + 1)
+        return w
+
+    @recipe
+    def solve(
+        self,
+        values: Any,
+        *,
+        weights: Any = None,
+        damping: float = 0.0,
+        sense_maps: Any = None,
+        iterations: int = 100,
+        tol: float | None = None,
+        progress: bool = False,
+    ) -> Any:
+        """Modes that have these values at the points, in the sense of least squares.
+
+        ``argmin_m sum_j w[j] |A(m)[j] - values[j]|**2 + damping |m|**2``, by conjugate gradients on
+        ``(A^H W A + damping) m = A^H W values``. With coils c of sensitivity S_c, ``sum_c |A(S_c m) - values_c|**2``.
+
+        Parameters
+        ----------
+        values : array, shape (*batch, N), with coils (*batch, coils, N)
+            Real or complex.
+        weights : array, shape (N,) or (*batch, N), optional
+            Real and not negative, as `density_weights`; 1 by default.
+        damping : float, default 0
+            Added to the diagonal of A^H W A, all of which is the sum of the weights.
+        sense_maps : array, shape (coils, *shape), optional
+            Sensitivities of coils (SENSE).
+        iterations : int, default 100
+            At most; where a compiler traces, so many.
+        tol : float, optional
+            Relative residual of the normal equations to stop at; by default eps.
+        progress : bool, default False
+            Show a progress bar (needs tqdm).
+
+        Returns
+        -------
+        array, shape (*batch, *shape)
+            Complex. Derivatives go through the iterations.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If shapes, types, devices or frameworks do not fit together, or damping or tol is negative.
+
+        References
+        ----------
+        K. P. Pruessmann et al., "Advances in sensitivity encoding with arbitrary k-space trajectories", Magn. Reson.
+        Med. 46 (2001), 638-651.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> op = gf.Nufft(rng.uniform(-np.pi, np.pi, (40, 1)), 64)  # fewer points than modes
+        >>> image, maps = rng.normal(size=64), rng.normal(size=(4, 64))  # but four coils
+        >>> found = op.solve(op(maps * image), sense_maps=maps, iterations=1000, tol=1e-9)
+        >>> bool(np.allclose(found, image, atol=1e-3))
+        True
+        """
+        where, F = "gf.Nufft.solve", self._face
+        dispatch.face(where, points=self.points, values=values)
+        damping, tol = (
+            check.number(x, n, where) for x, n in ((damping, "damping"), (self._eps if tol is None else tol, "tol"))
+        )
+        if damping < 0 or tol < 0:
+            raise ValueError(f"{where}: damping and tol must not be negative, got {damping:g} and {tol:g}")
+        (iterations,) = per_axis(where, "iterations", iterations, 1, COUNT)
+        check.flag(progress, "progress", where)
+        values, _ = _complex(F, values, self.points, "values", where)
+        lead = _batches(F.shape(values)[:-1], self._batch, "values", where)
+        weights = self._checked(weights, where)
+        normal, right = self._normal(weights), self.adjoint(self._weighted(values, weights))
+        items = [*self._batch, *lead]
+        if sense_maps is not None:
+            dispatch.face(where, points=self.points, sense_maps=sense_maps)
+            maps, _ = _complex(F, sense_maps, self.points, "sense_maps", where)
+            if tuple(maps.shape[1:]) != self.shape or not lead or lead[-1] != maps.shape[0]:
+                raise ValueError(
+                    f"{where}: sense_maps has shape {tuple(maps.shape)} but must be (coils, *{self.shape}), with as "
+                    f"many coils as values, of shape {tuple(values.shape)}, has along the axis before the points"
+                )
+            items, one = items[:-1], normal
+            coils, size, count = maps.shape[0], prod(self.shape), prod(items)
+            flat = F.reshape(maps, (coils, size))
+
+            def combined(y: Any) -> Any:
+                y = F.einsum("bcm,cm->bm", F.reshape(y, (count, coils, size)), F.conj(flat))
+                return F.reshape(y, (*items, *self.shape))
+
+            def normal(m: Any) -> Any:
+                each = F.einsum("bm,cm->bcm", F.reshape(m, (count, size)), flat)
+                return combined(one(F.reshape(each, (*items, coils, *self.shape))))
+
+            right = combined(right)
+        total = len(items)
+        with bar(progress, "solve") as tick:
+            damped = (lambda m: normal(m) + damping * m) if damping else normal
+            return conjugate_gradients(F, damped, right, total, iterations, tol, tick)
+
+    # ---- the convolution of the normal equations
+    def _normal(self, weights: Any) -> Any:
+        """A^H W A, its convolution worked out."""
+        if self._face.followed(self.points):
+            return lambda modes: self.adjoint(self._weighted(self(modes), weights))
+        spectrum = self._spectrum(weights)
+        return lambda modes: self._convolved(modes, spectrum)
+
+    def _spectrum(self, weights: Any) -> Any:
+        """FFT of ``sum_j w[j] exp(-sign i k . points[j])``, of as many k as there are k - k': a real array."""
+        F = self._face
+        kept = _version(self.points)
+        if weights is None and kept in self._spectra:
+            return self._spectra[kept]
+        w = self._ones() if weights is None else weights
+        sizes = tuple(fast(2 * n - 1) for n in self.shape)
+        eps = max(self._eps / 10, BEST[self._dtype])
+        lags = nufft1(self.points, w, sizes, eps=eps, sign=-self._sign, modes_order="fft", period=self._period)
+        for axis, n in enumerate(sizes, start=len(lags.shape) - self._ndim):
+            lags = F.fft(lags, n, axis)
+        spectrum = F.as_real(lags)[..., 0]  # of lags that are conjugate for k and -k it is real but for rounding
+        if weights is None and F.concrete(spectrum) is not None:
+            self._spectra = {kept: spectrum}
+        return spectrum
+
+    def _convolved(self, x: Any, spectrum: Any) -> Any:
+        """Zero-padded, multiplied, cropped; an axis at a time, so that zeros are not transformed."""
+        F, nd = self._face, self._ndim
+        axes = range(len(x.shape) - nd, len(x.shape))
+        sizes, halves = spectrum.shape[len(spectrum.shape) - nd :], tuple(n // 2 for n in self.shape)
+        if self._order == "fft":
+            x = F.roll(x, halves, tuple(axes))
+        for axis, size in zip(axes, sizes, strict=True):
+            x = F.fft(x, size, axis)
+        between = len(x.shape) - len(spectrum.shape)
+        spectrum = F.reshape(spectrum, (*self._batch, *(1,) * between, *sizes, 1))
+        x = F.as_complex(F.as_real(x) * spectrum)
+        for axis, size, n in reversed(list(zip(axes, sizes, self.shape, strict=True))):  # the largest along rows
+            x = F.ifft(x, size, axis)[(slice(None),) * axis + (slice(n),)]
+        return F.roll(x, tuple(-h for h in halves), tuple(axes)) if self._order == "fft" else x
+
+    # ---- weights
+    def _ones(self) -> Any:
+        """A 1 for each point."""
+        F = self._face
+        return F.astype(self.points[..., 0] * 0 + 1, self._dtype)
+
+    def _checked(self, weights: Any, where: str) -> Any:
+        """Real weights of the points, (*batch, N)."""
+        F = self._face
+        if weights is None:
+            return None
+        dispatch.face(where, points=self.points, weights=weights)
+        weights = F.array(weights)
+        if F.dtype(weights) in check.REAL:
+            raise TypeError(f"{where}: weights has dtype {F.dtype(weights)} but must be real")
+        check.compute_dtype(F.dtype(weights), F.dtype(self.points), where)
+        expected = tuple(self.points.shape[:-1])
+        if not check.same(tuple(weights.shape), expected) and not check.same(tuple(weights.shape), expected[-1:]):
+            raise ValueError(f"{where}: weights has shape {tuple(weights.shape)} but must be {expected}, as the points")
+        return F.broadcast_to(F.astype(weights, self._dtype), F.shape(self.points)[:-1])
+
+    def _weighted(self, values: Any, weights: Any) -> Any:
+        F = self._face
+        if weights is None:
+            return values
+        between = len(values.shape) - len(weights.shape)
+        w = F.reshape(weights, (*self._batch, *(1,) * between, F.shape(weights)[-1], 1))
+        return F.as_complex(w * F.as_real(values))
+
+
+@static
+def fast(size: int) -> int:
+    """A size that is not less, and quick to transform."""
+    return scipy.fft.next_fast_len(size) or size
+
+
+def _version(points: Any) -> Any:
+    """Changes when a tensor is changed in place."""
+    try:
+        return points._version
+    except (AttributeError, RuntimeError):  # no tensor; one of inference mode
+        return None

@@ -1,0 +1,240 @@
+"""Non-uniform FFTs: sums of waves at points (type 2), and from points (type 1); for type 3 see type3.py."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from math import pi, prod
+from typing import Any
+
+import numpy as np
+
+from . import check, dispatch
+from .arguments import LENGTH, SIZE, per_axis
+from .ops import recipe, static
+from .scheme import Waves, intern
+from .window import BEST, width_for
+
+ORDERS = ("centered", "fft")
+
+
+@static
+def _text(
+    shape: tuple[int, ...], eps: float, sign: int, modes_order: str, periods: Any, dtype: str, smooth: bool
+) -> str:
+    """The static argument; `smooth`: one tap more, so that first derivatives in the points are as exact as eps."""
+    return _cached_text(shape, eps, sign, modes_order, periods, dtype, smooth)
+
+
+@functools.lru_cache(maxsize=4096)
+def _cached_text(
+    shape: tuple[int, ...], eps: float, sign: int, modes_order: str, periods: Any, dtype: str, smooth: bool
+) -> str:
+    width = width_for(eps, shape, dtype) + smooth
+    return intern(Waves(shape, periods, sign, modes_order == "centered", width, ((0,) * len(shape),)))
+
+
+def _options(
+    eps: Any, sign: Any, modes_order: Any, period: Any, ndim: int, dtype: str, where: str
+) -> tuple[float, int, str, Any]:
+    """Checked and hashable."""
+    eps = check.number(eps, "eps", where)
+    best = BEST[dtype]
+    if not best <= eps < 1:
+        raise ValueError(
+            f"{where}: eps must be at least {best:g}, the best that {dtype} is good for, and less than 1; got {eps:g}"
+            + (" (float64 is good for 1e-12)" if dtype == "float32" and eps < best else "")
+        )
+    if sign not in (1, -1):
+        raise ValueError(f"{where}: sign must be +1 or -1, that of the exponent, got {sign!r}")
+    if modes_order not in ORDERS:
+        raise ValueError(f"{where}: modes_order must be 'centered' or 'fft', got {modes_order!r}")
+    return eps, int(sign), modes_order, per_axis(where, "period", period, ndim, LENGTH)
+
+
+@static
+def _fits(shape: tuple[int, ...], dtype: str, where: str) -> None:
+    """The modes and the grid, twice as fine along each axis, have room in the memory of the machine, or an error."""
+    needed = (1 + 2 ** len(shape)) * prod(shape) * (8 if dtype == "float32" else 16)
+    if needed > check.memory():
+        raise MemoryError(
+            f"{where}: modes of shape {shape} and the grid of twice that shape take {needed / 2**30:.3g} GiB, and this "
+            f"machine has {check.memory() / 2**30:.3g} GiB"
+        )
+
+
+def _points(F: Any, points: Any, where: str, name: str = "points") -> tuple[Any, tuple[Any, ...], int]:
+    """The points, their batch axes, their number of axes; finite, as far as that is known."""
+    points = F.array(points)
+    if len(points.shape) < 2 or points.shape[-1] in (0, None):
+        raise ValueError(
+            f"{where}: {name} must have shape (N, ndim), or (*batch, N, ndim), with coordinates along the last axis, "
+            f"got {tuple(points.shape)}"
+        )
+    known = F.concrete(points)
+    if known is not None and known.dtype.kind == "f" and not np.isfinite(known).all():
+        bad = np.argwhere(~np.isfinite(known))[0]
+        raise ValueError(
+            f"{where}: {name} has a coordinate that is not finite, {known[tuple(bad)]} at {tuple(bad.tolist())}"
+        )
+    return points, F.shape(points)[:-2], points.shape[-1]
+
+
+def _complex(F: Any, x: Any, points: Any, name: str, where: str) -> tuple[Any, str]:
+    """Values or modes as complex numbers, and their real type; nothing is cast silently but integers."""
+    x = F.array(x)
+    dtype = check.compute_dtype(F.dtype(x), F.dtype(points), where, name)
+    if F.dtype(x) in check.HALF:
+        raise TypeError(f"{where}: {name} has dtype {F.dtype(x)}; complex numbers need float32 or float64")
+    check.same_device(where, F.device(x), F.device(points), name)
+    kind = "complex64" if dtype == "float32" else "complex128"
+    return (x if F.dtype(x) == kind else F.astype(x, kind)), dtype
+
+
+def _batches(lead: Sequence[Any], batch: Sequence[Any], name: str, where: str) -> Sequence[Any]:
+    """The leading axes beside those that points have, too."""
+    if not check.same(tuple(lead[: len(batch)]), tuple(batch)):
+        raise ValueError(
+            f"{where}: points has the batch axes {tuple(batch)} but {name} begins with {tuple(lead)}; points of a "
+            "batch go with values that begin with its axes"
+        )
+    return lead[len(batch) :]
+
+
+@recipe
+def nufft1(
+    points: Any,
+    values: Any,
+    shape: Any,
+    *,
+    eps: float = 1e-6,
+    sign: int = -1,
+    modes_order: str = "centered",
+    period: Any = 2 * pi,
+) -> Any:
+    """Type 1: Fourier coefficients of values at points.
+
+    ``modes[k] = sum_j values[j] exp(sign i 2 pi k . points[j] / period)``, for ``k_a`` from ``-(n_a // 2)`` to
+    ``(n_a - 1) // 2`` along each axis. With the default period, 2 pi, that is ``exp(sign i k . x)``.
+
+    Parameters
+    ----------
+    points : array, shape (N, ndim) or (*batch, N, ndim)
+        Coordinates; any number of periods away. With batch axes, every item has its own points.
+    values : array, shape (*batch, N)
+        Real or complex, in the precision of the points. With plain points all leading axes share them.
+    shape : int or tuple of int
+        Number of modes along each axis.
+    eps : float, default 1e-6
+        Relative error in l2, 1e-12 at best in double and 1e-6 in single precision. Where derivatives in the points may
+        be asked for, those of first order are as exact, those of second order 100 times less.
+    sign : {-1, 1}, default -1
+        Of the exponent.
+    modes_order : {"centered", "fft"}, default "centered"
+        Frequency 0 in the middle, or first, as ``numpy.fft.fft`` has it.
+    period : float or one per axis, default 2 pi
+        After which the points repeat.
+
+    Returns
+    -------
+    array, shape (*batch, *shape)
+        Complex, of the framework, precision and device of `values`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes, types, devices or frameworks do not fit together, eps is too small for the type, or a coordinate is
+        not finite (where a compiler traces, the result is NaN instead).
+
+    References
+    ----------
+    A. Dutt, V. Rokhlin, "Fast Fourier transforms for nonequispaced data", SIAM J. Sci. Comput. 14 (1993), 1368-1393.
+
+    Examples
+    --------
+    >>> import gridfield as gf, numpy as np
+    >>> gf.nufft1(np.array([[0.0], [np.pi]]), np.array([1.0, 1.0]), 4).real.round(5) + 0.0
+    array([2., 0., 2., 0.])
+    """
+    where = "gf.nufft1"
+    F = dispatch.face(where, points=points, values=values)
+    points, batch, ndim = _points(F, points, where)
+    values, dtype = _complex(F, values, points, "values", where)
+    shape = per_axis(where, "shape", shape, ndim, SIZE)
+    if len(values.shape) == 0 or not check.same(tuple(values.shape[-1:]), tuple(points.shape[-2:-1])):
+        raise ValueError(
+            f"{where}: values has shape {tuple(values.shape)} but must end in the number of points, as points has "
+            f"shape {tuple(points.shape)}"
+        )
+    extra = _batches(F.shape(values)[:-1], batch, "values", where)
+    eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
+    _fits(shape, dtype, where)
+    text = _text(shape, eps, -sign, modes_order, period, dtype, F.followed(points))
+    n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
+    y = F.moveaxis(F.reshape(F.as_real(values), (b, c, n, 2)), 1, 2)
+    x = F.reshape(F.astype(points, dtype), (b, n, ndim))
+    out = F.splat(F.reshape(y, (b, 1, n, 2 * c)), x, text)
+    return F.as_complex(F.reshape(out, (*batch, *extra, *shape, 2)))
+
+
+@recipe
+def nufft2(
+    points: Any,
+    modes: Any,
+    *,
+    eps: float = 1e-6,
+    sign: int = 1,
+    modes_order: str = "centered",
+    period: Any = 2 * pi,
+) -> Any:
+    """Type 2: the sum of waves with given Fourier coefficients, at points.
+
+    ``values[j] = sum_k modes[k] exp(sign i 2 pi k . points[j] / period)``, k as in `nufft1`, of which this is the
+    adjoint (with the other sign).
+
+    Parameters
+    ----------
+    points : array, shape (N, ndim) or (*batch, N, ndim)
+        Coordinates; any number of periods away. With batch axes, every item has its own points.
+    modes : array, shape (*batch, *shape)
+        Real or complex, in the precision of the points. With plain points all leading axes share them.
+    eps, sign, modes_order, period
+        As for `nufft1`; the sign is +1.
+
+    Returns
+    -------
+    array, shape (*batch, N)
+        Complex, of the framework, precision and device of `modes`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `nufft1`.
+
+    Examples
+    --------
+    >>> import gridfield as gf, numpy as np
+    >>> x = np.array([[0.1], [7.0]])
+    >>> wave = gf.nufft2(x, np.array([0.0, 0.0, 0.0, 1.0, 0.0]))  # exp(i x)
+    >>> bool(np.allclose(wave, np.exp(1j * x[:, 0]), atol=1e-6))
+    True
+    """
+    where = "gf.nufft2"
+    F = dispatch.face(where, points=points, modes=modes)
+    points, batch, ndim = _points(F, points, where)
+    modes, dtype = _complex(F, modes, points, "modes", where)
+    if len(modes.shape) < len(batch) + ndim:
+        raise ValueError(
+            f"{where}: modes has shape {tuple(modes.shape)} but points {tuple(points.shape)}: it must have an axis for "
+            f"each of the {ndim} coordinates" + (f", after the batch axes {tuple(batch)}" if batch else "")
+        )
+    shape = check.grid_shape(modes.shape[len(modes.shape) - ndim :], "modes", where)
+    extra = _batches(F.shape(modes)[: len(modes.shape) - ndim], batch, "modes", where)
+    eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
+    _fits(shape, dtype, where)
+    text = _text(shape, eps, sign, modes_order, period, dtype, F.followed(points))
+    n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
+    x = F.reshape(F.astype(points, dtype), (b, n, ndim))
+    out = F.sample(F.reshape(F.as_real(modes), (b, c, *shape, 2)), x, text)
+    out = F.moveaxis(F.reshape(out, (b, n, c, 2)), 2, 1)
+    return F.as_complex(F.reshape(out, (*batch, *extra, n, 2)))

@@ -1,0 +1,166 @@
+"""PointConvolution: a torch module that learns the kernel with which points are convolved."""
+
+from __future__ import annotations
+
+from math import pi, prod
+from typing import Any
+
+import torch
+
+from .arguments import SIZE, per_axis
+from .nufft import _options, nufft1, nufft2
+
+
+class PointConvolution(torch.nn.Module):
+    """A learnable convolution of points, at the same or at other points.
+
+    ``result[o, i] = sum_c sum_j kernel[o, c](at[i] - points[j]) values[c, j]`` with the periodic kernels
+    ``kernel(r) = 1 / M sum_k fourier_kernel[k] exp(i 2 pi k . r / period)`` of M modes.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        Number of modes along each axis.
+    channels_in, channels_out : int, default 1
+        Values per point.
+    real : bool, default True
+        Whether values, kernel and result are real. Else they are complex.
+    eps : float, default 1e-6
+        Relative error of the transforms.
+    period : float or one per axis, default 2 pi
+        After which everything repeats.
+    dtype : torch.dtype, optional
+        float32 or float64, of the points; default ``torch.get_default_dtype()``.
+    device : torch.device, optional
+        Where the parameter is made.
+
+    Attributes
+    ----------
+    fourier_kernel : torch.nn.Parameter, shape (channels_out, channels_in, *shape)
+        Complex, in the order and normalisation of ``torch.fft.fftn``: frequency 0 first, the plain sum over the grid of
+        the kernel's values at ``period * n / shape``. So ``torch.fft.fft2(image)`` of a kernel sampled there, with its
+        origin first, is what this holds for that kernel.
+    kernel : Tensor, shape (channels_out, channels_in, *shape)
+        The kernels at these places: the inverse FFT.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If arguments are not of that form.
+
+    Notes
+    -----
+    At first a kernel is a number times the narrowest peak that the modes allow, 1 at the origin; so the result is the
+    values, through a matrix with orthogonal rows or columns. Of values of unit variance it has a variance of 1 + N / M,
+    the least there can be with these modes: 1 where points are few beside modes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gridfield.torch import PointConvolution
+    >>> n = 32
+    >>> r = (torch.arange(n) + n // 2) % n - n // 2  # the origin first, in units of the grid
+    >>> image = torch.exp(-(r[:, None] ** 2 + r**2) / 8)
+    >>> layer = PointConvolution((n, n), period=n)
+    >>> with torch.no_grad():
+    ...     layer.fourier_kernel[0, 0] = torch.fft.fft2(image)
+    >>> points = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    >>> layer(points, torch.tensor([1.0, 0.0])).detach().round(decimals=4)  # 1 and exp(-1/2)
+    tensor([1.0000, 0.6065])
+    """
+
+    def __init__(
+        self,
+        shape: Any,
+        channels_in: int = 1,
+        channels_out: int = 1,
+        *,
+        real: bool = True,
+        eps: float = 1e-6,
+        period: Any = 2 * pi,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        name = "gf.torch.PointConvolution"
+        self.shape = per_axis(name, "shape", shape, len(shape) if hasattr(shape, "__len__") else 1, SIZE)
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{name}: dtype must be torch.float32 or torch.float64, got {dtype!r}")
+        if not isinstance(real, bool):
+            raise TypeError(f"{name}: real must be True or False, got {real!r}")
+        self.channels_in, self.channels_out = (
+            per_axis(name, what, n, 1, SIZE)[0]
+            for what, n in (("channels_in", channels_in), ("channels_out", channels_out))
+        )
+        self.real = real
+        kind = str(dtype).removeprefix("torch.")
+        self.eps, _, _, self.period = _options(eps, 1, "fft", period, len(self.shape), kind, name)
+        kernel = torch.empty(self.channels_out, self.channels_in, *self.shape, dtype=dtype.to_complex(), device=device)
+        self.fourier_kernel = torch.nn.Parameter(kernel)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Begin anew: peaks at the origin, through a random orthogonal matrix.
+
+        Examples
+        --------
+        >>> from gridfield.torch import PointConvolution
+        >>> layer = PointConvolution(8)
+        >>> layer.reset_parameters()
+        >>> layer.kernel.abs().sum().round().item()  # 1 at the origin
+        1.0
+        """
+        real = self.fourier_kernel.real.dtype
+        matrix = torch.nn.init.orthogonal_(torch.empty(self.channels_out, self.channels_in, dtype=real))
+        matrix = matrix * max(1.0, (self.channels_out / self.channels_in) ** 0.5)
+        with torch.no_grad():
+            self.fourier_kernel.copy_(matrix.reshape(*matrix.shape, *[1] * len(self.shape)))
+
+    @property
+    def kernel(self) -> torch.Tensor:
+        """The kernels on the grid, the origin first."""
+        image = torch.fft.ifftn(self.fourier_kernel, dim=tuple(range(-len(self.shape), 0)))
+        return image.real if self.real else image
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return f"{self.shape}, {self.channels_in} -> {self.channels_out} channels, real={self.real}, eps={self.eps:g}"
+
+    def forward(self, points: torch.Tensor, values: torch.Tensor, at: torch.Tensor | None = None) -> torch.Tensor:
+        """The convolution.
+
+        Parameters
+        ----------
+        points : Tensor, shape (N, ndim) or (*batch, N, ndim)
+            Where the values are.
+        values : Tensor, shape (*batch, channels_in, N)
+            Of one channel also ``(N,)``.
+        at : Tensor, shape (M, ndim) or (*batch, M, ndim), optional
+            Where the result is wanted; by default at the points.
+
+        Returns
+        -------
+        Tensor, shape (*batch, channels_out, M)
+            ``(M,)`` for values ``(N,)`` and one channel. Differentiable in everything.
+        """
+        name = "gf.torch.PointConvolution"
+        if self.real and values.is_complex():
+            raise TypeError(f"{name}: values are complex ({values.dtype}); give real=False to the module")
+        plain = values.ndim == 1
+        values = values[None] if plain else values
+        if values.shape[-2] != self.channels_in:
+            raise ValueError(
+                f"{name}: values has shape {tuple(values.shape)} but must be (*batch, {self.channels_in}, N): an axis "
+                "of channels before that of the points"
+            )
+        nd = len(self.shape)
+        if points.shape[-1] != nd:
+            raise ValueError(f"{name}: points has shape {tuple(points.shape)} but the kernel {nd} axes")
+        how: dict[str, Any] = {"eps": self.eps, "modes_order": "fft", "period": self.period}
+        modes = nufft1(points, values, self.shape, **how)
+        weights = self.fourier_kernel / prod(self.shape)
+        modes = modes * weights[:, 0] if self.channels_in == 1 else (modes.unsqueeze(-nd - 2) * weights).sum(-nd - 1)
+        out = nufft2(points if at is None else at, modes, **how)
+        out = out.real if self.real else out
+        return out[0] if plain and self.channels_out == 1 else out

@@ -1,0 +1,272 @@
+"""Points are convolved as by going through all pairs, and a module learns the kernel."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+
+import gridfield as gf
+from gridfield.torch import PointConvolution
+
+TAU = 2 * np.pi
+ARRAYS = {"numpy": np.asarray, "torch": torch.as_tensor, "jax": jnp.asarray, "tensorflow": tf.constant}
+NAMED = {
+    "gaussian": lambda q: np.exp(-q / 2),
+    "matern32": lambda q: (1 + np.sqrt(3 * q)) * np.exp(-np.sqrt(3 * q)),
+    "matern52": lambda q: (1 + np.sqrt(5 * q) + 5 * q / 3) * np.exp(-np.sqrt(5 * q)),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+def displacements(at, points, period=None):
+    r = at[:, None] - points
+    return r if period is None else (r + period / 2) % period - period / 2
+
+
+def direct(kernel, at, points, values, period=None):
+    return kernel((displacements(at, points, period) ** 2).sum(-1)) @ values
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("eps", [1e-3, 1e-6, 1e-9])
+def test_gaussian_on_the_torus(rng, ndim, eps):
+    points, at, values = rng.uniform(-9, 9, (50, ndim)), rng.uniform(-9, 9, (30, ndim)), rng.normal(size=50)
+    found = gf.convolve_points(points, values, "gaussian", length=0.4, at=at, eps=eps)
+    expected = direct(lambda q: np.exp(-q / 0.32), at, points, values, TAU)
+    assert found.dtype == np.float64
+    assert np.abs(found - expected).max() <= eps * np.abs(values).sum()
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("far", [0, 100])
+def test_without_a_period(rng, name, far):
+    eps = 1e-6 if name == "gaussian" else 1e-4
+    points, at, values = far + rng.normal(size=(60, 2)), far + rng.normal(size=(40, 2)), rng.normal(size=60) + 1j
+    found = gf.convolve_points(points, values, name, length=0.8, at=at, period=None, eps=eps)
+    expected = direct(lambda q: NAMED[name](q / 0.64), at, points, values)
+    assert np.abs(found - expected).max() <= 2 * eps * np.abs(values).sum()
+
+
+def test_kernels_that_do_not_die_away(rng):
+    """As they are cut off beyond all distances."""
+    points, values = rng.uniform(0, 3, (60, 2)) * [1, 0.2], rng.normal(size=60)
+    for kernel in (lambda q: np.sqrt(1 + q), lambda q: 1 / (0.5 + q)):
+        found = gf.convolve_points(points, values, kernel, period=None)
+        expected = direct(kernel, points, points, values)
+        most = kernel(np.array([0.0, 10.0])).max()
+        assert np.abs(found - expected).max() <= 1e-6 * np.abs(values).sum() * most
+
+
+def test_kernels_of_displacements(rng):
+    """A derivative of a Gaussian, which is odd; and its complex wave."""
+    points, values = rng.uniform(-2, 2, (40, 2)), rng.normal(size=40)
+
+    def odd(r):
+        return r[..., 0] * np.exp(-(r**2).sum(-1))
+
+    found = gf.convolve_points(points, values, odd, radial=False, period=None, eps=1e-8)
+    assert np.allclose(found, odd(displacements(points, points)) @ values, atol=1e-6)
+
+    def wave(r):
+        return np.exp(3j * r[..., 1] - 8 * (r**2).sum(-1))
+
+    found = gf.convolve_points(points, values, wave, radial=False, eps=1e-8)
+    assert found.dtype == np.complex128
+    assert np.allclose(found, wave(displacements(points, points, TAU)) @ values, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["fft", "centered"])
+def test_fourier_kernels_are_ffts_of_images(rng, order):
+    k = (np.arange(16) + 8) % 16 - 8
+    image = np.exp(-((k[:, None] / 2) ** 2 + (k / 3) ** 2))  # the origin first
+    modes = np.fft.fft2(image) if order == "fft" else np.fft.fftshift(np.fft.fft2(image))
+    corner, one = np.zeros((1, 2)), np.ones(1)
+    at = np.stack(np.meshgrid(np.arange(16), np.arange(16), indexing="ij"), -1).reshape(-1, 2) * 0.5
+    found = gf.convolve_points(corner, one, fourier_kernel=modes, at=at, period=8, modes_order=order, eps=1e-9)
+    assert np.allclose(found.reshape(16, 16), image, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_frameworks_agree(rng, name):
+    points, values, of = rng.uniform(-2, 2, (40, 2)), rng.normal(size=(3, 40)), ARRAYS[name]
+    for how in ({}, {"period": None}):
+        expected = gf.convolve_points(points, values, "matern52", length=0.7, eps=1e-4, **how)
+        found = gf.convolve_points(of(points), of(values), "matern52", length=of(0.7), eps=1e-4, **how)
+        assert np.allclose(np.asarray(found), expected, atol=1e-6)
+    batch = gf.convolve_points(of(np.stack([points, -points])), of(values[:2]), "gaussian", length=0.7)
+    one = gf.convolve_points(-points, values[1], "gaussian", length=0.7)
+    assert np.allclose(np.asarray(batch)[1], one, atol=1e-5)
+
+
+def test_single_precision(rng):
+    points, values = rng.uniform(-2, 2, (40, 2)).astype(np.float32), rng.normal(size=40).astype(np.float32)
+    found = gf.convolve_points(points, values, "gaussian", length=0.5)
+    assert found.dtype == np.float32
+    expected = direct(lambda q: np.exp(-2 * q), points, points, values)
+    assert np.allclose(found, expected, atol=1e-5 * np.abs(values).sum())
+
+
+def test_derivatives(rng):
+    points = torch.tensor(rng.uniform(-2, 2, (8, 2)), requires_grad=True)
+    values, length = torch.tensor(rng.normal(size=8), requires_grad=True), torch.tensor(0.8, dtype=torch.float64)
+    length.requires_grad_()
+
+    def f(points, values, length):
+        return gf.convolve_points(points, values, "gaussian", length=length, eps=1e-10, shape=24)
+
+    at = points.detach() + 0.1
+
+    def g(points, values, length):
+        return gf.convolve_points(points, values, lambda q: torch.exp(-q / length), at=at, eps=1e-10, shape=30)
+
+    for h in (f, g):
+        assert torch.autograd.gradcheck(h, (points, values, length), atol=1e-4)
+
+
+def test_jit(rng):
+    points, values = jnp.asarray(rng.uniform(-2, 2, (20, 2))), jnp.asarray(rng.normal(size=20))
+    expected = gf.convolve_points(points, values, "gaussian", length=0.6)
+    by_name = jax.jit(lambda x, v: gf.convolve_points(x, v, "gaussian", length=0.6))
+    by_function = jax.jit(lambda x, v: gf.convolve_points(x, v, lambda q: jnp.exp(-q / 0.72), shape=32))
+    assert np.allclose(by_name(points, values), expected, atol=1e-5)
+    assert np.allclose(by_function(points, values), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="shape must be given where a compiler traces"):
+        jax.jit(lambda x, v: gf.convolve_points(x, v, lambda q: jnp.exp(-q)))(points, values)
+    with pytest.raises(ValueError, match="period must be given where a compiler traces"):
+        jax.jit(lambda x, v: gf.convolve_points(x, v, "gaussian", length=1.0, period=None))(points, values)
+
+
+def test_compiled_and_mapped(rng):
+    points, values = torch.tensor(rng.uniform(-2, 2, (20, 2))), torch.tensor(rng.normal(size=20))
+    layer = PointConvolution((8, 8), dtype=torch.float64)
+
+    def smooth(points, values):
+        return gf.convolve_points(points, values, "gaussian", length=0.6)
+
+    for f in (smooth, layer):
+        torch.compiler.reset()
+        compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+        assert torch.allclose(compiled(points, values), f(points, values), atol=1e-5)
+        many = torch.stack([values, 2 * values])
+        assert torch.allclose(torch.func.vmap(f, in_dims=(None, 0))(points, many)[1], 2 * f(points, values), atol=1e-5)
+    in_graph = tf.function(smooth)(tf.constant(points.numpy()), tf.constant(values.numpy()))
+    assert np.allclose(in_graph.numpy(), smooth(points, values).numpy(), atol=1e-5)
+
+
+def test_few_points():
+    one = gf.convolve_points(np.array([[1.0, 2.0]]), np.array([3.0]), "gaussian", length=0.5, period=None)
+    assert np.allclose(one, 3, atol=1e-5)
+    for period in (None, 1.0):
+        none = gf.convolve_points(np.zeros((0, 2)), np.zeros(0), "gaussian", length=0.05, period=period)
+        assert none.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "match"),
+    [
+        ({}, ValueError, "give one of kernel and fourier_kernel"),
+        ({"kernel": "gaussian"}, ValueError, "needs a length"),
+        ({"kernel": "gaussian", "length": -1.0}, ValueError, "length"),
+        ({"kernel": "gauss", "length": 1}, ValueError, "one of gaussian, matern32, matern52"),
+        ({"kernel": np.exp, "length": 1}, ValueError, "not with a function"),
+        ({"kernel": 3}, TypeError, "a word or a function"),
+        ({"kernel": lambda q: q[0]}, ValueError, "kernel gave an array of shape"),
+        ({"kernel": lambda q: 1 / q}, ValueError, "not finite"),
+        ({"kernel": lambda q: np.where(q < 1, 1.0, 0.0)}, ValueError, "not smooth"),
+        ({"kernel": np.cos, "at": np.zeros((4, 3))}, ValueError, "at has shape"),
+        ({"kernel": np.cos, "at": torch.zeros(4, 2)}, TypeError, "one framework"),
+        ({"fourier_kernel": np.ones(4)}, ValueError, "fourier_kernel has shape"),
+        ({"fourier_kernel": np.ones((4, 4)), "period": None}, ValueError, "period must be given with fourier_kernel"),
+        ({"kernel": np.cos, "radial": 1}, TypeError, "radial"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_bad_input(kwargs, error, match):
+    with pytest.raises(error, match=match):
+        gf.convolve_points(np.zeros((5, 2)), np.zeros(5), **kwargs)
+
+
+# ---- the module
+@pytest.mark.parametrize("channels", [(1, 1), (2, 3), (3, 2), (1, 2)])
+@pytest.mark.parametrize("real", [True, False])
+def test_module_is_the_sum_over_pairs(rng, channels, real):
+    layer = PointConvolution((6, 5), *channels, real=real, eps=1e-9, period=3.0, dtype=torch.float64)
+    into, out = channels
+    with torch.no_grad():
+        layer.fourier_kernel.copy_(torch.fft.fft2(torch.randn(out, into, 6, 5, dtype=torch.float64)))
+    points, at = torch.rand(2, 7, 2, dtype=torch.float64), torch.rand(2, 4, 2, dtype=torch.float64)
+    values = torch.randn(2, into, 7, dtype=torch.float64 if real else torch.complex128)
+    found = layer(points, values, at)
+    k = np.stack(np.meshgrid(np.fft.fftfreq(6, 1 / 6), np.fft.fftfreq(5, 1 / 5), indexing="ij"), -1).reshape(-1, 2)
+    r = (at[:, :, None] - points[:, None]).numpy()
+    waves = np.exp(TAU / 3j * -(r @ k.T))
+    kernel = np.einsum("bijk,ock->boicj", waves, layer.fourier_kernel.detach().numpy().reshape(out, into, -1)) / 30
+    expected = np.einsum("boicj,bcj->boi", kernel, values.numpy())
+    assert found.shape == (2, out, 4)
+    assert np.allclose(found.detach().numpy(), expected.real if real else expected, atol=1e-7)
+
+
+def test_module_begins_with_unit_variance():
+    torch.manual_seed(0)
+    for into, out in ((1, 1), (8, 8), (4, 16), (16, 4)):
+        layer = PointConvolution((32, 32), into, out)
+        result = layer(TAU * torch.rand(100, 2), torch.randn(20, into, 100))
+        assert 0.8 < result.var().item() < 1.4
+
+
+def test_module_derivatives():
+    layer = PointConvolution(5, 2, 2, eps=1e-11, dtype=torch.float64)
+    points = torch.rand(6, 1, dtype=torch.float64, requires_grad=True)
+    values = torch.rand(2, 6, dtype=torch.float64, requires_grad=True)
+
+    def f(points, values, kernel):
+        return torch.func.functional_call(layer, {"fourier_kernel": kernel}, (points, values))
+
+    assert torch.autograd.gradcheck(f, (points, values, layer.fourier_kernel))
+
+
+def test_module_learns(rng):
+    torch.manual_seed(0)
+    r = TAU * torch.fft.fftfreq(16)
+    true = PointConvolution((16, 16))
+    with torch.no_grad():
+        true.fourier_kernel[0, 0] = torch.fft.fft2(torch.exp(-(r[:, None] ** 2 + r**2)))
+    layer = PointConvolution((16, 16))
+    optimiser = torch.optim.AdamW(layer.parameters(), lr=1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 300)
+    for _ in range(300):
+        points, values = TAU * torch.rand(20, 2), torch.randn(20)
+        loss = (layer(points, values) - true(points, values)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    assert loss.item() < 1e-2
+    assert (layer.kernel - true.kernel).abs().max() < 0.1
+    again = PointConvolution((16, 16))
+    again.load_state_dict(layer.state_dict())
+    assert torch.equal(again.kernel, layer.kernel)
+
+
+def test_module_bad_input():
+    layer = PointConvolution((4, 4), 2)
+    for args, error, match in (
+        ((torch.zeros(3, 2), torch.zeros(3)), ValueError, "values has shape"),
+        ((torch.zeros(3, 1), torch.zeros(2, 3)), ValueError, "points has shape"),
+        ((torch.zeros(3, 2), torch.zeros(2, 3) + 0j), TypeError, "real=False"),
+    ):
+        with pytest.raises(error, match=match):
+            layer(*args)
+    with pytest.raises(ValueError, match="channels_in"):
+        PointConvolution(4, 0)
+    with pytest.raises(ValueError, match=r"PointConvolution: eps"):
+        PointConvolution(4, eps=1e-9)
+    with pytest.raises(TypeError, match="dtype"):
+        PointConvolution(4, dtype=torch.float16)

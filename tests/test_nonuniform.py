@@ -1,0 +1,238 @@
+"""gf.Nufft is the matrix of waves: its adjoint, transpose, normal equations, their solutions, sums and products."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+
+import gridfield as gf
+from gridfield.linear import Operator
+
+SHAPES = [(7,), (6, 5), (1, 4), (3, 4, 2)]
+ARRAYS = {"numpy": np.asarray, "torch": torch.as_tensor, "jax": jnp.asarray, "tensorflow": tf.constant}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+def matrix(points, shape, sign=1, order="centered", period=2 * np.pi):
+    """(N, modes)."""
+    k = np.stack([g.ravel() for g in np.meshgrid(*(np.arange(n) - n // 2 for n in shape), indexing="ij")])
+    if order == "fft":
+        roll = np.fft.ifftshift(np.arange(k.shape[1]).reshape(shape)).ravel()
+        k = k[:, roll]
+    return np.exp(sign * 2j * np.pi / period * (points @ k))
+
+
+def draw(rng, *shape):
+    return rng.normal(size=shape) + 1j * rng.normal(size=shape)
+
+
+@pytest.mark.parametrize("order", ["centered", "fft"])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_is_the_matrix(rng, shape, sign, order):
+    points = rng.uniform(-9, 9, (40, len(shape)))
+    op = gf.Nufft(points, shape, eps=1e-10, sign=sign, modes_order=order, period=3.0)
+    a = matrix(points, shape, sign, order, 3.0)
+    m, y, w = draw(rng, a.shape[1]), draw(rng, 40), rng.uniform(size=40)
+    grid = m.reshape(shape)
+    scale = np.sqrt(a.size)
+    assert np.allclose(op(grid), a @ m, atol=1e-9 * scale)
+    assert np.allclose(op.adjoint(y).ravel(), a.conj().T @ y, atol=1e-9 * scale)
+    assert np.allclose(op.H(y), op.adjoint(y))
+    assert np.allclose(op.T(y).ravel(), a.T @ y, atol=1e-9 * scale)
+    assert np.allclose(op.T.T(grid), op(grid)) and np.allclose(op.H.H(grid), op(grid))
+    for weights, expected in ((None, a.conj().T @ (a @ m)), (w, a.conj().T @ (w * (a @ m)))):
+        assert np.allclose(op.normal(grid, weights).ravel(), expected, atol=1e-9 * scale * 7)
+
+
+@pytest.mark.parametrize("eps", [1e-3, 1e-6, 1e-9, 1e-12])
+def test_normal_is_as_exact_as_eps(rng, eps):
+    points = rng.uniform(-np.pi, np.pi, (3000, 2))
+    op, a = gf.Nufft(points, (16, 15), eps=eps), matrix(points, (16, 15))
+    m = draw(rng, 16, 15)
+    expected = (a.conj().T @ (a @ m.ravel())).reshape(16, 15)
+    assert np.linalg.norm(op.normal(m) - expected) <= eps * np.linalg.norm(expected)
+    assert np.vdot(m, op.normal(m)).imag <= 1e-12 * np.vdot(m, op.normal(m)).real  # Hermitian to rounding
+
+
+def test_single_precision(rng):
+    points = rng.uniform(-np.pi, np.pi, (300, 2)).astype(np.float32)
+    op, m = gf.Nufft(points, (8, 8), eps=1e-5), draw(rng, 8, 8).astype(np.complex64)
+    expected = op.adjoint(op(m))
+    assert op.normal(m).dtype == np.complex64 and op.density_weights().dtype == np.float32
+    assert np.linalg.norm(op.normal(m) - expected) <= 3e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_frameworks_agree(rng, name):
+    points, m, w = rng.uniform(-3, 3, (50, 2)), draw(rng, 2, 5, 4), rng.uniform(0.5, 1, 50)
+    of = ARRAYS[name]
+    ours, theirs = gf.Nufft(points, (5, 4), eps=1e-9), gf.Nufft(of(points), (5, 4), eps=1e-9)
+    for f in (
+        lambda op, of: op.normal(of(m), of(w)),
+        lambda op, of: op.density_weights(5),
+        lambda op, of: op.solve(of(ours(m)), weights=of(w), damping=0.1, tol=1e-10),
+        lambda op, of: (of(w + 0j) * op)(of(m)),
+        lambda op, of: op.T(of(ours(m))),
+    ):
+        assert np.allclose(np.asarray(f(theirs, of)), f(ours, np.asarray), atol=1e-7)
+    assert isinstance(of(w) * theirs, Operator)
+
+
+def test_batches_of_points(rng):
+    points, m, w = rng.uniform(-3, 3, (3, 50, 2)), draw(rng, 3, 2, 4, 5), rng.uniform(0.5, 1, (3, 50))
+    op, maps = gf.Nufft(points, (4, 5), eps=1e-9), draw(rng, 2, 4, 5)
+    many = op.normal(m, w), op.density_weights(4), op.solve(op(m), weights=w, tol=1e-10)
+    joint = op.solve(op(m[:, :1] * maps), sense_maps=maps, tol=1e-10)
+    for i in range(3):
+        one = gf.Nufft(points[i], (4, 5), eps=1e-9)
+        each = one.normal(m[i], w[i]), one.density_weights(4), m[i]
+        for a, b in zip(many, each, strict=True):
+            assert np.allclose(a[i], b, atol=1e-6)
+        assert np.allclose(joint[i], m[i, 0], atol=1e-6)
+
+
+def test_density_weights_undo_the_density(rng):
+    x = np.pi * np.sign(t := rng.uniform(-1, 1, 400)) * np.abs(t) ** 2  # dense in the middle
+    op = gf.Nufft(x[:, None], 16)
+    w = op.density_weights(200)
+    assert (w > 0).all() and np.allclose(abs(op(op.adjoint(w + 0j))), 1, atol=0.1)
+    m = draw(rng, 16)
+    spread = [np.linalg.norm(op.adjoint(v * op(m)) / v.sum() - m) for v in (w, np.ones(400))]
+    assert spread[0] < 0.5 * spread[1]
+
+
+def test_solution_is_that_of_least_squares(rng):
+    points, y, w = rng.uniform(-np.pi, np.pi, (80, 2)), draw(rng, 80), rng.uniform(size=80)
+    op, a = gf.Nufft(points, (5, 6), eps=1e-11), matrix(points, (5, 6))
+    found = op.solve(y, weights=w, damping=0.3, tol=1e-11, iterations=300)
+    expected = np.linalg.solve(a.conj().T @ (w[:, None] * a) + 0.3 * np.eye(30), a.conj().T @ (w * y))
+    assert np.allclose(found.ravel(), expected, atol=1e-8)
+    assert np.array_equal(op.solve(0 * y), np.zeros((5, 6)))
+    assert np.array_equal(op.solve(y, iterations=0), np.zeros((5, 6)))
+
+
+def test_sense(rng):
+    points, maps = rng.uniform(-np.pi, np.pi, (25, 2)), draw(rng, 4, 5, 6)
+    y, w = draw(rng, 3, 4, 25), rng.uniform(size=25)
+    a = np.concatenate([np.sqrt(w)[:, None] * matrix(points, (5, 6)) * s.ravel() for s in maps])
+    op = gf.Nufft(points, (5, 6), eps=1e-11)
+    found = op.solve(y, weights=w, sense_maps=maps, damping=0.1, tol=1e-11, iterations=300)
+    right = (np.sqrt(w) * y).reshape(3, -1) @ a.conj()
+    expected = np.linalg.solve(a.conj().T @ a + 0.1 * np.eye(30), right.T).T
+    assert np.allclose(found.reshape(3, 30), expected, atol=1e-8)
+
+
+def test_algebra(rng):
+    points = rng.uniform(-3, 3, (2, 20, 1))
+    a, b = (gf.Nufft(p, 6, eps=1e-10) for p in points)
+    p, q = (matrix(x, (6,)) for x in points)
+    v, w, m, y = draw(rng, 6), draw(rng, 20), draw(rng, 6), draw(rng, 20)
+    for op, dense in (
+        (a + b, p + q),
+        (a - b, p - q),
+        (-a, -p),
+        (2j * a, 2j * p),
+        (w * a, w[:, None] * p),
+        (a * v, p * v),
+        (a.H @ b, p.conj().T @ q),
+        ((a + 3 * b).T @ (w * a), (p + 3 * q).T @ (w[:, None] * p)),
+    ):
+        z = y if len(dense) == 20 else m
+        assert np.allclose(op @ m, dense @ m, atol=1e-7)
+        assert np.allclose(op.adjoint(z), dense.conj().T @ z, atol=1e-7)
+        assert np.allclose(op.T(z), dense.T @ z, atol=1e-7)
+    with pytest.raises(TypeError, match="A @ B"):
+        a * b
+
+
+def test_derivatives_in_the_points(rng):
+    x = torch.tensor(rng.uniform(-3, 3, (9, 2)), requires_grad=True)
+    m, w = torch.tensor(draw(rng, 3, 4), requires_grad=True), torch.tensor(rng.uniform(0.5, 1, 9), requires_grad=True)
+    y = torch.tensor(draw(rng, 9), requires_grad=True)
+
+    def op(x):
+        return gf.Nufft(x, (3, 4), eps=1e-11)
+
+    assert torch.autograd.gradcheck(lambda x, m, w: op(x).normal(m, w), (x, m, w))
+    assert torch.autograd.gradcheck(lambda m, w: op(x.detach()).normal(m, w), (m, w))
+    assert torch.autograd.gradcheck(lambda x, y, w: op(x).solve(y, weights=w, damping=1, iterations=3), (x, y, w))
+    assert torch.autograd.gradcheck(lambda x: op(x).density_weights(2), (x,))
+
+
+def test_points_that_an_optimiser_moves(rng):
+    points = torch.tensor(rng.uniform(-3, 3, (9, 1)), requires_grad=True)
+    op, m = gf.Nufft(points, 6), torch.tensor(draw(rng, 6))
+    with torch.no_grad():
+        first = op.normal(m)
+        points += 0.3
+        second = op.normal(m)
+        assert not torch.allclose(first, second)
+        assert torch.allclose(second, op.adjoint(op(m)), atol=1e-4)
+
+
+def test_points_of_numpy_are_copied(rng):
+    points, m = rng.uniform(-3, 3, (9, 1)), draw(rng, 6)
+    op = gf.Nufft(points, 6)
+    before = op(m)
+    points += 1
+    assert np.array_equal(op(m), before)
+
+
+def test_jit(rng):
+    points, m = jnp.asarray(rng.uniform(-3, 3, (30, 2))), jnp.asarray(draw(rng, 4, 4))
+    outside = gf.Nufft(points, (4, 4), eps=1e-9)
+    expected = outside.adjoint(outside(m))
+    for _ in range(2):  # nothing of the trace is kept
+        assert np.allclose(jax.jit(outside.normal)(m), expected, atol=1e-6)
+    assert np.allclose(outside.normal(m), expected, atol=1e-6)
+    assert np.allclose(jax.jit(lambda x, m: gf.Nufft(x, (4, 4), eps=1e-9).normal(m))(points, m), expected, atol=1e-6)
+    found = jax.jit(lambda x, y: gf.Nufft(x, (4, 4), eps=1e-9).solve(y, iterations=40))(points, outside(m))
+    assert np.allclose(found, m, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda op: op(np.zeros((3, 3))), ValueError, r"gf.Nufft: modes has shape \(3, 3\) but must end in"),
+        (lambda op: op.normal(np.zeros(3)), ValueError, r"normal: modes has shape \(3,\)"),
+        (lambda op: op.normal(np.zeros((4, 5)), np.zeros(3)), ValueError, r"weights has shape \(3,\)"),
+        (lambda op: op.normal(np.zeros((4, 5)), np.zeros(9, complex)), TypeError, "must be real"),
+        (lambda op: op.solve(np.zeros(8)), ValueError, "number of points"),
+        (lambda op: op.solve(np.zeros(9), damping=-1), ValueError, "must not be negative"),
+        (lambda op: op.solve(np.zeros(9), tol="x"), TypeError, "tol must be a real number"),
+        (lambda op: op.solve(np.zeros(9), iterations=-1), ValueError, "iterations"),
+        (lambda op: op.solve(np.zeros((2, 9)), sense_maps=np.zeros((3, 4, 5))), ValueError, "as many coils"),
+        (lambda op: op.normal(torch.zeros(4, 5)), TypeError, "one framework"),
+    ],
+)
+def test_bad_input(call, error, match):
+    with pytest.raises(error, match=match):
+        call(gf.Nufft(np.zeros((9, 2)), (4, 5)))
+
+
+def test_bad_arguments():
+    for kwargs, match in (({"eps": 1e-15}, "gf.Nufft: eps"), ({"sign": 0}, "sign"), ({"modes_order": "x"}, "order")):
+        with pytest.raises(ValueError, match=match):
+            gf.Nufft(np.zeros((9, 2)), (4, 5), **kwargs)
+    with pytest.raises(ValueError, match="shape has 1 values"):
+        gf.Nufft(np.zeros((9, 2)), (4,))
+
+
+def test_in_graphs(rng):
+    points, m = rng.uniform(-3, 3, (30, 2)), draw(rng, 4, 4)
+    expected = gf.Nufft(points, (4, 4)).normal(m)
+    graph = tf.function(lambda x, m: gf.Nufft(x, (4, 4)).normal(m))
+    assert np.allclose(graph(tf.constant(points), tf.constant(m)).numpy(), expected, atol=1e-3)
+    x, y = torch.tensor(points), torch.tensor(m)
+    compiled = torch.compile(lambda x, m: gf.Nufft(x, (4, 4)).normal(m), fullgraph=True, backend="aot_eager")
+    assert np.allclose(compiled(x, y).numpy(), expected, atol=1e-3)
+    mapped = torch.func.vmap(gf.Nufft(x, (4, 4)).normal)(torch.stack([y, 2 * y]))
+    assert np.allclose(mapped.numpy(), [expected, 2 * expected], atol=1e-3)
