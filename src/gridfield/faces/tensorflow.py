@@ -133,7 +133,8 @@ class TensorFlow(Face):
     def fft(x: Any, size: int, axis: int) -> Any:
         """Zeros are appended to that size."""
         x = TensorFlow.moveaxis(x, axis, len(x.shape) - 1)  # TensorFlow has no kernel for other axes on the CPU
-        x = tf.pad(x, [[0, 0]] * (len(x.shape) - 1) + [[0, size - x.shape[-1]]])
+        zeros = tf.zeros(tf.concat([tf.shape(x)[:-1], [size - x.shape[-1]]], 0), x.dtype)
+        x = tf.concat([x, zeros], -1)
         return TensorFlow.moveaxis(tf.signal.fft(x), len(x.shape) - 1, axis)
 
     @staticmethod
