@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_array_equal
 
 import gridfield as gf
-from gridfield.cpu.spread import SORTED
+from gridfield.cpu.places import SORTED
 
 
 # ---- the oracle: sums of waves, one mode after the other along each axis, in float64

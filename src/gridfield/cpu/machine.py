@@ -41,6 +41,11 @@ def _is_vector(t: ir.Type) -> bool:
     return isinstance(t, ir.VectorType)
 
 
+def _shaped(t: ir.Type, element: ir.Type) -> ir.Type:
+    """The type of as many numbers of another type."""
+    return ir.VectorType(element, t.count) if _is_vector(t) else element
+
+
 def _is_int(t: ir.Type) -> bool:
     return isinstance(t.element if _is_vector(t) else t, ir.IntType)
 
@@ -108,6 +113,12 @@ class Value:
 
     def __or__(self, other: Any) -> Value:
         return Value(self.b, self.b.or_(*self._pair(other)))
+
+    def __lshift__(self, bits: int) -> Value:
+        return Value(self.b, self.b.shl(*self._pair(bits)))
+
+    def __rshift__(self, bits: int) -> Value:
+        return Value(self.b, self.b.ashr(*self._pair(bits)))
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -177,6 +188,10 @@ class Emit:
         step = cgutils.unpack_tuple(self.b, a.strides)[axis]
         return self._value(self.b.sdiv(step, I64(a.itemsize), flags=["exact"]))
 
+    def itemsize(self, a: Any) -> int:
+        """Bytes of an element."""
+        return a.itemsize
+
     def shape(self, a: Any, axis: int) -> Value:
         """Length of an axis."""
         return self._value(cgutils.unpack_tuple(self.b, a.shape)[axis])
@@ -196,13 +211,16 @@ class Emit:
 
     def truncate(self, x: Value, a: Any) -> Value:
         """A float below 2**31 towards zero, as the integer type of a (32 bits convert a vector at once)."""
-        i = self.b.fptosi(x.v, I32)
-        return self._value(i if a.element.width < 64 else self.b.sext(i, I64))
+        i = self.b.fptosi(x.v, _shaped(x.v.type, I32))
+        return self._value(i if a.element.width < 64 else self.b.sext(i, _shaped(x.v.type, I64)))
 
     def cast(self, i: Value, a: Any) -> Value:
         """An integer as the integer type of a."""
-        wide = a.element.width
-        return i if i.v.type.width == wide else self.narrow(i, a) if i.v.type.width > wide else self.widen(i)
+        t = i.v.type
+        own, to = (t.element if _is_vector(t) else t).width, _shaped(t, a.element)
+        if own == a.element.width:
+            return i
+        return self._value(self.b.trunc(i.v, to) if own > a.element.width else self.b.sext(i.v, to))
 
     def to_double(self, x: Value) -> Value:
         """A float as float64."""
@@ -210,7 +228,8 @@ class Emit:
 
     def as_element(self, x: Value, a: Any) -> Value:
         """A float64 as the float type of a."""
-        return x if x.v.type == a.element else self._value(self.b.fptrunc(x.v, a.element))
+        to = _shaped(x.v.type, a.element)
+        return x if x.v.type == to else self._value(self.b.fptrunc(x.v, to))
 
     def to_float(self, i: Value, like: Value) -> Value:
         """A small integer as the float type of like."""
@@ -222,6 +241,10 @@ class Emit:
 
     def floor(self, x: Value) -> Value:
         """The largest integer not above (Numba's math.floor would promote float32)."""
+        if _is_vector(x.v.type):
+            f = ir.FunctionType(x.v.type, [x.v.type])
+            name = f"llvm.floor.v{x.v.type.count}f{32 if x.v.type.element == ir.FloatType() else 64}"
+            return self._value(self.b.call(cgutils.get_or_insert_function(self.b.module, f, name), [x.v]))
         return self._value(self.b.call(self.b.module.declare_intrinsic("llvm.floor", [x.v.type]), [x.v]))
 
     def select(self, condition: Value, x: Any, y: Any) -> Value:
@@ -314,6 +337,10 @@ class Plain:
         return a.strides[axis] // a.itemsize
 
     @staticmethod
+    def itemsize(a: Any) -> int:
+        return a.itemsize
+
+    @staticmethod
     def shape(a: Any, axis: int) -> int:
         return a.shape[axis]
 
@@ -324,14 +351,16 @@ class Plain:
     prefetch = staticmethod(lambda a, i: None)
     narrow = staticmethod(lambda x, a: int(x))
     widen = staticmethod(int)
-    truncate = staticmethod(lambda x, a: int(x))
+    truncate = staticmethod(lambda x, a: np.trunc(x).astype(np.int64)[()] if np.ndim(x) else int(x))
     cast = staticmethod(lambda i, a: int(i))
     to_double = staticmethod(np.float64)
-    as_element = staticmethod(lambda x, a: a.dtype.type(x))
+    as_element = staticmethod(lambda x, a: np.asarray(x, a.dtype)[()])
     to_float = staticmethod(lambda i, like: type(like)(i))
     quotient = staticmethod(lambda x, n: x // n)
     floor = staticmethod(np.floor)
-    select = staticmethod(lambda condition, x, y: x if condition else y)
+    select = staticmethod(
+        lambda condition, x, y: np.where(condition, x, y)[()] if np.ndim(condition) else x if condition else y
+    )
     not_number = staticmethod(lambda x: bool(x != x))
     bit = staticmethod(lambda condition, k, a: int(condition) << k)
     tile = staticmethod(np.tile)

@@ -27,6 +27,13 @@ NAN, OUTSIDE, EDGE = 1, 2, 4  # why a point is not an ordinary one
 Table = tuple[tuple[float, ...], ...]
 
 
+def derivative(table: Table, order: int) -> Table:
+    """The coefficients of a derivative."""
+    for _ in range(order):
+        table = tuple(tuple(p * c for p, c in enumerate(row))[1:] or (0.0,) for row in table)
+    return table
+
+
 @specialising(SOURCES)
 @dataclass(frozen=True)
 class Spec:
@@ -66,10 +73,7 @@ class Spec:
 
     def table(self, a: int, order: int) -> Table:
         """Coefficients of the derivative of an axis's kernel."""
-        rows = self.tables[a]
-        for _ in range(order):
-            rows = tuple(tuple(p * c for p, c in enumerate(r))[1:] or (0.0,) for r in rows)
-        return rows
+        return derivative(self.tables[a], order)
 
     @cached_property
     def slots(self) -> dict[tuple[int, int, int], int]:

@@ -19,27 +19,13 @@ from ..scheme import Waves, decode
 from ..window import window
 from . import direct, threads
 from .fourier import Axis, Transform, fine_size
+from .gathering import Gather
 from .plan import SLACK
+from .places import Fine, Located
+from .scattering import Scatter
 from .scratch import scratch
-from .spread import Fine, Located, Stencil
-from .taps import Spec, Table
 
 Array = np.ndarray[Any, Any]
-
-
-def whole_taps(width: int, itemsize: int) -> int:
-    """How many taps along the last axis fill vectors of 64 bytes, or a power of two of them less.
-
-    Loads and stores of part of a vector have masks; what such a store has written cannot be forwarded to the next load,
-    which made scattering twice as slow.
-    """
-    full = 64 // (2 * itemsize)
-    return -(-width // full) * full if width > full else 1 << (width - 1).bit_length()
-
-
-def _whole_vectors(table: Table, taps: int) -> Table:
-    """The table with taps of weight zero behind."""
-    return table + ((0.0,) * len(table[0]),) * (taps - len(table))
 
 
 class Plan:
@@ -50,20 +36,18 @@ class Plan:
         kernel, width = window(waves.width), waves.width
         self.fine = tuple(fine_size(max(2 * n, 2 * width)) for n in waves.shape)
         hats = (kernel.fourier(k / nf).real for k, nf in zip(waves.modes, self.fine, strict=True))
-        taps = whole_taps(width, self.dtype.itemsize)
-        margins = *(width,) * (waves.ndim - 1), taps
+        table = kernel.table()
+        self.value, self.contracted = (Gather(table, waves.orders, dtype, dot) for dot in (False, True))
+        self.back = Scatter(table, waves.orders, dtype)
+        reached = max(self.value.spec.widths[-1], self.back.spec.margin(self.fine[-1]))
+        margins = *(width,) * (waves.ndim - 1), reached
         axes = [
             Axis(n, nf, margin, waves.centered, 1 / hat, dtype)
             for n, nf, margin, hat in zip(waves.shape, self.fine, margins, hats, strict=True)
         ]
         self.transform = Transform(axes, dtype)
         self.slope = np.array([nf / p for nf, p in zip(self.fine, waves.periods, strict=True)], dtype)
-        nd, tables = waves.ndim, (*(kernel.table(),) * (waves.ndim - 1), _whole_vectors(kernel.table(), taps))
-        self.value, self.contracted = (
-            Stencil(Spec(tables, ("wrap",) * nd, (0.0,) * nd, (0,) * nd, waves.orders, 2, False, dot), dtype)
-            for dot in (False, True)
-        )
-        self.places = Fine(waves.periods, self.fine, width, dtype)
+        self.places = Fine(waves.periods, self.fine, self.transform.grid, width, dtype)
         self.size = 2 * prod(self.transform.grid)
 
     def few(self, points: int) -> bool:
@@ -73,7 +57,7 @@ class Plan:
     def _grid(self, flat: Array) -> Array:
         return flat[: self.size].reshape(1, *self.transform.grid, 2)
 
-    def _sampled(self, stencil: Stencil, values: Array, points: Array, fields: Any) -> None:
+    def _sampled(self, kernels: Gather, values: Array, points: Array, fields: Any) -> None:
         """For each item and channel: the modes on the fine grid, and `fields(channel)` = (values, out) from there."""
 
         def item(b: int) -> None:
@@ -81,7 +65,7 @@ class Plan:
             for c in range(values.shape[1]):
                 with scratch(self.size + SLACK, self.dtype) as flat:
                     self.transform.widen(values[b, c].reshape(-1), flat, self.waves.sign)
-                    located.gather(stencil, self._grid(flat), self.slope, *fields(c), b)
+                    located.gather(kernels, self._grid(flat), self.slope, *fields(c), b)
 
         threads.run([functools.partial(item, b) for b in range(len(values))])
 
@@ -132,7 +116,7 @@ class Plan:
                 else:
                     with scratch(self.size + SLACK, self.dtype) as flat:
                         flat[...] = 0
-                        located.scatter(self.value, self._grid(flat), self.slope, part, b)
+                        located.scatter(self.back, self._grid(flat), self.slope, part, b)
                         self.transform.narrow(flat, out[b, c].reshape(-1), -self.waves.sign)
 
         threads.run([functools.partial(item, b) for b in range(batch)])
