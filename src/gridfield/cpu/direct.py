@@ -18,63 +18,100 @@ from .cache import array, compiled
 Array = np.ndarray[Any, Any]
 
 SUM_NS = 0.16  # measured: one mode of one point
+COMPLEX = {"float32": np.dtype("complex64"), "float64": np.dtype("complex128")}
 APART = 8  # powers of a wave in so many chains: a product waits for the one before it
 
 
-def _powers(angles, first, out):  # type: ignore[no-untyped-def]
-    """out[p, k] = exp(i angles[p] (first + k))."""
-    for p in range(len(angles)):
-        for k in range(min(APART, out.shape[1])):
-            angle = angles[p] * (first + k)
-            out[p, k] = complex(np.cos(angle), np.sin(angle))
-        step = complex(np.cos(APART * angles[p]), np.sin(APART * angles[p]))
-        for k in range(APART, out.shape[1]):
-            out[p, k] = out[p, k - APART] * step
+def _powers(x, period, sign, first, out):  # type: ignore[no-untyped-def]
+    """out[p, j] = exp(sign i 2 pi k x[p] / period), k = first ... 0 ... in the order of columns, from 0 on behind them."""
+    size = out.shape[1]
+    for p in range(len(x)):
+        at = np.float64(x[p])
+        if abs(at) > period:
+            at -= period * np.floor(at / period)  # so that multiples of it stay exact
+        angle = sign * 2 * np.pi / period * at
+        step = complex(np.cos(APART * angle), np.sin(APART * angle))
+        wave = np.empty(APART, np.complex128)
+        for j in range(APART):
+            wave[j] = complex(np.cos(angle * (j - size // 2)), np.sin(angle * (j - size // 2)))
+        for j in range(0, size, APART):
+            for i in range(min(APART, size - j)):
+                column = j + i - size // 2 - first
+                out[p, column if column >= 0 else column + size] = wave[i]
+            for i in range(APART):
+                wave[i] *= step
+
+
+def _contract(products, columns, out):  # type: ignore[no-untyped-def]
+    """out[p] = sum over the columns of products[p] columns[p], as (re, im)."""
+    for p in range(len(products)):
+        total = products[p, 0] * columns[p, 0]
+        for k in range(1, products.shape[1]):
+            total += products[p, k] * columns[p, k]
+        out[p, 0], out[p, 1] = total.real, total.imag
+
+
+def _weigh(values, columns, out):  # type: ignore[no-untyped-def]
+    """out[p] = values[p] times the conjugate of columns[p]."""
+    for p in range(len(columns)):
+        value = complex(values[p, 0], values[p, 1])
+        for k in range(columns.shape[1]):
+            out[p, k] = value * np.conj(columns[p, k])
 
 
 @functools.cache
-def _entry() -> Any:
-    wide = np.float64
-    signature = array(wide, 1, "C"), types.float64, array(np.complex128, 2, "C")
-    return compiled(_powers, "", signature, contract=True)
+def entry(kind: str, dtype: str) -> Any:
+    """A compiled kernel: "powers", "contract" or "weigh"."""
+    f64, numbers = types.float64, array(dtype, 2)
+    table = array("complex64" if dtype == "float32" else "complex128", 2, "C")
+    if kind == "powers":
+        return compiled(_powers, dtype, (array(dtype, 1), f64, f64, types.int64, table), contract=True)
+    if kind == "contract":
+        return compiled(_contract, dtype, (table, table, numbers), contract=True)
+    return compiled(_weigh, dtype, (numbers, table, table), contract=True)
 
 
 class Tables:
     """The waves of some points (n, ndim) along each axis: (n, modes), complex, in the order of the modes."""
 
     def __init__(self, points: Array, waves: Waves) -> None:
-        self.waves, self.dtype = waves, np.complex64 if points.dtype == np.float32 else np.complex128
+        self.waves, self.real = waves, "float32" if points.itemsize == 4 else "float64"
+        self.dtype, powers = COMPLEX[self.real], entry("powers", self.real)
         self.axes = []
-        for x, period, size in zip(points.T.astype(np.float64), waves.periods, waves.shape, strict=True):
-            folded = np.remainder(x, period) if np.abs(x).max() > period else x  # so that multiples of it stay exact
-            table = np.empty((len(x), size), np.complex128)
-            _entry()(waves.sign * 2 * np.pi / period * folded, float(-(size // 2)), table)
-            self.axes.append(table if waves.centered else np.fft.ifftshift(table, 1))
+        for a, (period, size) in enumerate(zip(waves.periods, waves.shape, strict=True)):
+            table = np.empty((len(points), size), self.dtype)
+            powers(points[:, a], period, float(waves.sign), -(size // 2) if waves.centered else 0, table)
+            self.axes.append(table)
 
     def _of(self, order: tuple[int, ...]) -> tuple[Array, Array]:
         """(n, modes of all axes but the last) and (n, modes of the last), for a derivative."""
-        tables = []
-        for table, o, period, k in zip(self.axes, order, self.waves.periods, self.waves.modes, strict=True):
-            tables.append(table * (1j * self.waves.sign * 2 * np.pi / period * k) ** o if o else table)
-        rows = np.ones((len(tables[0]), 1))
-        for table in tables[:-1]:
+        tables = self.axes
+        if any(order):
+            tables = [
+                (table * (1j * self.waves.sign * 2 * np.pi / period * k) ** o).astype(self.dtype) if o else table
+                for table, o, period, k in zip(tables, order, self.waves.periods, self.waves.modes, strict=True)
+            ]
+        if len(tables) == 1:
+            return np.ones((len(tables[0]), 1), self.dtype), tables[0]
+        rows = tables[0]
+        for table in tables[1:-1]:
             rows = (rows[:, :, None] * table[:, None]).reshape(len(table), -1)
-        return rows.astype(self.dtype), tables[-1].astype(self.dtype)
+        return rows, tables[-1]
 
     def sample(self, modes: Array, out: Array) -> None:
         """out (orders, n, 2) from modes (*shape, 2)."""
-        modes = modes.view(self.dtype).reshape(-1, modes.shape[-2])
+        modes, contract = modes.view(self.dtype).reshape(-1, modes.shape[-2]), entry("contract", self.real)
         for k, order in enumerate(self.waves.orders):
             rows, columns = self._of(order)
-            sums = np.einsum("pk,pk->p", rows @ modes, columns)
-            out[k, :, 0], out[k, :, 1] = sums.real, sums.imag
+            contract(rows @ modes, columns, out[k])
 
     def splat(self, values: Array, modes: Array) -> None:
         """modes (*shape, 2) from values (orders, n, 2)."""
-        flat = modes.view(self.dtype).reshape(-1, modes.shape[-2])
+        flat, weigh = modes.view(self.dtype).reshape(-1, modes.shape[-2]), entry("weigh", self.real)
         for k, order in enumerate(self.waves.orders):
             rows, columns = self._of(order)
-            weighted = (values[k, :, 0] + 1j * values[k, :, 1]).astype(self.dtype)[:, None] * columns.conj()
+            weighted = np.empty(columns.shape, self.dtype)
+            weigh(values[k], columns, weighted)
             if k:
                 flat += rows.conj().T @ weighted
             else:

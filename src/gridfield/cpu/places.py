@@ -192,7 +192,7 @@ def entry(kind: str, spec: Tiles, dtype: str, index: str) -> Any:
 
 
 class Fine:
-    """A periodic fine grid, in memory of shape `grid`: how coordinates become first samples and fractions; its tiles."""
+    """A periodic fine grid, in memory of shape `grid`: how coordinates become samples and fractions, and its tiles."""
 
     def __init__(
         self, periods: tuple[float, ...], shape: tuple[int, ...], grid: tuple[int, ...], width: int, dtype: str
@@ -213,7 +213,7 @@ class Fine:
         # a tile by itself, with all that its stencils reach
         beyond = *(width - 1,) * (nd - 1), (reached(width, across) - 1) << across
         self.tile = tuple(tile + more for tile, more in zip(tiles, beyond, strict=True))
-        self.index = np.dtype("int64" if 2 * prod(grid) >= 2**31 else "int32")  # of offsets in the grid
+        self.index = "int64" if 2 * prod(grid) >= 2**31 else "int32"  # of offsets in the grid
         self.steps = np.array([2 * prod(grid[a + 1 :]) for a in range(nd)], self.index)  # numbers in memory
         self.within = np.array([2 * prod(self.tile[a + 1 :]) for a in range(nd)], np.int32)
         self.worth_sorting = FEW if 2 * prod(grid) * self.dtype.itemsize > CACHE else SORTED
@@ -222,7 +222,7 @@ class Fine:
     def kernel(self, kind: str) -> Any:
         """A compiled kernel of those above."""
         if kind not in self.kernels:
-            self.kernels[kind] = entry(kind, self.spec, self.dtype.name, self.index.name)
+            self.kernels[kind] = entry(kind, self.spec, self.dtype.name, self.index)
         return self.kernels[kind]
 
     def sorted(self, x: Array, packed: Array, other: Array) -> tuple[Array, Array]:
@@ -287,8 +287,8 @@ class Located:
 
         def put(packed: Array, start: int, stop: int) -> None:
             u, cells = np.empty(nd * ROUND), np.empty(nd * ROUND, np.int32)
-            place(fine.spec, points, fine.frame, packed, fine.steps, fine.within, self.starts, self.own, self.t, self.order,
-                  u, cells, start, stop)  # fmt: skip
+            place(fine.spec, points, fine.frame, packed, fine.steps, fine.within, self.starts, self.own, self.t,
+                  self.order, u, cells, start, stop)  # fmt: skip
 
         with scratch(n, np.int64) as packed, scratch(n, np.int64) as other:
             self.by_tiles = n >= SORTED
@@ -302,7 +302,7 @@ class Located:
 
     def gather(self, kernels: Gather, grid: Array, slope: Array, values: Array, out: Array, b: int) -> None:
         """out[b, :, points, :] from a padded grid (1, *shape, 2); for a dot with values[b]."""
-        kernel = kernels.kernel(self.starts.dtype.name)
+        kernel = kernels.kernel(self.fine.index)
 
         def run(start: int, stop: int) -> None:
             with scratch(kernels.room, kernels.dtype) as w:
@@ -314,7 +314,7 @@ class Located:
         """grid += values[b, :, points, :]: first the even slabs, whose stencils do not meet, then the odd ones."""
         apart, spec = self.by_tiles, kernels.spec
         starts, shape = (self.own, self.fine.tile) if apart else (self.starts, (1,) * spec.ndim)
-        kernel = kernels.kernel(starts.dtype.name)
+        kernel = kernels.kernel("int32" if apart else self.fine.index)
 
         def run(first: int, stop: int) -> None:
             with scratch(spec.room, kernels.dtype) as w, scratch(2 * prod(shape), kernels.dtype) as tile:

@@ -20,8 +20,8 @@ from ..window import window
 from . import direct, threads
 from .fourier import Axis, Transform, fine_size
 from .gathering import Gather
-from .plan import SLACK
 from .places import Fine, Located
+from .plan import SLACK
 from .scattering import Scatter
 from .scratch import scratch
 
@@ -49,10 +49,11 @@ class Plan:
         self.slope = np.array([nf / p for nf, p in zip(self.fine, waves.periods, strict=True)], dtype)
         self.places = Fine(waves.periods, self.fine, self.transform.grid, width, dtype)
         self.size = 2 * prod(self.transform.grid)
+        self.direct_below = self.transform.cost_ns() / direct.cost_ns(self.waves, 1)  # points
 
     def few(self, points: int) -> bool:
         """Whether the sums are cheaper as they stand: so few points that they cost less than the FFT."""
-        return direct.cost_ns(self.waves, points) < self.transform.cost_ns()
+        return points < self.direct_below
 
     def _grid(self, flat: Array) -> Array:
         return flat[: self.size].reshape(1, *self.transform.grid, 2)
