@@ -23,7 +23,7 @@ APART = 8  # powers of a wave in so many chains: a product waits for the one bef
 
 
 def _powers(x, period, sign, first, out):  # type: ignore[no-untyped-def]
-    """out[p, j] = exp(sign i 2 pi k x[p] / period), k = first ... 0 ... in the order of columns, from 0 on behind them."""
+    """out[p, j] = exp(sign i 2 pi k x[p] / period); k from `first` on, those below behind the others."""
     size = out.shape[1]
     for p in range(len(x)):
         at = np.float64(x[p])
