@@ -139,7 +139,7 @@ def number(x: Any, name: str, where: str) -> float:
     try:
         if isinstance(x, str):
             raise TypeError
-        if type(x) is float and x == 0:
+        if isinstance(x, float) and x == 0:
             return 0.0
         return float.fromhex(float(x).hex())
     except (TypeError, ValueError):
