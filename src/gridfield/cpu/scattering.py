@@ -179,25 +179,39 @@ def clear(m: Any, spec: Any, tile: Any) -> None:
     m.loop(0, m.quotient(size, spec.lanes), lambda k, _: m.store(tile, k * spec.lanes, zero))
 
 
-@staged
-def merge(m: Any, spec: Any, grid: Any, origins: Any, k: Any, tile: Any) -> None:
-    """grid[origins[k] ...] += tile, as far as the grid goes."""
+def over_tile(
+    m: Any, spec: Any, grid: Any, origins: Any, k: Any, tile: Any, vector: Callable[[Any, Any], None]
+) -> None:
+    """vector(place in the grid, place in the tile) for all vectors of a tile, as far as the grid goes."""
     nd, n = spec.ndim, spec.lanes
 
-    def nest(a: int, source: Any, target: Any) -> None:
+    def nest(a: int, target: Any, source: Any) -> None:
         first, length = m.load(origins, k * nd + a), m.shape(tile, a + 1)
         left, step, own = m.shape(grid, a + 1) - first, m.stride(grid, a + 1), m.stride(tile, a + 1)
         count, start = m.select(left < length, left, length), target + first * step
         if a < nd - 1:
-            return m.loop(0, count, lambda j, _: nest(a + 1, source + j * own, start + j * step))
-
-        def vector(v: Any, _: Any) -> None:
-            at = start + v * n
-            m.store(grid, at, m.load(grid, at, n) + m.load(tile, source + v * n, n))
-
-        return m.loop(0, m.quotient(count * 2, n), vector)
+            m.loop(0, count, lambda j, _: nest(a + 1, start + j * step, source + j * own))
+        else:
+            m.loop(0, m.quotient(count * 2, n), lambda v, _: vector(start + v * n, source + v * n))
 
     nest(0, k * 0, k * 0)
+
+
+@staged
+def approach(m: Any, spec: Any, grid: Any, origins: Any, k: Any, tile: Any) -> None:
+    """Ask for the grid's lines before they are needed: rows are pages apart, and to wait for each takes long."""
+    over_tile(m, spec, grid, origins, k, tile, lambda place, _: m.prefetch(grid, place))
+
+
+@staged
+def merge(m: Any, spec: Any, grid: Any, origins: Any, k: Any, tile: Any) -> None:
+    """grid[origins[k] ...] += tile."""
+    n = spec.lanes
+
+    def vector(place: Any, source: Any) -> None:
+        m.store(grid, place, m.load(grid, place, n) + m.load(tile, source, n))
+
+    over_tile(m, spec, grid, origins, k, tile, vector)
 
 
 @njit(error_model="numpy", inline="never")
@@ -221,6 +235,7 @@ def _scatter(spec, grid, target, apart, edges, origins, starts, t, slope, order,
     and in few pages, and then added to the grid."""
     for k in range(first, stop):
         if apart:
+            approach(spec, grid, origins, k, target)
             clear(spec, target)
         _add_points(spec, target, starts, t, slope, order, values, b, w, lanes, edges[k], edges[k + 1])
         if apart:
