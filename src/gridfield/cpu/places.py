@@ -215,6 +215,7 @@ class Fine:
         self.tile = tuple(tile + more for tile, more in zip(tiles, beyond, strict=True))
         self.index = "int64" if 2 * prod(grid) >= 2**31 else "int32"  # of offsets in the grid
         self.steps = np.array([2 * prod(grid[a + 1 :]) for a in range(nd)], self.index)  # numbers in memory
+        self.window = np.array(self.tile)
         self.within = np.array([2 * prod(self.tile[a + 1 :]) for a in range(nd)], np.int32)
         self.worth_sorting = FEW if 2 * prod(grid) * self.dtype.itemsize > CACHE else SORTED
         self.kernels: dict[str, Any] = {}
@@ -281,7 +282,7 @@ class Located:
 
     def __init__(self, points: Array, fine: Fine) -> None:
         (n, nd), padded = points.shape, len(points) + WHOLE  # vectors of points end behind the last
-        self.fine, self.t, self.order = fine, np.empty((nd, padded), fine.dtype), np.empty(n, np.int32)
+        self.fine, self.n, self.t, self.order = fine, n, np.empty((nd, padded), fine.dtype), np.zeros(padded, np.int32)
         self.starts, self.own = np.empty(padded, fine.index), np.empty(padded, np.int32)
         place = fine.kernel("place")
 
@@ -306,9 +307,11 @@ class Located:
 
         def run(start: int, stop: int) -> None:
             with scratch(kernels.room, kernels.dtype) as w:
-                kernel(kernels.spec, grid, self.starts, self.t, slope, self.order, values, out, b, w, start, stop)
+                k = int(np.searchsorted(self.edges, start, "right")) - 1
+                kernel(kernels.spec, grid, self.by_tiles, self.edges, self.origins, self.fine.window, self.starts, self.t,
+                       slope, self.order, values, out, b, w, k, start, stop)  # fmt: skip
 
-        threads.over(run, len(self.order), TAP_NS * len(self.order) * kernels.taps)
+        threads.over(run, self.n, TAP_NS * self.n * kernels.taps)
 
     def scatter(self, kernels: Scatter, grid: Array, slope: Array, values: Array, b: int) -> None:
         """grid += values[b, :, points, :]: first the even slabs, whose stencils do not meet, then the odd ones."""
@@ -319,8 +322,8 @@ class Located:
         def run(first: int, stop: int) -> None:
             with scratch(spec.room, kernels.dtype) as w, scratch(2 * prod(shape), kernels.dtype) as tile:
                 target = tile.reshape(1, *shape, 2) if apart else grid
-                kernel(spec, grid, target, apart, self.edges, self.origins, starts, self.t, slope, self.order, values,
-                       b, w, spec.lanes, first, stop)  # fmt: skip
+                kernel(spec, grid, target, apart, self.edges, self.origins, self.fine.window, starts, self.t, slope,
+                       self.order, values, b, w, spec.lanes, first, stop)  # fmt: skip
 
         for parity in (0, 1):
             threads.run([functools.partial(run, i, j) for i, j in self.slabs[parity::2] if i < j])

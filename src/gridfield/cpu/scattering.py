@@ -22,7 +22,7 @@ from numba import njit, types
 
 from ..cached import cached_property
 from .cache import SOURCES, array, compiled
-from .gathering import weigh
+from .gathering import ahead, approach, over_window, weigh
 from .machine import WHOLE, specialising, staged
 from .taps import BLOCK, Table, accumulate, derivative, horner, power
 
@@ -179,39 +179,15 @@ def clear(m: Any, spec: Any, tile: Any) -> None:
     m.loop(0, m.quotient(size, spec.lanes), lambda k, _: m.store(tile, k * spec.lanes, zero))
 
 
-def over_tile(
-    m: Any, spec: Any, grid: Any, origins: Any, k: Any, tile: Any, vector: Callable[[Any, Any], None]
-) -> None:
-    """vector(place in the grid, place in the tile) for all vectors of a tile, as far as the grid goes."""
-    nd, n = spec.ndim, spec.lanes
-
-    def nest(a: int, target: Any, source: Any) -> None:
-        first, length = m.load(origins, k * nd + a), m.shape(tile, a + 1)
-        left, step, own = m.shape(grid, a + 1) - first, m.stride(grid, a + 1), m.stride(tile, a + 1)
-        count, start = m.select(left < length, left, length), target + first * step
-        if a < nd - 1:
-            m.loop(0, count, lambda j, _: nest(a + 1, start + j * step, source + j * own))
-        else:
-            m.loop(0, m.quotient(count * 2, n), lambda v, _: vector(start + v * n, source + v * n))
-
-    nest(0, k * 0, k * 0)
-
-
 @staged
-def approach(m: Any, spec: Any, grid: Any, origins: Any, k: Any, tile: Any) -> None:
-    """Ask for the grid's lines before they are needed: rows are pages apart, and to wait for each takes long."""
-    over_tile(m, spec, grid, origins, k, tile, lambda place, _: m.prefetch(grid, place))
-
-
-@staged
-def merge(m: Any, spec: Any, grid: Any, origins: Any, k: Any, tile: Any) -> None:
+def merge(m: Any, spec: Any, grid: Any, origins: Any, k: Any, window: Any, tile: Any) -> None:
     """grid[origins[k] ...] += tile."""
     n = spec.lanes
 
     def vector(place: Any, source: Any) -> None:
         m.store(grid, place, m.load(grid, place, n) + m.load(tile, source, n))
 
-    over_tile(m, spec, grid, origins, k, tile, vector)
+    over_window(m, spec, grid, origins, k, window, vector, tile)
 
 
 @njit(error_model="numpy", inline="never")
@@ -220,6 +196,8 @@ def _add_points(spec, grid, starts, t, slope, order, values, b, w, lanes, start,
     while i < stop:
         count = min(BLOCK, stop - i)
         weigh(spec, t, slope, t.shape[1], i, count, w)
+        for q in range(count):
+            ahead(spec, values, b, order[i + count + q])
         line_up(spec, starts, order, values, b, i, count, w)
         q = 0
         while q < count:
@@ -230,16 +208,18 @@ def _add_points(spec, grid, starts, t, slope, order, values, b, w, lanes, start,
         i += count
 
 
-def _scatter(spec, grid, target, apart, edges, origins, starts, t, slope, order, values, b, w, lanes, first, stop):  # type: ignore[no-untyped-def]
+def _scatter(
+    spec, grid, target, apart, edges, origins, window, starts, t, slope, order, values, b, w, lanes, first, stop
+):  # type: ignore[no-untyped-def]
     """The points of tiles first ... stop; apart: each is summed in a small array of its own, which stays in the cache
     and in few pages, and then added to the grid."""
     for k in range(first, stop):
         if apart:
-            approach(spec, grid, origins, k, target)
+            approach(spec, grid, origins, k, window)
             clear(spec, target)
         _add_points(spec, target, starts, t, slope, order, values, b, w, lanes, edges[k], edges[k + 1])
         if apart:
-            merge(spec, grid, origins, k, target)
+            merge(spec, grid, origins, k, window, target)
 
 
 class Scatter:
@@ -260,7 +240,7 @@ class Scatter:
 def _compiled(spec: Lines, dtype: str, index: str) -> Callable[..., Any]:
     typ, i64 = spec._numba_type_, types.int64  # type: ignore[attr-defined]
     fields, numbers, line = array(dtype, spec.ndim + 2), array(dtype, 1, "C"), array(np.int64, 1, "C")
-    tiles = types.boolean, line, array(np.int64, 2, "C")
+    tiles = types.boolean, line, array(np.int64, 2, "C"), line
     where = array(index, 1, "C"), array(dtype, 2, "C"), numbers, array(np.int32, 1, "C")
     args = typ, fields, fields, *tiles, *where, array(dtype, 4), i64, numbers, i64, i64, i64
     return compiled(_scatter, f"{typ.digest}_{dtype}_{index}", args)
