@@ -8,6 +8,7 @@ on. Then a module learns that kernel from values before and after, each time at 
 
 # %%
 import pathlib
+import time
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -62,10 +63,10 @@ short = gf.convolve_points(points, values, fourier_kernel=fourier_kernel, modes_
 
 def directly(points, values, wrapped=True):
     """The convolution, pair by pair."""
-    r = points[:, None] - points
+    r = points[..., :, None, :] - points[..., None, :, :]
     if wrapped:
         r = torch.remainder(r + tau / 2, tau) - tau / 2
-    return gaussian(r.square().sum(-1)) @ values
+    return (gaussian(r.square().sum(-1)) @ values[..., None])[..., 0]
 
 
 wrapped, unwrapped = directly(points, values), directly(points, values, wrapped=False)
@@ -80,37 +81,57 @@ print(f"in one call: relative difference {(short - at_points).norm() / at_points
 # Every step has 20 fresh points with random values, and what the convolution makes of them: 20 equations about as many
 # unknowns as there are modes. Two ways:
 #
-# - All 128 × 128 modes, by AdamW at a rate of 0.005. That is the most that a mode changes by in a step, while the
-#   lowest have to reach several hundred: after 10,000 steps the loss is still 0.33.
-# - 32 × 32 modes, of which a kernel as smooth as this has no more, by gradient descent. Its natural rate is half the
-#   number of modes: a step is then nearly the projection to the nearest kernel that obeys the 20 equations
+# - All 128 × 128 modes, by 10,000 steps of AdamW at a rate of 0.005. That is the most that a mode changes by in a step,
+#   while the lowest have to reach several hundred: the loss ends at 0.33.
+# - 32 × 32 modes, of which a kernel as smooth as this has no more, by 1,500 steps of gradient descent. Its natural rate
+#   is half the number of modes: a step is then nearly the projection to the nearest kernel that obeys the 20 equations
 #   (S. Kaczmarz, 1937), and what is unknown falls by a constant share.
+#
+# Measured one by one, the parts of a step with 128 × 128 modes are 1.9 ms for the layer, forward and backward, 0.15 ms
+# for AdamW and 0.03 ms for the draw, which would be 21 s for 10,000. On two cores that others were using as well, runs
+# took 39 to 62 s.
 
-steps = 1500
-layers = {"AdamW, 128 × 128": PointConvolution((n, n), dtype=torch.float64)}
-layers["gradient descent, 32 × 32"] = PointConvolution((32, 32), dtype=torch.float64)
+adamw, descent = "AdamW, 128 × 128", "gradient descent, 32 × 32"
+layers = {adamw: PointConvolution((n, n), dtype=torch.float64)}
+layers[descent] = PointConvolution((32, 32), dtype=torch.float64)
 colours = dict(zip(layers, ("tab:orange", "tab:blue"), strict=True))
-optimisers, losses = {}, {name: [] for name in layers}
-for name, layer in layers.items():
-    with torch.no_grad():
-        layer.fourier_kernel.fill_(1)  # a peak: values stay as they are
-    if "AdamW" in name:
-        optimisers[name] = torch.optim.AdamW(layer.parameters(), lr=0.005, weight_decay=0.001)
-    else:
-        optimisers[name] = torch.optim.SGD(layer.parameters(), lr=layer.fourier_kernel.numel() / 2)
+for layer in layers.values():
+    torch.nn.init.ones_(layer.fourier_kernel)  # a peak: values stay as they are
 
-for step in range(steps):
-    fresh = tau * torch.rand(20, 2, dtype=torch.float64)
-    before = torch.randn(20, dtype=torch.float64)
-    after = directly(fresh, before)
-    for name, layer in layers.items():
-        loss = (layer(fresh, before) - after).square().mean()
-        optimisers[name].zero_grad()
-        loss.backward()
-        optimisers[name].step()
-        losses[name].append(loss.item())
-    if (step + 1) % 100 == 0:
-        print(f"step {step + 1}: " + "; ".join(f"{name}: {np.mean(v[-100:]):.1e}" for name, v in losses.items()))
+
+def train(name, step, steps):
+    """The losses of so many steps, printed every 100; a hundred draws at once."""
+    kernel, losses, begin = layers[name].fourier_kernel, [], time.perf_counter()
+    while len(losses) < steps:
+        fresh = tau * torch.rand(100, 20, 2, dtype=torch.float64)
+        before = torch.randn(100, 20, dtype=torch.float64)
+        for points, values, after in zip(fresh, before, directly(fresh, before), strict=True):
+            loss = (layers[name](points, values) - after).square().mean()
+            kernel.grad = None
+            loss.backward()
+            step(kernel)
+            losses.append(loss.item())
+        print(f"{name}: step {len(losses)}: loss {np.mean(losses[-100:]):.1e}")
+    seconds = time.perf_counter() - begin
+    print(f"{name}: {steps} steps in {seconds:.1f} s, {seconds / steps * 1000:.2f} ms each")
+    return losses
+
+
+# %%
+# PyTorch's fused AdamW takes real numbers only. It gets the real and imaginary parts, in the memory of the modes.
+
+parts = torch.view_as_real(layers[adamw].fourier_kernel.detach())
+fused = torch.optim.AdamW([parts], lr=0.005, weight_decay=0.001, fused=True)
+plain = torch.optim.SGD(layers[descent].parameters(), lr=layers[descent].fourier_kernel.numel() / 2)
+
+
+def fused_step(kernel):
+    """Of AdamW."""
+    parts.grad = torch.view_as_real(kernel.grad)
+    fused.step()
+
+
+losses = {adamw: train(adamw, fused_step, 10_000), descent: train(descent, lambda kernel: plain.step(), 1500)}
 
 learned = {name: layer.kernel[0, 0].detach() for name, layer in layers.items()}
 for name, image in learned.items():
@@ -182,7 +203,7 @@ for name, image in learned.items():
     axes[2, 3].plot(line[:: n // len(image)], torch.fft.fftshift(image[:, 0]), color=colours[name], label=name)
 axes[2, 3].set(title="through the middle", xlim=(-np.pi, np.pi), ylim=(-0.05, 1.5))
 for ax in (axes[1, 2], axes[1, 3], axes[2, 3]):
-    ax.legend(frameon=False, fontsize=7, loc="lower left" if ax is axes[1, 3] else "upper left")
+    ax.legend(frameon=False, fontsize=7, loc="center right" if ax is axes[1, 3] else "upper left")
     ax.spines[["top", "right"]].set_visible(False)
 
 folder = pathlib.Path("examples/output") if pathlib.Path("examples").is_dir() else pathlib.Path()

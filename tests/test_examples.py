@@ -51,6 +51,18 @@ REACHES = {
         (r"rms error: +([\d.]+) nm", 0.25),  # of shifts with a noise of 0.5 nm
         (r"without weights ([\d.]+) nm", (0.3, 0.6)),
     ],
+    "mri_2d": [
+        (r"radial: [^:]+adjoint: +error ([\d.]+)", (0.5, 0.7)),  # what it is compared with
+        (r"radial: (?:.*\n)+? +adjoint, weighted: +error ([\d.]+)", 0.15),
+        (r"radial: (?:.*\n)+? +conjugate gradients: +error ([\d.]+)", 0.04),
+        (r"spiral: (?:.*\n)+? +adjoint, weighted: +error ([\d.]+)", 0.07),
+        (r"spiral: (?:.*\n)+? +conjugate gradients, weighted: +error ([\d.]+)", 0.06),
+        (r"they differ by ([\d.e-]+)", 1e-5),
+        (r"6 arms, one coil.*: error ([\d.]+)", (0.13, 0.2)),
+        (r"6 arms, four coils: error ([\d.]+)", 0.12),
+        (r"48 spokes, straight: error ([\d.]+)", (0.115, 0.135)),
+        (r"48 spokes, bent: error ([\d.]+)", 0.105),
+    ],
     "register_photograph": [
         (r"error: +median ([\d.]+) px", 0.1),
         (r"95th percentile ([\d.]+) px", 0.25),
