@@ -159,7 +159,7 @@ class PointConvolution(torch.nn.Module):
             raise ValueError(f"{name}: points has shape {tuple(points.shape)} but the kernel {nd} axes")
         how: dict[str, Any] = {"eps": self.eps, "modes_order": "fft", "period": self.period}
         modes = nufft1(points, values, self.shape, **how)
-        weights = self.fourier_kernel / prod(self.shape)
+        weights = self.fourier_kernel * (1 / prod(self.shape))  # complex numbers divide four times slower
         modes = modes * weights[:, 0] if self.channels_in == 1 else (modes.unsqueeze(-nd - 2) * weights).sum(-nd - 1)
         out = nufft2(points if at is None else at, modes, **how)
         out = out.real if self.real else out
