@@ -78,8 +78,7 @@ def noise(shape):
 # --------------------------------
 #
 # The adjoint adds up the waves that were measured. Where samples are dense it adds too many of them, which are the low
-# frequencies: a blur. ``density_weights`` makes up for that; here after one iteration, when they are the inverse of the
-# density. ``solve`` minimises the difference to what was measured instead, by conjugate gradients. It does not need
+# frequencies: a blur. ``density_weights`` makes up for that. ``solve`` minimises the difference to what was measured instead, by conjugate gradients. It does not need
 # weights, but with them takes fewer iterations. Of noisy samples it should be stopped early: after many iterations it
 # has fitted the noise, too.
 
@@ -89,7 +88,7 @@ def measured(trajectory):
     op = operator(trajectory)
     samples = op(image)
     samples = samples + noise(samples.shape)
-    weights = op.density_weights(1)
+    weights = op.density_weights()
     plain = op.adjoint(samples)
     plain *= abs(np.vdot(plain, image)) / np.vdot(plain, plain).real  # as bright as fits best
     images = {
@@ -154,12 +153,12 @@ maps = np.array(
 maps /= np.sqrt((abs(maps) ** 2).sum(0)).max()
 
 fewer = operator(spiral(6))
-weights = fewer.density_weights(1)
+weights = fewer.density_weights()
 clean = fewer(maps * image)
 seen = clean + noise(clean.shape)
 clean = fewer(image)
-alone = fewer.solve(clean + noise(clean.shape), weights=weights, iterations=10)
-sense = fewer.solve(seen, sense_maps=maps, weights=weights, iterations=10)
+alone = fewer.solve(clean + noise(clean.shape), weights=weights, iterations=5)
+sense = fewer.solve(seen, sense_maps=maps, weights=weights, iterations=5)
 print(f"6 arms, one coil that sees everything: error {error(alone):.3f}")
 print(f"6 arms, four coils: error {error(sense):.3f}")
 

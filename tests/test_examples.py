@@ -53,9 +53,9 @@ REACHES = {
     ],
     "mri_2d": [
         (r"radial: [^:]+adjoint: +error ([\d.]+)", (0.5, 0.7)),  # what it is compared with
-        (r"radial: (?:.*\n)+? +adjoint, weighted: +error ([\d.]+)", 0.15),
+        (r"radial: (?:.*\n)+? +adjoint, weighted: +error ([\d.]+)", 0.04),
         (r"radial: (?:.*\n)+? +conjugate gradients: +error ([\d.]+)", 0.04),
-        (r"spiral: (?:.*\n)+? +adjoint, weighted: +error ([\d.]+)", 0.07),
+        (r"spiral: (?:.*\n)+? +adjoint, weighted: +error ([\d.]+)", 0.08),
         (r"spiral: (?:.*\n)+? +conjugate gradients, weighted: +error ([\d.]+)", 0.06),
         (r"they differ by ([\d.e-]+)", 1e-5),
         (r"6 arms, one coil.*: error ([\d.]+)", (0.13, 0.2)),
