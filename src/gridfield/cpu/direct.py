@@ -14,6 +14,7 @@ from numba import types
 
 from ..scheme import Waves
 from .cache import array, compiled
+from .product import transposed_product
 
 Array = np.ndarray[Any, Any]
 
@@ -103,7 +104,9 @@ class Tables:
         modes, contract = modes.view(self.dtype).reshape(-1, modes.shape[-2]), entry("contract", self.real)
         for k, order in enumerate(self.waves.orders):
             rows, columns = self._of(order)
-            contract(rows @ modes, columns, out[k])
+            products = np.empty(columns.shape, self.dtype)
+            transposed_product(np.ascontiguousarray(rows.T), modes, products)
+            contract(products, columns, out[k])
 
     def splat(self, values: Array, modes: Array) -> None:
         """modes (*shape, 2) from values (orders, n, 2)."""
@@ -112,10 +115,10 @@ class Tables:
             rows, columns = self._of(order)
             weighted = np.empty(columns.shape, self.dtype)
             weigh(values[k], columns, weighted)
+            total = np.empty_like(flat) if k else flat
+            transposed_product(rows.conj(), weighted, total)
             if k:
-                flat += rows.conj().T @ weighted
-            else:
-                np.matmul(rows.conj().T, weighted, out=flat)
+                flat += total
 
 
 def cost_ns(waves: Waves, points: int) -> float:
