@@ -308,8 +308,8 @@ class Located:
         def run(start: int, stop: int) -> None:
             with scratch(kernels.room, kernels.dtype) as w:
                 k = int(np.searchsorted(self.edges, start, "right")) - 1
-                kernel(kernels.spec, grid, self.by_tiles, self.edges, self.origins, self.fine.window, self.starts, self.t,
-                       slope, self.order, values, out, b, w, k, start, stop)  # fmt: skip
+                kernel(kernels.spec, grid, self.by_tiles, self.edges, self.origins, self.fine.window, self.starts,
+                       self.t, slope, self.order, values, out, b, w, k, start, stop)  # fmt: skip
 
         threads.over(run, self.n, TAP_NS * self.n * kernels.taps)
 
