@@ -29,6 +29,7 @@ Array = np.ndarray[Any, Any]
 TILES = {1: (512,), 2: (32, 64), 3: (8, 8, 16)}  # samples, powers of 2; of more axes 8 each
 SORTED, FEW = 2**14, 2**12  # points from which on sorting pays: threads can share the work; of a grid beyond the cache
 CACHE = 2**21  # bytes of it
+APART = 64  # points in a tile, on average, from which on it is summed by itself and then added to the grid
 LOCATE_NS, SORT_NS, TAP_NS = 2.0, 4.0, 0.12  # measured: of a coordinate; of a point and digit; of a tap
 DIGIT = 10  # bits by which points are sorted at once
 ROUND = 64  # points located at once
@@ -236,20 +237,14 @@ class Fine:
 
         def run(start: int, stop: int) -> None:
             size = spec.ndim * ROUND
-            u, cells, t, keys = (
-                np.empty(size),
-                np.empty(size, np.int32),
-                np.empty(size, self.dtype),
-                np.empty(ROUND, np.int32),
-            )
+            u, t = np.empty(size), np.empty(size, self.dtype)
+            cells, keys = np.empty(size, np.int32), np.empty(ROUND, np.int32)
             number(spec, x, self.frame, self.counts, packed, u, cells, keys, t, start, stop)
 
         threads.over(run, len(x), LOCATE_NS * x.size)
         tiles = prod(self.counts.tolist())
-        bits, low = (
-            (tiles << self.spec.bits).bit_length(),
-            self.spec.bits if len(x) < tiles else 0,
-        )  # bundles would have no seconds
+        bits = (tiles << self.spec.bits).bit_length()
+        low = self.spec.bits if len(x) < tiles else 0  # bundles of one point each are not worth a digit
         digits = -(-(bits - low) // DIGIT)
         for digit in range(digits):
             first, end = (low + (bits - low) * d // digits for d in (digit, digit + 1))
@@ -292,13 +287,17 @@ class Located:
                   self.order, u, cells, start, stop)  # fmt: skip
 
         with scratch(n, np.int64) as packed, scratch(n, np.int64) as other:
-            self.by_tiles = n >= SORTED
-            if self.by_tiles:
+            if n >= fine.worth_sorting:
                 packed = fine.sorted(points, packed, other)
                 self.edges, self.origins, self.slabs = fine.tiles(packed)
+                self.apart = n >= APART * len(self.origins)
+                if not self.apart:  # a slab is one part
+                    self.edges = self.edges[[0, *(end for _, end in self.slabs)]]
+                    self.slabs = [(i, i + 1) for i in range(len(self.slabs))]
             else:
                 packed[:] = np.arange(n)
                 self.edges, self.origins, self.slabs = np.array([0, n]), np.zeros((1, nd), np.int64), [(0, 1)]
+                self.apart = False
             threads.over(functools.partial(put, packed), n, 2 * LOCATE_NS * points.size)
 
     def gather(self, kernels: Gather, grid: Array, slope: Array, values: Array, out: Array, b: int) -> None:
@@ -308,14 +307,14 @@ class Located:
         def run(start: int, stop: int) -> None:
             with scratch(kernels.room, kernels.dtype) as w:
                 k = int(np.searchsorted(self.edges, start, "right")) - 1
-                kernel(kernels.spec, grid, self.by_tiles, self.edges, self.origins, self.fine.window, self.starts,
+                kernel(kernels.spec, grid, self.apart, self.edges, self.origins, self.fine.window, self.starts,
                        self.t, slope, self.order, values, out, b, w, k, start, stop)  # fmt: skip
 
         threads.over(run, self.n, TAP_NS * self.n * kernels.taps)
 
     def scatter(self, kernels: Scatter, grid: Array, slope: Array, values: Array, b: int) -> None:
         """grid += values[b, :, points, :]: first the even slabs, whose stencils do not meet, then the odd ones."""
-        apart, spec = self.by_tiles, kernels.spec
+        apart, spec = self.apart, kernels.spec
         starts, shape = (self.own, self.fine.tile) if apart else (self.starts, (1,) * spec.ndim)
         kernel = kernels.kernel("int32" if apart else self.fine.index)
 
