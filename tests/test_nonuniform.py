@@ -62,6 +62,35 @@ def test_normal_is_as_exact_as_eps(rng, eps):
     assert np.vdot(m, op.normal(m)).imag <= 1e-12 * np.vdot(m, op.normal(m)).real  # Hermitian to rounding
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("order", ["centered", "fft"])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 9), (40, 50), (9, 17, 33), (3, 1, 4, 2)], ids=str)
+def test_normal_by_our_kernel_and_by_the_framework_s_fft(rng, shape, order, dtype):
+    """The kernel takes plain numbers; where gradients are followed the FFTs are torch's."""
+    real = "float32" if dtype == "complex64" else "float64"
+    points, m = rng.uniform(-3, 3, (2, 30, len(shape))).astype(real), draw(rng, 2, 3, *shape).astype(dtype)
+    w = rng.uniform(0.5, 1, (2, 30)).astype(real)
+    ours, theirs = (gf.Nufft(x, shape, modes_order=order) for x in (points, torch.from_numpy(points)))
+    leaf = torch.from_numpy(m).requires_grad_()
+    by_fft = theirs.normal(leaf, torch.from_numpy(w))
+    (slope,) = torch.autograd.grad(by_fft, leaf, torch.from_numpy(m))  # Hermitian: the same again
+    for got in (ours.normal(m, w), theirs.normal(leaf.detach(), torch.from_numpy(w)).numpy(), slope.numpy()):
+        assert got.dtype == dtype
+        assert np.linalg.norm(got - by_fft.detach().numpy()) <= 2e-6 * np.linalg.norm(got)
+
+
+def test_normal_has_the_same_bits_for_any_number_of_threads(rng):
+    op, m = gf.Nufft(rng.uniform(-3, 3, (30, 3)), (30, 20, 40)), draw(rng, 30, 20, 40)
+    expected = op.normal(m)
+    try:
+        for n in (1, 2, 5):
+            gf.set_num_threads(n)
+            assert np.array_equal(op.normal(m), expected)
+            assert np.array_equal(op.normal(np.asfortranarray(m)), expected)
+    finally:
+        gf.set_num_threads(None)
+
+
 def test_single_precision(rng):
     points = rng.uniform(-np.pi, np.pi, (300, 2)).astype(np.float32)
     op, m = gf.Nufft(points, (8, 8), eps=1e-5), draw(rng, 8, 8).astype(np.complex64)

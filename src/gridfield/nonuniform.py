@@ -10,6 +10,7 @@ import scipy.fft
 
 from . import check, dispatch
 from .arguments import COUNT, SIZE, per_axis
+from .cpu import toeplitz
 from .extras import bar
 from .linear import Operator, conjugate_gradients
 from .nufft import _batches, _complex, _options, _points, nufft1, nufft2
@@ -303,7 +304,7 @@ class Nufft(Operator):
         if weights is None and kept in self._spectra:
             return self._spectra[kept]
         w = self._ones() if weights is None else weights
-        sizes = tuple(fast(2 * n - 1) for n in self.shape)
+        sizes = lags_of(self.shape)
         eps = max(self._eps / 10, BEST[self._dtype])
         lags = nufft1(self.points, w, sizes, eps=eps, sign=-self._sign, modes_order="fft", period=self._period)
         for axis, n in enumerate(sizes, start=len(lags.shape) - self._ndim):
@@ -314,8 +315,17 @@ class Nufft(Operator):
         return spectrum
 
     def _convolved(self, x: Any, spectrum: Any) -> Any:
-        """Zero-padded, multiplied, cropped; an axis at a time, so that zeros are not transformed."""
+        """Zero-padded, multiplied, cropped.
+
+        Where something traces or follows, by the framework's FFT, an axis at a time, so that zeros are not transformed.
+        """
         F, nd = self._face, self._ndim
+        known = F.at_hand(x, spectrum) if nd > 1 else None
+        if known is not None:
+            batch = prod(self._batch)
+            modes, spectra = (a.reshape(batch, -1, *a.shape[a.ndim - nd :]) for a in known)
+            out = toeplitz.convolve(modes, spectra[:, 0], self._order == "centered")
+            return F.constant(out.reshape(x.shape), F.dtype(x), x)
         axes = range(len(x.shape) - nd, len(x.shape))
         sizes, halves = spectrum.shape[len(spectrum.shape) - nd :], tuple(n // 2 for n in self.shape)
         if self._order == "fft":
@@ -363,6 +373,12 @@ class Nufft(Operator):
 def fast(size: int) -> int:
     """A size that is not less, and quick to transform."""
     return scipy.fft.next_fast_len(size) or size
+
+
+@static
+def lags_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """At least as many along each axis as there are differences k - k', and quick to transform."""
+    return toeplitz.sizes(shape) if len(shape) > 1 else tuple(fast(2 * n - 1) for n in shape)
 
 
 def _version(points: Any) -> Any:

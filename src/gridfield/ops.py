@@ -604,6 +604,17 @@ class Face:
         """Where an array is: equal for arrays that can be used together."""
         return x.device
 
+    def nearby(self, x: Any) -> bool:
+        """Whether an array lies in the memory of the CPU."""
+        return True
+
+    def at_hand(self, *arrays: Any) -> list[np.ndarray] | None:
+        """The numbers, for a kernel that no op stands for: None where they are not known, elsewhere, or followed."""
+        if self.followed(*arrays):
+            return None
+        known = [self.concrete(a) if self.nearby(a) else None for a in arrays]
+        return None if any(k is None for k in known) else known  # type: ignore[return-value]
+
     def widest(self, dtype: str) -> str:
         """The float type that stands for this one, where a framework does not have all of them switched on."""
         return dtype

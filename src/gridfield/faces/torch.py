@@ -356,6 +356,10 @@ class Torch(Face):
         traced = torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None
         return None if traced or type(x) not in _TENSORS else x.detach().cpu().resolve_conj().resolve_neg().numpy()
 
+    def nearby(self, x: torch.Tensor) -> bool:
+        """Whether it lies in the memory of the CPU."""
+        return x.is_cpu
+
     exp, conj, roll = staticmethod(torch.exp), staticmethod(torch.conj_physical), staticmethod(torch.roll)
     fft, ifft = staticmethod(torch.fft.fft), staticmethod(torch.fft.ifft)
     broadcast_to = staticmethod(torch.broadcast_to)
