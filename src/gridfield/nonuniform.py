@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import pi, prod
 from typing import Any
 
@@ -11,6 +12,7 @@ import scipy.fft
 from . import check, dispatch
 from .arguments import COUNT, SIZE, per_axis
 from .cpu import toeplitz
+from .cpu.kept import Store, kept
 from .extras import bar
 from .linear import Operator, conjugate_gradients
 from .nufft import _batches, _complex, _options, _points, nufft1, nufft2
@@ -27,7 +29,8 @@ class Nufft(Operator):
     Parameters
     ----------
     points : array, shape (N, ndim) or (*batch, N, ndim)
-        Coordinates. A tensor is kept as it is: derivatives in it are followed, and so are its changes in place.
+        Coordinates. An array of NumPy is copied. A tensor is kept as it is: derivatives in it are followed, and so are
+        its changes in place, as far as torch counts them (not those through ``.data``, or an array that shares memory).
     shape : int or tuple of int
         Number of modes along each axis.
     eps : float, default 1e-6
@@ -55,6 +58,9 @@ class Nufft(Operator):
 
     Notes
     -----
+    What depends on the points alone, where they lie and in which order to take them, is worked out in the first call and
+    kept (NumPy, tensors of torch on the CPU). One operator can be called by several threads; pickled, it is its arguments.
+
     It is an operator of any framework: build it inside of what is differentiated or compiled. Operators are added
     (``A + B``), composed (``A @ B``), and multiplied by numbers and arrays (``w * A``, ``A * w``).
 
@@ -88,12 +94,23 @@ class Nufft(Operator):
         F = self._face = dispatch.face(where, points=points)
         points, self._batch, self._ndim = _points(F, points, where)
         self._dtype = check.compute_dtype(F.dtype(points), F.dtype(points), where)
-        self.points = F.copy(points) if isinstance(points, np.ndarray) else points  # NumPy does not say when it changes
+        self.points = _own(points) if isinstance(points, np.ndarray) else points  # NumPy does not say when it changes
         self.shape = per_axis(where, "shape", shape, self._ndim, SIZE)
         self._eps, self._sign, self._order, self._period = _options(
             eps, sign, modes_order, period, self._ndim, self._dtype, where
         )
         self._spectra: dict[Any, Any] = {}
+        self._kept: tuple[Any, Store] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what can be worked out again."""
+        return {**self.__dict__, "_face": None, "_spectra": {}, "_kept": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._face = dispatch.face("gf.Nufft", points=self.points)
+        if isinstance(self.points, np.ndarray):
+            self.points.setflags(write=False)
 
     def __repr__(self) -> str:
         return f"Nufft({tuple(self.points.shape)} points, {self.shape}, eps={self._eps:g}, sign={self._sign:+d})"
@@ -103,7 +120,8 @@ class Nufft(Operator):
         """A modes: (*batch, *shape) -> (*batch, N)."""
         check.trailing(np.shape(modes), self.shape, "modes", "the shape", "gf.Nufft")
         how = {"eps": self._eps, "sign": self._sign, "modes_order": self._order, "period": self._period}
-        return nufft2(self.points, modes, **how)
+        with self._places():
+            return nufft2(self.points, modes, **how)
 
     @recipe
     def adjoint(self, y: Any) -> Any:
@@ -120,7 +138,18 @@ class Nufft(Operator):
             ``sum_j y[j] exp(-sign i 2 pi k . points[j] / period)``.
         """
         how = {"eps": self._eps, "sign": -self._sign, "modes_order": self._order, "period": self._period}
-        return nufft1(self.points, y, self.shape, **how)
+        with self._places():
+            return nufft1(self.points, y, self.shape, **how)
+
+    def _places(self) -> Any:
+        """A block in which the points are not located and sorted again, unless they have changed."""
+        points = self.points
+        version = 0 if isinstance(points, np.ndarray) else self._face.version(points)
+        if version is None or self._face.dtype(points) != self._dtype:  # else the kernels get copies
+            return nullcontext()
+        if self._kept is None or self._kept[0] != version:
+            self._kept = version, Store()
+        return kept(self._kept[1])
 
     @recipe
     def normal(self, modes: Any, weights: Any = None) -> Any:
@@ -379,6 +408,13 @@ def fast(size: int) -> int:
 def lags_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     """At least as many along each axis as there are differences k - k', and quick to transform."""
     return toeplitz.sizes(shape) if len(shape) > 1 else tuple(fast(2 * n - 1) for n in shape)
+
+
+def _own(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy that nobody changes."""
+    points = np.array(points, order="C")
+    points.setflags(write=False)
+    return points
 
 
 def _version(points: Any) -> Any:

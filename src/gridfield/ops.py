@@ -604,6 +604,10 @@ class Face:
         """Where an array is: equal for arrays that can be used together."""
         return x.device
 
+    def version(self, x: Any) -> int | None:
+        """Changes when the numbers of an array do. None: unknown, or such numbers reach the kernels as copies."""
+        return None
+
     def nearby(self, x: Any) -> bool:
         """Whether an array lies in the memory of the CPU."""
         return True

@@ -16,6 +16,7 @@ from ..scheme import Waves
 from .cache import array, compiled
 
 Array = np.ndarray[Any, Any]
+Orders = tuple[int, ...]
 
 SUM_NS = 0.16  # measured: one mode of one point
 APART = 8  # powers of a wave in so many chains: a product waits for the one before it
@@ -44,15 +45,25 @@ class Tables:
 
     def __init__(self, points: Array, waves: Waves) -> None:
         self.waves, self.dtype = waves, np.complex64 if points.dtype == np.float32 else np.complex128
-        self.axes = []
+        self.axes, self.products = [], {}
         for x, period, size in zip(points.T.astype(np.float64), waves.periods, waves.shape, strict=True):
             folded = np.remainder(x, period) if np.abs(x).max() > period else x  # so that multiples of it stay exact
             table = np.empty((len(x), size), np.complex128)
             _entry()(waves.sign * 2 * np.pi / period * folded, float(-(size // 2)), table)
             self.axes.append(table if waves.centered else np.fft.ifftshift(table, 1))
 
-    def _of(self, order: tuple[int, ...]) -> tuple[Array, Array]:
+    @staticmethod
+    def purpose(waves: Waves) -> tuple[Any, ...]:
+        """What they depend on besides the points: not on the derivatives that are asked for."""
+        return waves.shape, waves.periods, waves.sign, waves.centered
+
+    def _of(self, order: Orders) -> tuple[Array, Array]:
         """(n, modes of all axes but the last) and (n, modes of the last), for a derivative."""
+        if order not in self.products:
+            self.products[order] = self._product(order)
+        return self.products[order]
+
+    def _product(self, order: Orders) -> tuple[Array, Array]:
         tables = []
         for table, o, period, k in zip(self.axes, order, self.waves.periods, self.waves.modes, strict=True):
             tables.append(table * (1j * self.waves.sign * 2 * np.pi / period * k) ** o if o else table)
@@ -61,18 +72,18 @@ class Tables:
             rows = (rows[:, :, None] * table[:, None]).reshape(len(table), -1)
         return rows.astype(self.dtype), tables[-1].astype(self.dtype)
 
-    def sample(self, modes: Array, out: Array) -> None:
+    def sample(self, orders: tuple[Orders, ...], modes: Array, out: Array) -> None:
         """out (orders, n, 2) from modes (*shape, 2)."""
         modes = modes.view(self.dtype).reshape(-1, modes.shape[-2])
-        for k, order in enumerate(self.waves.orders):
+        for k, order in enumerate(orders):
             rows, columns = self._of(order)
             sums = np.einsum("pk,pk->p", rows @ modes, columns)
             out[k, :, 0], out[k, :, 1] = sums.real, sums.imag
 
-    def splat(self, values: Array, modes: Array) -> None:
+    def splat(self, orders: tuple[Orders, ...], values: Array, modes: Array) -> None:
         """modes (*shape, 2) from values (orders, n, 2)."""
         flat = modes.view(self.dtype).reshape(-1, modes.shape[-2])
-        for k, order in enumerate(self.waves.orders):
+        for k, order in enumerate(orders):
             rows, columns = self._of(order)
             weighted = (values[k, :, 0] + 1j * values[k, :, 1]).astype(self.dtype)[:, None] * columns.conj()
             if k:

@@ -276,6 +276,12 @@ class Fine:
         return to, packed
 
 
+@functools.lru_cache(maxsize=1024)
+def fine(periods: tuple[float, ...], shape: tuple[int, ...], grid: tuple[int, ...], width: int, dtype: str) -> Fine:
+    """One and the same for all plans whose points lie in the same places."""
+    return Fine(periods, shape, grid, width, dtype)
+
+
 class Located:
     """Points (n, ndim) on a fine grid: where stencils begin, fractions, and the order in which to take them."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
+from ..cpu.kept import current, kept
 from ..ops import OPS, Face, Op, batched, vjp
 from ..scheme import decode
 from .numpy import FACE as NUMPY
@@ -112,13 +113,18 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
             ctx.save_for_backward(*tensors)
             if forward_ad._current_level >= 0:
                 ctx.save_for_forward(*tensors)
-            ctx.static = text, shapes, out_shape
+            ctx.static, ctx.store = (text, shapes, out_shape), current()
             return _run_shaped(op, text, tensors, shapes, out_shape)
 
         @staticmethod
         def backward(ctx: Any, ct: torch.Tensor) -> Any:
             if functorch.is_legacy_batchedtensor(ct):
                 return _each_of_batch(lambda one: Eager.backward(ctx, one), ct)
+            with kept(ctx.store):  # autograd vouches for what it saved
+                return Eager._backward(ctx, ct)
+
+        @staticmethod
+        def _backward(ctx: Any, ct: torch.Tensor) -> Any:
             text, shapes, _ = ctx.static
             tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[3:]
             every, inner = [*tensors, ct], [*shapes, op.shape(*shapes, text)]
@@ -355,6 +361,13 @@ class Torch(Face):
         """The numbers, or None while something traces."""
         traced = torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None
         return None if traced or type(x) not in _TENSORS else x.detach().cpu().resolve_conj().resolve_neg().numpy()
+
+    def version(self, x: torch.Tensor) -> int | None:
+        """How often it has been changed in place, as far as torch counts that."""
+        if torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None:
+            return None
+        known = type(x) in _TENSORS and x.is_cpu and x.is_contiguous() and not x.is_inference()
+        return x._version if known else None
 
     def nearby(self, x: torch.Tensor) -> bool:
         """Whether it lies in the memory of the CPU."""
