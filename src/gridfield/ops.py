@@ -268,9 +268,14 @@ def _dtype(a: np.ndarray) -> str:
     return "float32" if a.itemsize == 4 else "float64"
 
 
+def of_waves(text: str) -> bool:
+    """Whether a static argument stands for waves."""
+    return text.startswith('["Waves"')
+
+
 def _engine(text: str, dtype: str) -> Any:
     """What runs sample, splat and dot: of kernels, or of waves."""
-    return (waves if text.startswith('["Waves"') else plan).plan(text, dtype)
+    return (waves if of_waves(text) else plan).plan(text, dtype)
 
 
 def _run_sample(values: Array, points: Array, text: str, out: Array | None = None) -> Array:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from ..cpu.kept import current, kept
-from ..ops import OPS, Face, Op, batched, vjp
+from ..cpu.kept import Store, current, kept
+from ..ops import OPS, Face, Op, batched, of_waves, vjp
 from ..scheme import decode
 from .numpy import FACE as NUMPY
 
@@ -113,14 +113,17 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
             ctx.save_for_backward(*tensors)
             if forward_ad._current_level >= 0:
                 ctx.save_for_forward(*tensors)
-            ctx.static, ctx.store = (text, shapes, out_shape), current()
-            return _run_shaped(op, text, tensors, shapes, out_shape)
+            ctx.static = text, shapes, out_shape
+            # autograd vouches for the points that it saves: the backward pass need not locate them again
+            ctx.store = current() or (Store() if of_waves(text) else None)
+            with kept(ctx.store):
+                return _run_shaped(op, text, tensors, shapes, out_shape)
 
         @staticmethod
         def backward(ctx: Any, ct: torch.Tensor) -> Any:
             if functorch.is_legacy_batchedtensor(ct):
                 return _each_of_batch(lambda one: Eager.backward(ctx, one), ct)
-            with kept(ctx.store):  # autograd vouches for what it saved
+            with kept(ctx.store):
                 return Eager._backward(ctx, ct)
 
         @staticmethod
