@@ -58,8 +58,8 @@ class Nufft(Operator):
 
     Notes
     -----
-    What depends on the points alone, where they lie and in which order to take them, is worked out in the first call and
-    kept (NumPy, tensors of torch on the CPU). One operator can be called by several threads; pickled, it is its arguments.
+    What depends on the points alone, where they lie and in which order to take them, is worked out in the first call
+    and kept (NumPy, tensors of torch on the CPU). Several threads can call one operator; pickled, it is its arguments.
 
     It is an operator of any framework: build it inside of what is differentiated or compiled. Operators are added
     (``A + B``), composed (``A @ B``), and multiplied by numbers and arrays (``w * A``, ``A * w``).

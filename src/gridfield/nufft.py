@@ -11,6 +11,7 @@ import numpy as np
 
 from . import check, dispatch
 from .arguments import LENGTH, SIZE, per_axis
+from .nufft_info import of_sums
 from .ops import recipe, static
 from .scheme import Waves, intern
 from .window import BEST, width_for
@@ -111,6 +112,7 @@ def nufft1(
     sign: int = -1,
     modes_order: str = "centered",
     period: Any = 2 * pi,
+    return_info: bool = False,
 ) -> Any:
     """Type 1: Fourier coefficients of values at points.
 
@@ -134,6 +136,8 @@ def nufft1(
         Frequency 0 in the middle, or first, as ``numpy.fft.fft`` has it.
     period : float or one per axis, default 2 pi
         After which the points repeat.
+    return_info : bool, default False
+        Return ``(modes, NufftInfo)``: what was chosen, and what it takes.
 
     Returns
     -------
@@ -155,6 +159,8 @@ def nufft1(
     >>> import gridfield as gf, numpy as np
     >>> gf.nufft1(np.array([[0.0], [np.pi]]), np.array([1.0, 1.0]), 4).real.round(5) + 0.0
     array([2., 0., 2., 0.])
+    >>> gf.nufft1(np.zeros((1, 2)), np.ones(1), (100, 100), return_info=True)[1].method  # one point needs no FFT
+    'direct'
     """
     where = "gf.nufft1"
     F = dispatch.face(where, points=points, values=values)
@@ -174,7 +180,8 @@ def nufft1(
     y = F.moveaxis(F.reshape(F.as_real(values), (b, c, n, 2)), 1, 2)
     x = F.reshape(F.astype(points, dtype), (b, n, ndim))
     out = F.splat(F.reshape(y, (b, 1, n, 2 * c)), x, text)
-    return F.as_complex(F.reshape(out, (*batch, *extra, *shape, 2)))
+    out = F.as_complex(F.reshape(out, (*batch, *extra, *shape, 2)))
+    return (out, of_sums(text, dtype, n)) if return_info else out
 
 
 @recipe
@@ -186,6 +193,7 @@ def nufft2(
     sign: int = 1,
     modes_order: str = "centered",
     period: Any = 2 * pi,
+    return_info: bool = False,
 ) -> Any:
     """Type 2: the sum of waves with given Fourier coefficients, at points.
 
@@ -198,7 +206,7 @@ def nufft2(
         Coordinates; any number of periods away. With batch axes, every item has its own points.
     modes : array, shape (*batch, *shape)
         Real or complex, in the precision of the points. With plain points all leading axes share them.
-    eps, sign, modes_order, period
+    eps, sign, modes_order, period, return_info
         As for `nufft1`; the sign is +1.
 
     Returns
@@ -237,4 +245,5 @@ def nufft2(
     x = F.reshape(F.astype(points, dtype), (b, n, ndim))
     out = F.sample(F.reshape(F.as_real(modes), (b, c, *shape, 2)), x, text)
     out = F.moveaxis(F.reshape(out, (b, n, c, 2)), 2, 1)
-    return F.as_complex(F.reshape(out, (*batch, *extra, n, 2)))
+    out = F.as_complex(F.reshape(out, (*batch, *extra, n, 2)))
+    return (out, of_sums(text, dtype, n)) if return_info else out
