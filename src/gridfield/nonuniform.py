@@ -15,7 +15,7 @@ from .cpu import toeplitz
 from .cpu.kept import Store, kept
 from .extras import bar
 from .linear import Operator, conjugate_gradients
-from .nufft import _batches, _complex, _options, _points, nufft1, nufft2
+from .nufft import _complex, _modes, _options, _points, _values, nufft1, nufft2
 from .ops import recipe, static
 from .window import BEST
 
@@ -177,7 +177,7 @@ class Nufft(Operator):
         """
         F, where = self._face, "gf.Nufft.normal"
         dispatch.face(where, points=self.points, modes=modes)
-        modes, _ = _complex(F, modes, self.points, "modes", where)
+        modes, _, _ = _modes(F, modes, self.points, self._batch, self._ndim, where)
         check.trailing(modes.shape, self.shape, "modes", "the shape", where)
         return self._normal(self._checked(weights, where))(modes)
 
@@ -287,8 +287,7 @@ class Nufft(Operator):
             raise ValueError(f"{where}: damping and tol must not be negative, got {damping:g} and {tol:g}")
         (iterations,) = per_axis(where, "iterations", iterations, 1, COUNT)
         check.flag(progress, "progress", where)
-        values, _ = _complex(F, values, self.points, "values", where)
-        lead = _batches(F.shape(values)[:-1], self._batch, "values", where)
+        values, _, lead = _values(F, values, self.points, self._batch, where)
         weights = self._checked(weights, where)
         normal, right = self._normal(weights), self.adjoint(self._weighted(values, weights))
         items = [*self._batch, *lead]

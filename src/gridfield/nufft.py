@@ -102,6 +102,28 @@ def _batches(lead: Sequence[Any], batch: Sequence[Any], name: str, where: str) -
     return lead[len(batch) :]
 
 
+def _values(F: Any, values: Any, points: Any, batch: Any, where: str) -> tuple[Any, str, Sequence[Any]]:
+    """Values at points as complex numbers, their real type, and the leading axes that they have beside the points."""
+    values, dtype = _complex(F, values, points, "values", where)
+    if len(values.shape) == 0 or not check.same(tuple(values.shape[-1:]), tuple(points.shape[-2:-1])):
+        raise ValueError(
+            f"{where}: values has shape {tuple(values.shape)} but must end in the number of points, as points has "
+            f"shape {tuple(points.shape)}"
+        )
+    return values, dtype, _batches(F.shape(values)[:-1], batch, "values", where)
+
+
+def _modes(F: Any, modes: Any, points: Any, batch: Any, ndim: int, where: str) -> tuple[Any, str, Sequence[Any]]:
+    """The same of modes."""
+    modes, dtype = _complex(F, modes, points, "modes", where)
+    if len(modes.shape) < len(batch) + ndim:
+        raise ValueError(
+            f"{where}: modes has shape {tuple(modes.shape)} but points {tuple(points.shape)}: it must have an axis for "
+            f"each of the {ndim} coordinates" + (f", after the batch axes {tuple(batch)}" if batch else "")
+        )
+    return modes, dtype, _batches(F.shape(modes)[: len(modes.shape) - ndim], batch, "modes", where)
+
+
 @recipe
 def nufft1(
     points: Any,
@@ -165,14 +187,8 @@ def nufft1(
     where = "gf.nufft1"
     F = dispatch.face(where, points=points, values=values)
     points, batch, ndim = _points(F, points, where)
-    values, dtype = _complex(F, values, points, "values", where)
+    values, dtype, extra = _values(F, values, points, batch, where)
     shape = per_axis(where, "shape", shape, ndim, SIZE)
-    if len(values.shape) == 0 or not check.same(tuple(values.shape[-1:]), tuple(points.shape[-2:-1])):
-        raise ValueError(
-            f"{where}: values has shape {tuple(values.shape)} but must end in the number of points, as points has "
-            f"shape {tuple(points.shape)}"
-        )
-    extra = _batches(F.shape(values)[:-1], batch, "values", where)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
     _fits(shape, dtype, where)
     text = _text(shape, eps, -sign, modes_order, period, dtype, F.followed(points))
@@ -230,14 +246,8 @@ def nufft2(
     where = "gf.nufft2"
     F = dispatch.face(where, points=points, modes=modes)
     points, batch, ndim = _points(F, points, where)
-    modes, dtype = _complex(F, modes, points, "modes", where)
-    if len(modes.shape) < len(batch) + ndim:
-        raise ValueError(
-            f"{where}: modes has shape {tuple(modes.shape)} but points {tuple(points.shape)}: it must have an axis for "
-            f"each of the {ndim} coordinates" + (f", after the batch axes {tuple(batch)}" if batch else "")
-        )
+    modes, dtype, extra = _modes(F, modes, points, batch, ndim, where)
     shape = check.grid_shape(modes.shape[len(modes.shape) - ndim :], "modes", where)
-    extra = _batches(F.shape(modes)[: len(modes.shape) - ndim], batch, "modes", where)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
     _fits(shape, dtype, where)
     text = _text(shape, eps, sign, modes_order, period, dtype, F.followed(points))

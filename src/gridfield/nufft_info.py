@@ -25,8 +25,8 @@ class NufftInfo:
         By a window and an FFT, or, of few points, as the sum that it stands for. None: that depends on a number of
         points that is not known while something traces; what follows is then that of "fft".
     taps : int or None
-        Width of the window along each axis, in samples of the fine grid. One more than eps needs where derivatives in the
-        points may be asked for. None for "direct".
+        Width of the window along each axis, in samples of the fine grid. One more than eps needs where derivatives in
+        the points may be asked for. None for "direct".
     error : float
         Estimated relative error in l2, of input without a pattern.
     grid : tuple of int or None

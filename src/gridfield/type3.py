@@ -21,7 +21,7 @@ from . import check, dispatch
 from .arguments import LENGTH, per_axis
 from .grid import Grid
 from .kernel import bspline
-from .nufft import _batches, _complex, _options, _points, _text
+from .nufft import _options, _points, _text, _values
 from .nufft_info import of_layout, of_pairs
 from .ops import recipe, static
 from .sampling import prefilter
@@ -117,21 +117,10 @@ def nufft3(
     F = dispatch.face(where, points=points, values=values, frequencies=frequencies)
     points, batch, ndim = _points(F, points, where)
     frequencies, of_frequencies, width = _points(F, frequencies, where, "frequencies")
-    values, dtype = _complex(F, values, points, "values", where)
     if width != ndim:
         raise ValueError(
             f"{where}: frequencies has {width} coordinates (shape {tuple(frequencies.shape)}) but points {ndim} (shape "
             f"{tuple(points.shape)})"
-        )
-    if F.dtype(frequencies) != dtype and not check.is_integer(F.dtype(frequencies)):
-        raise TypeError(
-            f"{where}: frequencies has dtype {F.dtype(frequencies)} but the others {dtype}; nothing is cast silently"
-        )
-    check.same_device(where, F.device(points), F.device(frequencies), "frequencies")
-    if len(values.shape) == 0 or not check.same(tuple(values.shape[-1:]), tuple(points.shape[-2:-1])):
-        raise ValueError(
-            f"{where}: values has shape {tuple(values.shape)} but must end in the number of points, as points has "
-            f"shape {tuple(points.shape)}"
         )
     if batch and of_frequencies and not check.same(tuple(batch), tuple(of_frequencies)):
         raise ValueError(
@@ -139,7 +128,12 @@ def nufft3(
             "the same, or only one of the two has any"
         )
     batch = batch or of_frequencies
-    extra = _batches(F.shape(values)[:-1], batch, "values", where)
+    values, dtype, extra = _values(F, values, points, batch, where)
+    if F.dtype(frequencies) != dtype and not check.is_integer(F.dtype(frequencies)):
+        raise TypeError(
+            f"{where}: frequencies has dtype {F.dtype(frequencies)} but the others {dtype}; nothing is cast silently"
+        )
+    check.same_device(where, F.device(points), F.device(frequencies), "frequencies")
     eps, sign, _, _ = _options(eps, sign, "centered", 1.0, ndim, dtype, where)
     n, m, b, c = F.shape(points)[-2], F.shape(frequencies)[-2], prod(batch), prod(extra)
     y = F.reshape(values, (b, c, n))
