@@ -72,17 +72,31 @@ def test_normal_is_as_exact_as_eps(rng, eps):
 @pytest.mark.parametrize("order", ["centered", "fft"])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 9), (40, 50), (9, 17, 33), (3, 1, 4, 2)], ids=str)
 def test_normal_by_our_kernel_and_by_the_framework_s_fft(rng, shape, order, dtype):
-    """The kernel takes plain numbers; where gradients are followed the FFTs are torch's."""
+    """The kernel takes numbers; where weights are followed too the FFTs are torch's."""
     real = "float32" if dtype == "complex64" else "float64"
     points, m = rng.uniform(-3, 3, (2, 30, len(shape))).astype(real), draw(rng, 2, 3, *shape).astype(dtype)
     w = rng.uniform(0.5, 1, (2, 30)).astype(real)
     ours, theirs = (gf.Nufft(x, shape, modes_order=order) for x in (points, torch.from_numpy(points)))
-    leaf = torch.from_numpy(m).requires_grad_()
-    by_fft = theirs.normal(leaf, torch.from_numpy(w))
-    (slope,) = torch.autograd.grad(by_fft, leaf, torch.from_numpy(m))  # Hermitian: the same again
-    for got in (ours.normal(m, w), theirs.normal(leaf.detach(), torch.from_numpy(w)).numpy(), slope.numpy()):
+    leaf, v = torch.from_numpy(m).requires_grad_(), torch.from_numpy(w)
+    by_fft = theirs.normal(leaf, v.clone().requires_grad_())
+    (slope,) = torch.autograd.grad(theirs.normal(leaf, v), leaf, torch.from_numpy(m))  # Hermitian: the same again
+    (slope_by_fft,) = torch.autograd.grad(by_fft, leaf, torch.from_numpy(m))
+    for got in (ours.normal(m, w), theirs.normal(leaf.detach(), v).numpy(), slope.numpy(), slope_by_fft.numpy()):
         assert got.dtype == dtype
         assert np.linalg.norm(got - by_fft.detach().numpy()) <= 2e-6 * np.linalg.norm(got)
+
+
+@pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
+def test_derivatives_of_normal_in_modes_and_weights(rng):
+    op = gf.Nufft(torch.tensor(rng.uniform(-3, 3, (9, 2))), (3, 4))
+    m, w = torch.tensor(draw(rng, 2, 3, 4), requires_grad=True), torch.tensor(rng.uniform(0.5, 1, 9))
+    for weights in (w, w.clone().requires_grad_()):
+        assert torch.autograd.gradcheck(op.normal, (m, weights), check_forward_ad=True, check_batched_grad=True)
+        assert torch.autograd.gradgradcheck(op.normal, (m, weights), check_fwd_over_rev=True)
+    y = op(m).detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: op.solve(y, damping=1, iterations=3), y)
+    conjugated = torch.conj(m.detach())  # lazily: a bit
+    assert torch.allclose(op.normal(conjugated), op.normal(conjugated.resolve_conj()))
 
 
 def test_normal_has_the_same_bits_for_any_number_of_threads(rng):

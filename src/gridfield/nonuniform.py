@@ -348,12 +348,18 @@ class Nufft(Operator):
         Where something traces or follows, by the framework's FFT, an axis at a time, so that zeros are not transformed.
         """
         F, nd = self._face, self._ndim
-        known = F.at_hand(x, spectrum) if nd > 1 else None
+        known = F.at_hand(spectrum) if nd > 1 else None
         if known is not None:
-            batch = prod(self._batch)
-            modes, spectra = (a.reshape(batch, -1, *a.shape[a.ndim - nd :]) for a in known)
-            out = toeplitz.convolve(modes, spectra[:, 0], self._order == "centered")
-            return F.constant(out.reshape(x.shape), F.dtype(x), x)
+            shape, count = x.shape, prod(self._batch)
+            known = known.reshape(count, *known.shape[known.ndim - nd :])
+
+            def convolved(modes: Any) -> Any:
+                modes = modes.reshape(count, prod(shape[len(self._batch) : len(shape) - nd]), *self.shape)
+                return toeplitz.convolve(modes, known, self._order == "centered").reshape(shape)
+
+            out = F.hermitian(convolved, x)
+            if out is not None:
+                return out
         axes = range(len(x.shape) - nd, len(x.shape))
         sizes, halves = spectrum.shape[len(spectrum.shape) - nd :], tuple(n // 2 for n in self.shape)
         if self._order == "fft":

@@ -617,12 +617,14 @@ class Face:
         """Whether an array lies in the memory of the CPU."""
         return True
 
-    def at_hand(self, *arrays: Any) -> list[np.ndarray] | None:
+    def at_hand(self, x: Any) -> np.ndarray | None:
         """The numbers, for a kernel that no op stands for: None where they are not known, elsewhere, or followed."""
-        if self.followed(*arrays):
-            return None
-        known = [self.concrete(a) if self.nearby(a) else None for a in arrays]
-        return None if any(k is None for k in known) else known  # type: ignore[return-value]
+        return self.concrete(x) if not self.followed(x) and self.nearby(x) else None
+
+    def hermitian(self, f: Callable[[np.ndarray], np.ndarray], x: Any) -> Any:
+        """f(x), f a linear map of NumPy arrays that is its own adjoint. None: not where x is, or is followed."""
+        known = self.at_hand(x)
+        return None if known is None else self.constant(f(known), self.dtype(x), x)
 
     def widest(self, dtype: str) -> str:
         """The float type that stands for this one, where a framework does not have all of them switched on."""

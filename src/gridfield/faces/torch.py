@@ -179,6 +179,21 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
     return Eager, Transformed
 
 
+class _Hermitian(torch.autograd.Function):
+    """A map of NumPy arrays that is its own adjoint, and so its own derivative backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Callable[..., Any], x: torch.Tensor) -> torch.Tensor:
+        ctx.f = f
+        return torch.from_numpy(f(Torch.numpy(x)))
+
+    @staticmethod
+    def backward(ctx: Any, ct: torch.Tensor) -> Any:
+        if functorch.is_legacy_batchedtensor(ct):
+            return _each_of_batch(lambda one: _Hermitian.backward(ctx, one), ct)
+        return None, _Hermitian.apply(ctx.f, ct)
+
+
 class _Outside(torch.autograd.Function):
     """A NumPy function of the numbers, for autograd and torch.func: constant, and mapped item by item."""
 
@@ -371,6 +386,13 @@ class Torch(Face):
             return None
         known = type(x) in _TENSORS and x.is_cpu and x.is_contiguous() and not x.is_inference()
         return x._version if known else None
+
+    def hermitian(self, f: Callable[..., Any], x: torch.Tensor) -> Any:
+        """Followed by plain autograd backwards, too."""
+        traced = torch.compiler.is_compiling() or type(x) not in _TENSORS
+        if traced or not x.is_cpu or forward_ad._current_level >= 0 or functorch.peek_interpreter_stack() is not None:
+            return None
+        return _Hermitian.apply(f, x)
 
     def nearby(self, x: torch.Tensor) -> bool:
         """Whether it lies in the memory of the CPU."""
