@@ -1,5 +1,9 @@
 """gf.Nufft is the matrix of waves: its adjoint, transpose, normal equations, their solutions, sums and products."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +12,9 @@ import tensorflow as tf
 import torch
 
 import gridfield as gf
+from gridfield.cpu import direct, places
 from gridfield.linear import Operator
+from gridfield.torch import PointConvolution
 
 SHAPES = [(7,), (6, 5), (1, 4), (3, 4, 2)]
 ARRAYS = {"numpy": np.asarray, "torch": torch.as_tensor, "jax": jnp.asarray, "tensorflow": tf.constant}
@@ -60,6 +66,49 @@ def test_normal_is_as_exact_as_eps(rng, eps):
     expected = (a.conj().T @ (a @ m.ravel())).reshape(16, 15)
     assert np.linalg.norm(op.normal(m) - expected) <= eps * np.linalg.norm(expected)
     assert np.vdot(m, op.normal(m)).imag <= 1e-12 * np.vdot(m, op.normal(m)).real  # Hermitian to rounding
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("order", ["centered", "fft"])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 9), (40, 50), (9, 17, 33), (3, 1, 4, 2)], ids=str)
+def test_normal_by_our_kernel_and_by_the_framework_s_fft(rng, shape, order, dtype):
+    """The kernel takes numbers; where weights are followed too the FFTs are torch's."""
+    real = "float32" if dtype == "complex64" else "float64"
+    points, m = rng.uniform(-3, 3, (2, 30, len(shape))).astype(real), draw(rng, 2, 3, *shape).astype(dtype)
+    w = rng.uniform(0.5, 1, (2, 30)).astype(real)
+    ours, theirs = (gf.Nufft(x, shape, modes_order=order) for x in (points, torch.from_numpy(points)))
+    leaf, v = torch.from_numpy(m).requires_grad_(), torch.from_numpy(w)
+    by_fft = theirs.normal(leaf, v.clone().requires_grad_())
+    (slope,) = torch.autograd.grad(theirs.normal(leaf, v), leaf, torch.from_numpy(m))  # Hermitian: the same again
+    (slope_by_fft,) = torch.autograd.grad(by_fft, leaf, torch.from_numpy(m))
+    for got in (ours.normal(m, w), theirs.normal(leaf.detach(), v).numpy(), slope.numpy(), slope_by_fft.numpy()):
+        assert got.dtype == dtype
+        assert np.linalg.norm(got - by_fft.detach().numpy()) <= 2e-6 * np.linalg.norm(got)
+
+
+@pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
+def test_derivatives_of_normal_in_modes_and_weights(rng):
+    op = gf.Nufft(torch.tensor(rng.uniform(-3, 3, (9, 2))), (3, 4))
+    m, w = torch.tensor(draw(rng, 2, 3, 4), requires_grad=True), torch.tensor(rng.uniform(0.5, 1, 9))
+    for weights in (w, w.clone().requires_grad_()):
+        assert torch.autograd.gradcheck(op.normal, (m, weights), check_forward_ad=True, check_batched_grad=True)
+        assert torch.autograd.gradgradcheck(op.normal, (m, weights), check_fwd_over_rev=True)
+    y = op(m).detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: op.solve(y, damping=1, iterations=3), y)
+    conjugated = torch.conj(m.detach())  # lazily: a bit
+    assert torch.allclose(op.normal(conjugated), op.normal(conjugated.resolve_conj()))
+
+
+def test_normal_has_the_same_bits_for_any_number_of_threads(rng):
+    op, m = gf.Nufft(rng.uniform(-3, 3, (30, 3)), (30, 20, 40)), draw(rng, 30, 20, 40)
+    expected = op.normal(m)
+    try:
+        for n in (1, 2, 5):
+            gf.set_num_threads(n)
+            assert np.array_equal(op.normal(m), expected)
+            assert np.array_equal(op.normal(np.asfortranarray(m)), expected)
+    finally:
+        gf.set_num_threads(None)
 
 
 def test_single_precision(rng):
@@ -184,6 +233,107 @@ def test_points_of_numpy_are_copied(rng):
     before = op(m)
     points += 1
     assert np.array_equal(op(m), before)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+@pytest.mark.parametrize("n", [5, 20_000])  # summed directly, and sorted
+def test_points_are_located_once(rng, name, n, monkeypatch):
+    points, m, y = rng.uniform(-9, 9, (2, n, 2)), draw(rng, 2, 3, 20, 24), draw(rng, 2, n)
+    expected = gf.nufft2(points, m), gf.nufft1(points, y, (20, 24))
+    count = []
+    for thing in (places.Located, direct.Tables):
+        make = thing.__init__
+        monkeypatch.setattr(thing, "__init__", lambda *args, make=make: (count.append(0), make(*args))[1])
+    of = ARRAYS[name]
+    op = gf.Nufft(of(points), (20, 24))
+    for _ in range(2):
+        assert np.array_equal(op(of(m)), expected[0])
+        assert np.array_equal(op.adjoint(of(y)), expected[1])
+    op.density_weights(2)
+    assert len(count) == 2  # one for each item of the batch
+    gf.nufft2(of(points), of(m))  # who calls the function may change the points
+    assert len(count) == 4
+
+
+def test_points_of_a_backward_pass_are_located_once(rng, monkeypatch):
+    found = []
+    make = places.Located.__init__
+    monkeypatch.setattr(places.Located, "__init__", lambda *args: (found.append(0), make(*args))[1])
+    x = torch.tensor(rng.uniform(-9, 9, (20_000, 2)), requires_grad=True)
+    m = torch.tensor(draw(rng, 8, 8), requires_grad=True)
+    got = torch.autograd.grad(gf.Nufft(x, (8, 8))(m).abs().square().sum(), (x, m))
+    assert len(found) == 1
+    found.clear()
+    expected = torch.autograd.grad(gf.nufft2(x, m).abs().square().sum(), (x, m))
+    assert len(found) == 1
+    layer = PointConvolution((8, 8), dtype=torch.float64)
+    found.clear()
+    layer(x, torch.ones(20_000, dtype=torch.float64)).sum().backward()
+    assert len(found) == 1
+    assert all(map(torch.equal, got, expected))
+
+
+@pytest.mark.parametrize("n", [5, 20_000])
+def test_tensors_changed_in_place_are_located_anew(rng, n):
+    x, m, y = torch.tensor(rng.uniform(-9, 9, (n, 2))), torch.tensor(draw(rng, 8, 8)), torch.tensor(draw(rng, n))
+    op = gf.Nufft(x, (8, 8))
+    for _ in range(3):
+        assert torch.equal(op(m), gf.nufft2(x, m)) and torch.equal(op.adjoint(y), gf.nufft1(x, y, (8, 8)))
+        x += 0.3
+    x.data = torch.tensor(rng.uniform(-9, 9, (n, 2)))  # other memory
+    assert torch.equal(op(m), gf.nufft2(x, m))
+    x.requires_grad_()
+    value = op(m.clone().requires_grad_())
+    with torch.no_grad():
+        x += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.abs().sum().backward()
+
+
+@pytest.mark.parametrize("change", ["transposed", "integers", "inference"])
+def test_points_that_reach_the_kernels_as_copies(rng, change):
+    with torch.inference_mode(change == "inference"):
+        x = torch.tensor(rng.uniform(-9, 9, (2, 20_000)))
+        x = x.T if change == "transposed" else x.T.contiguous()
+        x, m = x.to(torch.int64) if change == "integers" else x, torch.tensor(draw(rng, 8, 8))
+        op = gf.Nufft(x, (8, 8))
+        for _ in range(3):
+            assert torch.equal(op(m), gf.nufft2(x, m))
+            x += 1
+
+
+def test_points_of_numpy_are_read_only(rng):
+    op = gf.Nufft(np.asfortranarray(rng.uniform(-3, 3, (9, 2))), (6, 6))
+    for each in (op, pickle.loads(pickle.dumps(op)), copy.deepcopy(op)):
+        with pytest.raises(ValueError, match="read-only"):
+            each.points[0] = 1
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_pickled_and_copied(rng, name):
+    points, m = rng.uniform(-9, 9, (20_000, 2)), ARRAYS[name](draw(rng, 8, 9))
+    op = gf.Nufft(ARRAYS[name](points), (8, 9), eps=1e-4, sign=-1, modes_order="fft", period=3.0)
+    before = len(pickle.dumps(op))
+    expected, normal = op(m), op.normal(m)
+    assert len(pickle.dumps(op)) == before < 1.1 * points.nbytes
+    for other in (pickle.loads(pickle.dumps(op)), copy.copy(op), copy.deepcopy(op)):
+        assert repr(other) == repr(op)
+        assert np.array_equal(other(m), expected) and np.array_equal(other.normal(m), normal)
+
+
+def test_threads_that_share_an_operator(rng):
+    for n in (5, 20_000):
+        x, m, y = rng.uniform(-9, 9, (3, n, 2)), draw(rng, 3, 20, 24), draw(rng, 3, n)
+        op = gf.Nufft(x, (20, 24))
+
+        def call(i, op=op, m=m, y=y):
+            return (op(m), op.adjoint(y), op.normal(m))[i % 3]
+
+        with ThreadPoolExecutor(6) as pool:
+            got = list(pool.map(call, range(30)))
+        expected = gf.nufft2(x, m), gf.nufft1(x, y, (20, 24)), op.normal(m)
+        for i, each in enumerate(got):
+            assert np.array_equal(each, expected[i % 3])
 
 
 def test_jit(rng):

@@ -510,3 +510,61 @@ def test_more_modes_than_memory_are_refused_before_anything_is_allocated():
         MemoryError, match=r"gf\.nufft1: modes of shape \(100000, 100000\) and the grid .* take 745 GiB"
     ):
         gf.nufft1(np.zeros((3, 2)), np.ones(3), (100_000, 100_000))
+
+
+# ---- what was chosen
+@pytest.mark.parametrize("dtype", REAL)
+def test_info_says_how_it_was_computed(dtype, rng):
+    points, modes = rng.uniform(-4, 4, (N, 2)).astype(REAL[dtype]), draw(rng, 60, 50, dtype=dtype)
+    values, many = gf.nufft2(points, modes, eps=1e-5, return_info=True)
+    assert_array_equal(values, gf.nufft2(points, modes, eps=1e-5))
+    assert wrong(values[:50], summed(points[:50], modes)) <= many.error <= 1e-5
+    assert (many.method, many.sorted, many.precision, many.grid) == ("fft", True, REAL[dtype], (120, 120))
+    assert many.upsampling == (2.0, 2.4) and many.threads == gf.get_num_threads()
+    assert 2**19 < many.memory < 2**23
+    some, few = (gf.nufft2(points[:n], modes, eps=1e-5, return_info=True)[1] for n in (5000, 3))
+    assert (some.method, some.sorted, some.taps) == ("fft", False, many.taps)
+    assert (few.method, few.sorted, few.taps, few.grid, few.upsampling) == ("direct", False, None, None, None)
+    assert few.memory < some.memory < many.memory and few.error <= some.error
+    back, info = gf.nufft1(points, values, (60, 50), eps=1e-5, return_info=True)
+    assert_array_equal(back, gf.nufft1(points, values, (60, 50), eps=1e-5))
+    assert info == many
+    assert gf.nufft2(points, modes, return_info=True)[1].taps > many.taps
+    moved = gf.nufft2(torch.from_numpy(points).requires_grad_(), torch.from_numpy(modes), eps=1e-5, return_info=True)[1]
+    assert moved.taps == many.taps + 1
+
+
+def test_info_of_type_3(rng):
+    points, frequencies = rng.uniform(-3, 3, (N, 1)), rng.uniform(-40, 40, (5000, 1))
+    out, info = gf.nufft3(points, np.ones(N), frequencies, eps=1e-5, return_info=True)
+    assert wrong(out, np.exp(-1j * frequencies @ points.T).sum(1)) <= info.error <= 1e-5
+    assert (info.method, info.precision, info.sorted) == ("fft", "float64", True)
+    assert info.grid[0] > 2 * 240 / np.pi and info.memory > 0
+    out, info = gf.nufft3(points[:9], np.ones(9), frequencies[:9], return_info=True)
+    assert (info.method, info.grid, out.shape) == ("direct", None, (9,))
+    single = (a[:, :].astype(np.float32) for a in (points, frequencies))
+    x, f = single
+    assert gf.nufft3(x, np.ones(N, np.float32), f, return_info=True)[1].precision == "float64"  # rounding is felt
+
+
+def test_info_where_a_compiler_traces(rng):
+    """Of sizes that are known; without a number of points the method is open."""
+    import jax
+    import jax.numpy as jnp
+    import tensorflow as tf
+
+    points, modes, seen = rng.uniform(-4, 4, (5000, 1)).astype("f4"), np.ones(50, "f4"), []
+
+    def call(x, m):
+        y, info = gf.nufft2(x, m, return_info=True)
+        seen.append(info)
+        return y
+
+    jax.jit(call)(jnp.asarray(points), jnp.asarray(modes))
+    signature = [tf.TensorSpec((None, 1), tf.float32), tf.TensorSpec((50,), tf.float32)]
+    tf.function(call, input_signature=signature)(points, modes)
+    both = torch.compile(lambda x, m: gf.nufft2(x, m, return_info=True), fullgraph=True, backend="aot_eager")
+    seen.append(both(torch.from_numpy(points), torch.from_numpy(modes))[1])
+    assert [i.method for i in seen] == ["fft", None, "fft"]
+    assert seen[1].sorted is None and seen[1].memory is None
+    assert len({(i.taps, i.grid, i.error) for i in seen}) == 1

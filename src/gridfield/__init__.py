@@ -42,6 +42,7 @@ __all__ = [
     "Nufft",
     "convolve_points",
     "nufft3",
+    "NufftInfo",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import pi, prod
 from typing import Any
 
@@ -10,9 +11,11 @@ import scipy.fft
 
 from . import check, dispatch
 from .arguments import COUNT, SIZE, per_axis
+from .cpu import toeplitz
+from .cpu.kept import Store, kept
 from .extras import bar
 from .linear import Operator, conjugate_gradients
-from .nufft import _batches, _complex, _options, _points, nufft1, nufft2
+from .nufft import _complex, _modes, _options, _points, _values, nufft1, nufft2
 from .ops import recipe, static
 from .window import BEST
 
@@ -26,7 +29,8 @@ class Nufft(Operator):
     Parameters
     ----------
     points : array, shape (N, ndim) or (*batch, N, ndim)
-        Coordinates. A tensor is kept as it is: derivatives in it are followed, and so are its changes in place.
+        Coordinates. An array of NumPy is copied. A tensor is kept as it is: derivatives in it are followed, and so are
+        its changes in place, as far as torch counts them (not those through ``.data``, or an array that shares memory).
     shape : int or tuple of int
         Number of modes along each axis.
     eps : float, default 1e-6
@@ -54,6 +58,9 @@ class Nufft(Operator):
 
     Notes
     -----
+    What depends on the points alone, where they lie and in which order to take them, is worked out in the first call
+    and kept (NumPy, tensors of torch on the CPU). Several threads can call one operator; pickled, it is its arguments.
+
     It is an operator of any framework: build it inside of what is differentiated or compiled. Operators are added
     (``A + B``), composed (``A @ B``), and multiplied by numbers and arrays (``w * A``, ``A * w``).
 
@@ -87,12 +94,23 @@ class Nufft(Operator):
         F = self._face = dispatch.face(where, points=points)
         points, self._batch, self._ndim = _points(F, points, where)
         self._dtype = check.compute_dtype(F.dtype(points), F.dtype(points), where)
-        self.points = F.copy(points) if isinstance(points, np.ndarray) else points  # NumPy does not say when it changes
+        self.points = _own(points) if isinstance(points, np.ndarray) else points  # NumPy does not say when it changes
         self.shape = per_axis(where, "shape", shape, self._ndim, SIZE)
         self._eps, self._sign, self._order, self._period = _options(
             eps, sign, modes_order, period, self._ndim, self._dtype, where
         )
         self._spectra: dict[Any, Any] = {}
+        self._kept: tuple[Any, Store] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what can be worked out again."""
+        return {**self.__dict__, "_face": None, "_spectra": {}, "_kept": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._face = dispatch.face("gf.Nufft", points=self.points)
+        if isinstance(self.points, np.ndarray):
+            self.points.setflags(write=False)
 
     def __repr__(self) -> str:
         return f"Nufft({tuple(self.points.shape)} points, {self.shape}, eps={self._eps:g}, sign={self._sign:+d})"
@@ -102,7 +120,8 @@ class Nufft(Operator):
         """A modes: (*batch, *shape) -> (*batch, N)."""
         check.trailing(np.shape(modes), self.shape, "modes", "the shape", "gf.Nufft")
         how = {"eps": self._eps, "sign": self._sign, "modes_order": self._order, "period": self._period}
-        return nufft2(self.points, modes, **how)
+        with self._places():
+            return nufft2(self.points, modes, **how)
 
     @recipe
     def adjoint(self, y: Any) -> Any:
@@ -119,7 +138,18 @@ class Nufft(Operator):
             ``sum_j y[j] exp(-sign i 2 pi k . points[j] / period)``.
         """
         how = {"eps": self._eps, "sign": -self._sign, "modes_order": self._order, "period": self._period}
-        return nufft1(self.points, y, self.shape, **how)
+        with self._places():
+            return nufft1(self.points, y, self.shape, **how)
+
+    def _places(self) -> Any:
+        """A block in which the points are not located and sorted again, unless they have changed."""
+        points = self.points
+        version = 0 if isinstance(points, np.ndarray) else self._face.version(points)
+        if version is None or self._face.dtype(points) != self._dtype:  # else the kernels get copies
+            return nullcontext()
+        if self._kept is None or self._kept[0] != version:
+            self._kept = version, Store()
+        return kept(self._kept[1])
 
     @recipe
     def normal(self, modes: Any, weights: Any = None) -> Any:
@@ -147,7 +177,7 @@ class Nufft(Operator):
         """
         F, where = self._face, "gf.Nufft.normal"
         dispatch.face(where, points=self.points, modes=modes)
-        modes, _ = _complex(F, modes, self.points, "modes", where)
+        modes, _, _ = _modes(F, modes, self.points, self._batch, self._ndim, where)
         check.trailing(modes.shape, self.shape, "modes", "the shape", where)
         return self._normal(self._checked(weights, where))(modes)
 
@@ -266,8 +296,7 @@ class Nufft(Operator):
             raise ValueError(f"{where}: damping and tol must not be negative, got {damping:g} and {tol:g}")
         (iterations,) = per_axis(where, "iterations", iterations, 1, COUNT)
         check.flag(progress, "progress", where)
-        values, _ = _complex(F, values, self.points, "values", where)
-        lead = _batches(F.shape(values)[:-1], self._batch, "values", where)
+        values, _, lead = _values(F, values, self.points, self._batch, where)
         weights = self._checked(weights, where)
         normal, right = self._normal(weights), self.adjoint(self._weighted(values, weights))
         items = [*self._batch, *lead]
@@ -312,7 +341,7 @@ class Nufft(Operator):
         if weights is None and kept in self._spectra:
             return self._spectra[kept]
         w = self._ones() if weights is None else weights
-        sizes = tuple(fast(2 * n - 1) for n in self.shape)
+        sizes = lags_of(self.shape)
         eps = max(self._eps / 10, BEST[self._dtype])
         lags = nufft1(self.points, w, sizes, eps=eps, sign=-self._sign, modes_order="fft", period=self._period)
         for axis, n in enumerate(sizes, start=len(lags.shape) - self._ndim):
@@ -323,8 +352,23 @@ class Nufft(Operator):
         return spectrum
 
     def _convolved(self, x: Any, spectrum: Any) -> Any:
-        """Zero-padded, multiplied, cropped; an axis at a time, so that zeros are not transformed."""
+        """Zero-padded, multiplied, cropped.
+
+        Where something traces or follows, by the framework's FFT, an axis at a time, so that zeros are not transformed.
+        """
         F, nd = self._face, self._ndim
+        known = F.at_hand(spectrum) if nd > 1 else None
+        if known is not None:
+            shape, count = x.shape, prod(self._batch)
+            known = known.reshape(count, *known.shape[known.ndim - nd :])
+
+            def convolved(modes: Any) -> Any:
+                modes = modes.reshape(count, prod(shape[len(self._batch) : len(shape) - nd]), *self.shape)
+                return toeplitz.convolve(modes, known, self._order == "centered").reshape(shape)
+
+            out = F.hermitian(convolved, x)
+            if out is not None:
+                return out
         axes = range(len(x.shape) - nd, len(x.shape))
         sizes, halves = spectrum.shape[len(spectrum.shape) - nd :], tuple(n // 2 for n in self.shape)
         if self._order == "fft":
@@ -372,6 +416,19 @@ class Nufft(Operator):
 def fast(size: int) -> int:
     """A size that is not less, and quick to transform."""
     return scipy.fft.next_fast_len(size) or size
+
+
+@static
+def lags_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """At least as many along each axis as there are differences k - k', and quick to transform."""
+    return toeplitz.sizes(shape) if len(shape) > 1 else tuple(fast(2 * n - 1) for n in shape)
+
+
+def _own(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy that nobody changes."""
+    points = np.array(points, order="C")
+    points.setflags(write=False)
+    return points
 
 
 def _version(points: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import check, dispatch
 from .arguments import LENGTH, SIZE, per_axis
+from .nufft_info import of_sums
 from .ops import recipe, static
 from .scheme import Waves, intern
 from .window import BEST, width_for
@@ -119,6 +120,28 @@ def _batches(lead: Sequence[Any], batch: Sequence[Any], name: str, where: str) -
     return lead[len(batch) :]
 
 
+def _values(F: Any, values: Any, points: Any, batch: Any, where: str) -> tuple[Any, str, Sequence[Any]]:
+    """Values at points as complex numbers, their real type, and the leading axes that they have beside the points."""
+    values, dtype = _complex(F, values, points, "values", where)
+    if len(values.shape) == 0 or not check.same(tuple(values.shape[-1:]), tuple(points.shape[-2:-1])):
+        raise ValueError(
+            f"{where}: values has shape {tuple(values.shape)} but must end in the number of points, as points has "
+            f"shape {tuple(points.shape)}"
+        )
+    return values, dtype, _batches(F.shape(values)[:-1], batch, "values", where)
+
+
+def _modes(F: Any, modes: Any, points: Any, batch: Any, ndim: int, where: str) -> tuple[Any, str, Sequence[Any]]:
+    """The same of modes."""
+    modes, dtype = _complex(F, modes, points, "modes", where)
+    if len(modes.shape) < len(batch) + ndim:
+        raise ValueError(
+            f"{where}: modes has shape {tuple(modes.shape)} but points {tuple(points.shape)}: it must have an axis for "
+            f"each of the {ndim} coordinates" + (f", after the batch axes {tuple(batch)}" if batch else "")
+        )
+    return modes, dtype, _batches(F.shape(modes)[: len(modes.shape) - ndim], batch, "modes", where)
+
+
 @recipe
 def nufft1(
     points: Any,
@@ -129,6 +152,7 @@ def nufft1(
     sign: int = -1,
     modes_order: str = "centered",
     period: Any = 2 * pi,
+    return_info: bool = False,
 ) -> Any:
     """Type 1: Fourier coefficients of values at points.
 
@@ -152,6 +176,8 @@ def nufft1(
         Frequency 0 in the middle, or first, as ``numpy.fft.fft`` has it.
     period : float or one per axis, default 2 pi
         After which the points repeat.
+    return_info : bool, default False
+        Return ``(modes, NufftInfo)``: what was chosen, and what it takes.
 
     Returns
     -------
@@ -173,18 +199,14 @@ def nufft1(
     >>> import gridfield as gf, numpy as np
     >>> gf.nufft1(np.array([[0.0], [np.pi]]), np.array([1.0, 1.0]), 4).real.round(5) + 0.0
     array([2., 0., 2., 0.])
+    >>> gf.nufft1(np.zeros((1, 2)), np.ones(1), (100, 100), return_info=True)[1].method  # one point needs no FFT
+    'direct'
     """
     where = "gf.nufft1"
     F = dispatch.face(where, points=points, values=values)
     points, batch, ndim = _points(F, points, where)
-    values, dtype = _complex(F, values, points, "values", where)
+    values, dtype, extra = _values(F, values, points, batch, where)
     shape = per_axis(where, "shape", shape, ndim, SIZE)
-    if len(values.shape) == 0 or not check.same(tuple(values.shape[-1:]), tuple(points.shape[-2:-1])):
-        raise ValueError(
-            f"{where}: values has shape {tuple(values.shape)} but must end in the number of points, as points has "
-            f"shape {tuple(points.shape)}"
-        )
-    extra = _batches(F.shape(values)[:-1], batch, "values", where)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
     _fits(shape, dtype, where)
     text = _text(shape, eps, -sign, modes_order, period, dtype, F.followed(points))
@@ -195,7 +217,8 @@ def nufft1(
         return F.as_complex(out)
     y, x = F.moveaxis(F.reshape(y, (b, c, n, 2)), 1, 2), F.reshape(x, (b, n, ndim))
     out = F.splat(F.reshape(y, (b, 1, n, 2 * c)), x, text)
-    return F.as_complex(F.reshape(out, (*batch, *extra, *shape, 2)))
+    out = F.as_complex(F.reshape(out, (*batch, *extra, *shape, 2)))
+    return (out, of_sums(text, dtype, n)) if return_info else out
 
 
 @recipe
@@ -207,6 +230,7 @@ def nufft2(
     sign: int = 1,
     modes_order: str = "centered",
     period: Any = 2 * pi,
+    return_info: bool = False,
 ) -> Any:
     """Type 2: the sum of waves with given Fourier coefficients, at points.
 
@@ -219,7 +243,7 @@ def nufft2(
         Coordinates; any number of periods away. With batch axes, every item has its own points.
     modes : array, shape (*batch, *shape)
         Real or complex, in the precision of the points. With plain points all leading axes share them.
-    eps, sign, modes_order, period
+    eps, sign, modes_order, period, return_info
         As for `nufft1`; the sign is +1.
 
     Returns
@@ -243,14 +267,8 @@ def nufft2(
     where = "gf.nufft2"
     F = dispatch.face(where, points=points, modes=modes)
     points, batch, ndim = _points(F, points, where)
-    modes, dtype = _complex(F, modes, points, "modes", where)
-    if len(modes.shape) < len(batch) + ndim:
-        raise ValueError(
-            f"{where}: modes has shape {tuple(modes.shape)} but points {tuple(points.shape)}: it must have an axis for "
-            f"each of the {ndim} coordinates" + (f", after the batch axes {tuple(batch)}" if batch else "")
-        )
+    modes, dtype, extra = _modes(F, modes, points, batch, ndim, where)
     shape = check.grid_shape(modes.shape[len(modes.shape) - ndim :], "modes", where)
-    extra = _batches(F.shape(modes)[: len(modes.shape) - ndim], batch, "modes", where)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
     _fits(shape, dtype, where)
     text = _text(shape, eps, sign, modes_order, period, dtype, F.followed(points))
@@ -261,4 +279,5 @@ def nufft2(
     x = F.reshape(x, (b, n, ndim))
     out = F.sample(F.reshape(y, (b, c, *shape, 2)), x, text)
     out = F.moveaxis(F.reshape(out, (b, n, c, 2)), 2, 1)
-    return F.as_complex(F.reshape(out, (*batch, *extra, n, 2)))
+    out = F.as_complex(F.reshape(out, (*batch, *extra, n, 2)))
+    return (out, of_sums(text, dtype, n)) if return_info else out

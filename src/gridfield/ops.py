@@ -268,9 +268,14 @@ def _dtype(a: np.ndarray) -> str:
     return "float32" if a.itemsize == 4 else "float64"
 
 
+def of_waves(text: str) -> bool:
+    """Whether a static argument stands for waves."""
+    return text.startswith('["Waves"')
+
+
 def _engine(text: str, dtype: str) -> Any:
     """What runs sample, splat and dot: of kernels, or of waves."""
-    return (waves if text.startswith('["Waves"') else plan).plan(text, dtype)
+    return (waves if of_waves(text) else plan).plan(text, dtype)
 
 
 def _run_sample(values: Array, points: Array, text: str, out: Array | None = None) -> Array:
@@ -603,6 +608,23 @@ class Face:
     def device(self, x: Any) -> Any:
         """Where an array is: equal for arrays that can be used together."""
         return x.device
+
+    def version(self, x: Any) -> int | None:
+        """Changes when the numbers of an array do. None: unknown, or such numbers reach the kernels as copies."""
+        return None
+
+    def nearby(self, x: Any) -> bool:
+        """Whether an array lies in the memory of the CPU."""
+        return True
+
+    def at_hand(self, x: Any) -> np.ndarray | None:
+        """The numbers, for a kernel that no op stands for: None where they are not known, elsewhere, or followed."""
+        return self.concrete(x) if not self.followed(x) and self.nearby(x) else None
+
+    def hermitian(self, f: Callable[[np.ndarray], np.ndarray], x: Any) -> Any:
+        """f(x), f a linear map of NumPy arrays that is its own adjoint. None: not where x is, or is followed."""
+        known = self.at_hand(x)
+        return None if known is None else self.constant(f(known), self.dtype(x), x)
 
     def widest(self, dtype: str) -> str:
         """The float type that stands for this one, where a framework does not have all of them switched on."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import pi, prod
 from typing import Any
 
 import torch
 
 from .arguments import SIZE, per_axis
+from .cpu.kept import Store, kept
 from .nufft import _options, nufft1, nufft2
 
 
@@ -158,9 +160,12 @@ class PointConvolution(torch.nn.Module):
         if points.shape[-1] != nd:
             raise ValueError(f"{name}: points has shape {tuple(points.shape)} but the kernel {nd} axes")
         how: dict[str, Any] = {"eps": self.eps, "modes_order": "fft", "period": self.period}
-        modes = nufft1(points, values, self.shape, **how)
-        weights = self.fourier_kernel * (1 / prod(self.shape))  # complex numbers divide four times slower
-        modes = modes * weights[:, 0] if self.channels_in == 1 else (modes.unsqueeze(-nd - 2) * weights).sum(-nd - 1)
-        out = nufft2(points if at is None else at, modes, **how)
+        # both transforms, and those of the backward pass, locate and sort the points once
+        with nullcontext() if torch.compiler.is_compiling() else kept(Store()):
+            modes = nufft1(points, values, self.shape, **how)
+            weights = self.fourier_kernel * (1 / prod(self.shape))  # complex numbers divide four times slower
+            one = self.channels_in == 1
+            modes = modes * weights[:, 0] if one else (modes.unsqueeze(-nd - 2) * weights).sum(-nd - 1)
+            out = nufft2(points if at is None else at, modes, **how)
         out = out.real if self.real else out
         return out[0] if plain and self.channels_out == 1 else out

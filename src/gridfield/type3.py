@@ -21,7 +21,8 @@ from . import check, dispatch
 from .arguments import LENGTH, per_axis
 from .grid import Grid
 from .kernel import bspline
-from .nufft import _batches, _complex, _options, _points, _text
+from .nufft import _options, _points, _text, _values
+from .nufft_info import of_layout, of_pairs
 from .ops import recipe, static
 from .sampling import prefilter
 from .scheme import Scheme, intern
@@ -50,7 +51,16 @@ class Layout(NamedTuple):
 
 
 @recipe
-def nufft3(points: Any, values: Any, frequencies: Any, *, eps: float = 1e-6, sign: int = -1, extent: Any = None) -> Any:
+def nufft3(
+    points: Any,
+    values: Any,
+    frequencies: Any,
+    *,
+    eps: float = 1e-6,
+    sign: int = -1,
+    extent: Any = None,
+    return_info: bool = False,
+) -> Any:
     """Type 3: sums of waves of any frequencies, with values at points.
 
     ``out[k] = sum_j values[j] exp(sign i frequencies[k] . points[j])``
@@ -74,6 +84,8 @@ def nufft3(points: Any, values: Any, frequencies: Any, *, eps: float = 1e-6, sig
         Numbers that no coordinate of the points, and none of the frequencies, exceeds in magnitude. Default: from the
         numbers themselves, which are not known where something traces (``jit``, ``torch.func``, ``torch.compile``,
         ``tf.function``); there it is needed unless N * M is at most 4096.
+    return_info : bool, default False
+        Return ``(out, NufftInfo)``, as `nufft1`; the grid is that of the type 2 inside, taps are those of the splat.
 
     Returns
     -------
@@ -97,28 +109,18 @@ def nufft3(points: Any, values: Any, frequencies: Any, *, eps: float = 1e-6, sig
     >>> import gridfield as gf, numpy as np
     >>> x, f = np.array([[0.5], [-2.0]]), np.array([[0.0], [1.5], [np.pi]])
     >>> direct = np.exp(-1j * x @ f.T).sum(0)
-    >>> bool(np.allclose(gf.nufft3(x, np.ones(2), f), direct, atol=1e-6))
-    True
+    >>> out, info = gf.nufft3(x, np.ones(2), f, return_info=True)
+    >>> bool(np.allclose(out, direct, atol=1e-6)), info.method
+    (True, 'direct')
     """
     where = "gf.nufft3"
     F = dispatch.face(where, points=points, values=values, frequencies=frequencies)
     points, batch, ndim = _points(F, points, where)
     frequencies, of_frequencies, width = _points(F, frequencies, where, "frequencies")
-    values, dtype = _complex(F, values, points, "values", where)
     if width != ndim:
         raise ValueError(
             f"{where}: frequencies has {width} coordinates (shape {tuple(frequencies.shape)}) but points {ndim} (shape "
             f"{tuple(points.shape)})"
-        )
-    if F.dtype(frequencies) != dtype and not check.is_integer(F.dtype(frequencies)):
-        raise TypeError(
-            f"{where}: frequencies has dtype {F.dtype(frequencies)} but the others {dtype}; nothing is cast silently"
-        )
-    check.same_device(where, F.device(points), F.device(frequencies), "frequencies")
-    if len(values.shape) == 0 or not check.same(tuple(values.shape[-1:]), tuple(points.shape[-2:-1])):
-        raise ValueError(
-            f"{where}: values has shape {tuple(values.shape)} but must end in the number of points, as points has "
-            f"shape {tuple(points.shape)}"
         )
     if batch and of_frequencies and not check.same(tuple(batch), tuple(of_frequencies)):
         raise ValueError(
@@ -126,7 +128,12 @@ def nufft3(points: Any, values: Any, frequencies: Any, *, eps: float = 1e-6, sig
             "the same, or only one of the two has any"
         )
     batch = batch or of_frequencies
-    extra = _batches(F.shape(values)[:-1], batch, "values", where)
+    values, dtype, extra = _values(F, values, points, batch, where)
+    if F.dtype(frequencies) != dtype and not check.is_integer(F.dtype(frequencies)):
+        raise TypeError(
+            f"{where}: frequencies has dtype {F.dtype(frequencies)} but the others {dtype}; nothing is cast silently"
+        )
+    check.same_device(where, F.device(points), F.device(frequencies), "frequencies")
     eps, sign, _, _ = _options(eps, sign, "centered", 1.0, ndim, dtype, where)
     n, m, b, c = F.shape(points)[-2], F.shape(frequencies)[-2], prod(batch), prod(extra)
     y = F.reshape(values, (b, c, n))
@@ -139,14 +146,18 @@ def nufft3(points: Any, values: Any, frequencies: Any, *, eps: float = 1e-6, sig
             "traces them: give extent=(greatest |coordinate| of the points, greatest |frequency|), each one number or "
             "one per axis"
         )
-    out = None
+    out = info = None
     if ends is not None and pairs != 0:
         layout, work = _layout_for(F, x, f, ends, (b, c, n, m), eps, sign, dtype)
         if pairs is None or not _directly(pairs, c, layout, where):
             out = _through_grid(F, x, f, y, ends, layout, work, sign)
+            if return_info:
+                info = of_layout(layout.waves, layout.width, work, dtype, n, layout.bytes)
     if out is None:
         out = _direct_sums(F, x, f, y, sign)
-    return F.reshape(F.astype(out, F.dtype(values)), (*batch, *extra, m))
+        info = of_pairs(dtype, F.widest("float64"), pairs) if return_info else None
+    out = F.reshape(F.astype(out, F.dtype(values)), (*batch, *extra, m))
+    return (out, info) if return_info else out
 
 
 def _items(F: Any, p: Any, b: Any, n: Any, ndim: int) -> Any:

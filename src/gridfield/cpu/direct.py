@@ -17,6 +17,7 @@ from .cache import array, compiled
 from .product import transposed_product
 
 Array = np.ndarray[Any, Any]
+Orders = tuple[int, ...]
 
 SUM_NS = 0.16  # measured: one mode of one point
 COMPLEX = {"float32": np.dtype("complex64"), "float64": np.dtype("complex128")}
@@ -78,14 +79,25 @@ class Tables:
     def __init__(self, points: Array, waves: Waves) -> None:
         self.waves, self.real = waves, "float32" if points.itemsize == 4 else "float64"
         self.dtype, powers = COMPLEX[self.real], entry("powers", self.real)
-        self.axes = []
+        self.axes: list[Array] = []
+        self.products: dict[Orders, tuple[Array, Array]] = {}
         for a, (period, size) in enumerate(zip(waves.periods, waves.shape, strict=True)):
             table = np.empty((len(points), size), self.dtype)
             powers(points[:, a], period, float(waves.sign), -(size // 2) if waves.centered else 0, table)
             self.axes.append(table)
 
-    def _of(self, order: tuple[int, ...]) -> tuple[Array, Array]:
+    @staticmethod
+    def purpose(waves: Waves) -> tuple[Any, ...]:
+        """What they depend on besides the points: not on the derivatives that are asked for."""
+        return waves.shape, waves.periods, waves.sign, waves.centered
+
+    def _of(self, order: Orders) -> tuple[Array, Array]:
         """(n, modes of all axes but the last) and (n, modes of the last), for a derivative."""
+        if order not in self.products:
+            self.products[order] = self._product(order)
+        return self.products[order]
+
+    def _product(self, order: Orders) -> tuple[Array, Array]:
         tables = self.axes
         if any(order):
             tables = [
@@ -99,19 +111,19 @@ class Tables:
             rows = (rows[:, :, None] * table[:, None]).reshape(len(table), -1)
         return rows, tables[-1]
 
-    def sample(self, modes: Array, out: Array) -> None:
+    def sample(self, orders: tuple[Orders, ...], modes: Array, out: Array) -> None:
         """out (orders, n, 2) from modes (*shape, 2)."""
         modes, contract = modes.view(self.dtype).reshape(-1, modes.shape[-2]), entry("contract", self.real)
-        for k, order in enumerate(self.waves.orders):
+        for k, order in enumerate(orders):
             rows, columns = self._of(order)
             products = np.empty(columns.shape, self.dtype)
             transposed_product(np.ascontiguousarray(rows.T), modes, products)
             contract(products, columns, out[k])
 
-    def splat(self, values: Array, modes: Array) -> None:
+    def splat(self, orders: tuple[Orders, ...], values: Array, modes: Array) -> None:
         """modes (*shape, 2) from values (orders, n, 2)."""
         flat, weigh = modes.view(self.dtype).reshape(-1, modes.shape[-2]), entry("weigh", self.real)
-        for k, order in enumerate(self.waves.orders):
+        for k, order in enumerate(orders):
             rows, columns = self._of(order)
             weighted = np.empty(columns.shape, self.dtype)
             weigh(values[k], columns, weighted)

@@ -227,7 +227,7 @@ class Fine:
             self.kernels[kind] = entry(kind, self.spec, self.dtype.name, self.index)
         return self.kernels[kind]
 
-    def sorted(self, x: Array, packed: Array, other: Array) -> tuple[Array, Array]:
+    def sorted(self, x: Array, packed: Array, other: Array) -> Array:
         """Points by tiles and bundles (one of the two arrays).
 
         A stable sort by digits, from the last to the first, in as many parts as there are threads; the order does not
@@ -270,6 +270,12 @@ class Fine:
         rows = np.ascontiguousarray(ends - found)
         threads.run([functools.partial(move, packed, shift, row, to, *part) for row, part in zip(rows, parts)])
         return to, packed
+
+
+@functools.lru_cache(maxsize=1024)
+def fine(periods: tuple[float, ...], shape: tuple[int, ...], grid: tuple[int, ...], width: int, dtype: str) -> Fine:
+    """One and the same for all plans whose points lie in the same places."""
+    return Fine(periods, shape, grid, width, dtype)
 
 
 class Located:

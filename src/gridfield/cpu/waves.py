@@ -10,6 +10,7 @@ Derivatives in the points are those of phi, from the same g.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -20,7 +21,8 @@ from ..window import window
 from . import direct, threads
 from .fourier import Axis, Transform, fine_size
 from .gathering import Gather
-from .places import Fine, Located
+from .kept import finder
+from .places import Located, fine
 from .plan import SLACK
 from .scattering import Scatter
 from .scratch import scratch
@@ -47,7 +49,7 @@ class Plan:
         ]
         self.transform = Transform(axes, dtype)
         self.slope = np.array([nf / p for nf, p in zip(self.fine, waves.periods, strict=True)], dtype)
-        self.places = Fine(waves.periods, self.fine, self.transform.grid, width, dtype)
+        self.places = fine(waves.periods, self.fine, self.transform.grid, width, dtype)
         self.size = 2 * prod(self.transform.grid)
         self.direct_below = self.transform.cost_ns() / direct.cost_ns(self.waves, 1)  # points
 
@@ -58,11 +60,21 @@ class Plan:
     def _grid(self, flat: Array) -> Array:
         return flat[: self.size].reshape(1, *self.transform.grid, 2)
 
+    def _located(self, points: Array) -> Callable[[int], Located]:
+        """Of each item."""
+        return finder(points, self.places, lambda x: Located(x, self.places))
+
+    def _tables(self, points: Array) -> Callable[[int], direct.Tables]:
+        """The same for few points."""
+        return finder(points, direct.Tables.purpose(self.waves), lambda x: direct.Tables(x, self.waves))
+
     def _sampled(self, kernels: Gather, values: Array, points: Array, fields: Any) -> None:
         """For each item and channel: the modes on the fine grid, and `fields(channel)` = (values, out) from there."""
 
+        find = self._located(points)
+
         def item(b: int) -> None:
-            located = Located(points[b], self.places)
+            located = find(b)
             for c in range(values.shape[1]):
                 with scratch(self.size + SLACK, self.dtype) as flat:
                     self.transform.widen(values[b, c].reshape(-1), flat, self.waves.sign)
@@ -77,10 +89,11 @@ class Plan:
             out = np.empty((batch, len(self.waves.orders), n, 2 * values.shape[1]), self.dtype)
         parts = [out[..., 2 * c : 2 * c + 2] for c in range(values.shape[1])]
         if n and self.few(n):
+            find = self._tables(points)
             for b in range(batch):
-                tables = direct.Tables(points[b], self.waves)
+                tables = find(b)
                 for c, part in enumerate(parts):
-                    tables.sample(values[b, c], part[b])
+                    tables.sample(self.waves.orders, values[b, c], part[b])
         elif n:
             self._sampled(self.value, values, points, lambda c: (parts[c], parts[c]))
         return out
@@ -104,16 +117,16 @@ class Plan:
         batch, _, n, numbers = values.shape
         if out is None:
             out = np.empty((batch, numbers // 2, *self.waves.extent), self.dtype)
-        few = self.few(n)
+        find = self._tables(points) if self.few(n) else self._located(points)
 
         def item(b: int) -> None:
-            located = (direct.Tables(points[b], self.waves) if few else Located(points[b], self.places)) if n else None
+            located = find(b) if n else None
             for c in range(numbers // 2):
                 part = values[..., 2 * c : 2 * c + 2]
                 if located is None:
                     out[b, c] = 0
                 elif isinstance(located, direct.Tables):
-                    located.splat(part[b], out[b, c])
+                    located.splat(self.waves.orders, part[b], out[b, c])
                 else:
                     with scratch(self.size + SLACK, self.dtype) as flat:
                         flat[...] = 0

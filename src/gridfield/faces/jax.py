@@ -236,6 +236,10 @@ class Jax(Face):
         """The numbers, or None for a tracer."""
         return None if isinstance(x, Tracer) else np.asarray(x)
 
+    def nearby(self, x: Any) -> bool:
+        """Whether it lies in the memory of the CPU."""
+        return all(d.platform == "cpu" for d in x.devices())
+
     @staticmethod
     def outside(f: Callable[..., Any], shapes: Any, dtype: str, *arrays: Any) -> tuple[Any, ...]:
         """A callback while something traces.

@@ -147,6 +147,10 @@ class TensorFlow(Face):
         """The numbers, or None in a graph."""
         return x.numpy() if hasattr(x, "numpy") and tf.executing_eagerly() else None
 
+    def nearby(self, x: Any) -> bool:
+        """Whether it lies in the memory of the CPU."""
+        return "CPU" in x.device
+
     @staticmethod
     def outside(f: Callable[..., Any], shapes: Any, dtype: str, *arrays: Any) -> tuple[Any, ...]:
         """A NumPy function, also in a graph."""

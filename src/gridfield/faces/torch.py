@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from ..ops import OPS, Face, Op, batched, vjp
+from ..cpu.kept import Store, current, kept
+from ..ops import OPS, Face, Op, batched, of_waves, vjp
 from ..scheme import decode
 from .numpy import FACE as NUMPY
 
@@ -113,12 +114,20 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
             if forward_ad._current_level >= 0:
                 ctx.save_for_forward(*tensors)
             ctx.static = text, shapes, out_shape
-            return _run_shaped(op, text, tensors, shapes, out_shape)
+            # autograd vouches for the points that it saves: the backward pass need not locate them again
+            ctx.store = current() or (Store() if of_waves(text) else None)
+            with kept(ctx.store):
+                return _run_shaped(op, text, tensors, shapes, out_shape)
 
         @staticmethod
         def backward(ctx: Any, ct: torch.Tensor) -> Any:
             if functorch.is_legacy_batchedtensor(ct):
                 return _each_of_batch(lambda one: Eager.backward(ctx, one), ct)
+            with kept(ctx.store):
+                return Eager._backward(ctx, ct)
+
+        @staticmethod
+        def _backward(ctx: Any, ct: torch.Tensor) -> Any:
             text, shapes, _ = ctx.static
             tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[3:]
             every, inner = [*tensors, ct], [*shapes, op.shape(*shapes, text)]
@@ -168,6 +177,21 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
     for cls in (Eager, Transformed):
         cls.__name__ = f"gridfield_{op.name}"
     return Eager, Transformed
+
+
+class _Hermitian(torch.autograd.Function):
+    """A map of NumPy arrays that is its own adjoint, and so its own derivative backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Callable[..., Any], x: torch.Tensor) -> torch.Tensor:
+        ctx.f = f
+        return torch.from_numpy(f(Torch.numpy(x)))
+
+    @staticmethod
+    def backward(ctx: Any, ct: torch.Tensor) -> Any:
+        if functorch.is_legacy_batchedtensor(ct):
+            return _each_of_batch(lambda one: _Hermitian.backward(ctx, one), ct)
+        return None, _Hermitian.apply(ctx.f, ct)
 
 
 class _Outside(torch.autograd.Function):
@@ -355,6 +379,24 @@ class Torch(Face):
         """The numbers, or None while something traces."""
         traced = torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None
         return None if traced or type(x) not in _TENSORS else x.detach().cpu().resolve_conj().resolve_neg().numpy()
+
+    def version(self, x: torch.Tensor) -> int | None:
+        """How often it has been changed in place, as far as torch counts that."""
+        if torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None:
+            return None
+        known = type(x) in _TENSORS and x.is_cpu and x.is_contiguous() and not x.is_inference()
+        return x._version if known else None
+
+    def hermitian(self, f: Callable[..., Any], x: torch.Tensor) -> Any:
+        """Followed by plain autograd backwards, too."""
+        traced = torch.compiler.is_compiling() or type(x) not in _TENSORS
+        if traced or not x.is_cpu or forward_ad._current_level >= 0 or functorch.peek_interpreter_stack() is not None:
+            return None
+        return _Hermitian.apply(f, x)
+
+    def nearby(self, x: torch.Tensor) -> bool:
+        """Whether it lies in the memory of the CPU."""
+        return x.is_cpu
 
     exp, conj, roll = staticmethod(torch.exp), staticmethod(torch.conj_physical), staticmethod(torch.roll)
     fft, ifft = staticmethod(torch.fft.fft), staticmethod(torch.fft.ifft)
