@@ -78,9 +78,9 @@ def noise(shape):
 # --------------------------------
 #
 # The adjoint adds up the waves that were measured. Where samples are dense it adds too many of them, which are the low
-# frequencies: a blur. ``density_weights`` makes up for that. ``solve`` minimises the difference to what was measured instead, by conjugate gradients. It does not need
-# weights, but with them takes fewer iterations. Of noisy samples it should be stopped early: after many iterations it
-# has fitted the noise, too.
+# frequencies: a blur. ``density_weights`` makes up for that. ``solve`` minimises the difference to what was measured
+# instead, by conjugate gradients. It does not need weights, but with them takes fewer iterations. Of noisy samples it
+# should be stopped early: after many iterations it has fitted the noise, too.
 
 
 def measured(trajectory):

@@ -220,7 +220,7 @@ class Nufft(Operator):
         triangle: Any = 1.0
         for n in self.shape:
             triangle = np.multiply.outer(triangle, 1 - np.abs(np.arange(-n, n)) / n)
-        triangle = F.constant(triangle, self._dtype, self.points)
+        triangle = F.constant(triangle, "complex64" if self._dtype == "float32" else "complex128", self.points)
         how = {"eps": self._eps, "period": self._period}
         for _ in range(iterations):
             again = F.as_real(nufft2(self.points, triangle * nufft1(self.points, w, wide, **how), **how))
