@@ -1,6 +1,6 @@
 """Non-uniform FFTs: transforms, their gradients, batches and a training step, beside finufft, ducc0, pytorch-finufft.
 
-Run it on a quiet machine for the published figures (about twenty minutes; --docs writes them to docs/), with --quick
+Run it on a quiet machine for the published figures (about ten minutes; --docs writes them to docs/), with --quick
 while developing; --only TEXT takes the cases whose names hold it.
 """
 
@@ -249,7 +249,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="the cases whose names hold this; no figures")
     arguments = parser.parse_args()
     quick = arguments.quick
-    budget = 0.5 if quick else 8.0
+    budget = 0.5 if quick else 4.0
     began = time.perf_counter()
     report = Report(
         "nufft-quick" if quick else "nufft",

@@ -223,7 +223,8 @@ class Nufft(Operator):
         triangle = F.constant(triangle, "complex64" if self._dtype == "float32" else "complex128", self.points)
         how = {"eps": self._eps, "period": self._period}
         for _ in range(iterations):
-            again = F.as_real(nufft2(self.points, triangle * nufft1(self.points, w, wide, **how), **how))
+            with self._places():
+                again = F.as_real(nufft2(self.points, triangle * nufft1(self.points, w, wide, **how), **how))
             size = (again[..., 0] ** 2 + again[..., 1] ** 2) ** 0.5
             w = w / F.where(size > 0, size, size * 0 + 1)
         return w
