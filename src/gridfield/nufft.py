@@ -212,12 +212,13 @@ def nufft1(
     text = _text(shape, eps, -sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     y, x = F.as_real(values), F.astype(points, dtype)
-    if not extra:
+    if extra:
+        y, x = F.moveaxis(F.reshape(y, (b, c, n, 2)), 1, 2), F.reshape(x, (b, n, ndim))
+        out = F.splat(F.reshape(y, (b, 1, n, 2 * c)), x, text)
+        out = F.reshape(out, (*batch, *extra, *shape, 2))
+    else:  # fewer nodes in a graph
         out = F.shaped("splat", (y, x), ((b, 1, n, 2), (b, n, ndim)), text, (*batch, *shape, 2))
-        return F.as_complex(out)
-    y, x = F.moveaxis(F.reshape(y, (b, c, n, 2)), 1, 2), F.reshape(x, (b, n, ndim))
-    out = F.splat(F.reshape(y, (b, 1, n, 2 * c)), x, text)
-    out = F.as_complex(F.reshape(out, (*batch, *extra, *shape, 2)))
+    out = F.as_complex(out)
     return (out, of_sums(text, dtype, n)) if return_info else out
 
 
@@ -274,10 +275,11 @@ def nufft2(
     text = _text(shape, eps, sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     y, x = F.as_real(modes), F.astype(points, dtype)
-    if not extra:
-        return F.as_complex(F.shaped("sample", (y, x), ((b, 1, *shape, 2), (b, n, ndim)), text, (*batch, n, 2)))
-    x = F.reshape(x, (b, n, ndim))
-    out = F.sample(F.reshape(y, (b, c, *shape, 2)), x, text)
-    out = F.moveaxis(F.reshape(out, (b, n, c, 2)), 2, 1)
-    out = F.as_complex(F.reshape(out, (*batch, *extra, n, 2)))
+    if extra:
+        out = F.sample(F.reshape(y, (b, c, *shape, 2)), F.reshape(x, (b, n, ndim)), text)
+        out = F.moveaxis(F.reshape(out, (b, n, c, 2)), 2, 1)
+        out = F.reshape(out, (*batch, *extra, n, 2))
+    else:
+        out = F.shaped("sample", (y, x), ((b, 1, *shape, 2), (b, n, ndim)), text, (*batch, n, 2))
+    out = F.as_complex(out)
     return (out, of_sums(text, dtype, n)) if return_info else out
