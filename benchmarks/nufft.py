@@ -241,13 +241,40 @@ def compiling() -> Iterator[Figure]:
             yield Figure(f"first call of type 2 in 3-D, {when}", seconds, "s", limit)
 
 
+def large(size: int = 512, n: int = 100_000) -> None:
+    """Errors of both types at size**3 modes, complex64, beside direct sums of some outputs; takes 16 GB."""
+    x, c, f = problem((size,) * 3, n, "complex64")
+    exact, k = x.astype(float), np.arange(size) - size // 2
+
+    def compare(name: str, seconds: float, got: Array, expected: Array) -> None:
+        wrong = np.linalg.norm(got - expected) / np.linalg.norm(expected)
+        print(f"{name}, {size}³, N = {n:,}: {seconds:.1f} s, relative error of {len(got)} outputs {wrong:.1e}")
+
+    began = time.perf_counter()
+    values, seconds = gf.nufft2(x, f, eps=EPS), time.perf_counter() - began
+    sums = []
+    for point in exact[:12]:
+        first, second, third = (np.exp(1j * k * u) for u in point)
+        sums.append(sum(a * ((plane @ third) @ second) for a, plane in zip(first, f, strict=True)))
+    compare("type 2", seconds, values[:12], np.array(sums))
+    del f, values
+    began = time.perf_counter()
+    modes, seconds = gf.nufft1(x, c, (size,) * 3, eps=EPS), time.perf_counter() - began
+    some = np.random.default_rng(2).integers(size, size=(200, 3))
+    sums = [c @ np.exp(-1j * (exact @ (i - size // 2))) for i in some]
+    compare("type 1", seconds, modes[tuple(some.T)], np.array(sums))
+
+
 def main() -> None:
     """Measure everything, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small problems, short runs: for development only")
     parser.add_argument("--docs", action="store_true", help="write table and picture to docs/nufft_benchmark, too")
     parser.add_argument("--only", default="", metavar="TEXT", help="the cases whose names hold this; no figures")
+    parser.add_argument("--large", action="store_true", help="only errors at 512³, complex64, which takes 16 GB")
     arguments = parser.parse_args()
+    if arguments.large:
+        return large()
     quick = arguments.quick
     budget = 0.5 if quick else 4.0
     began = time.perf_counter()
