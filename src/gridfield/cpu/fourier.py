@@ -4,7 +4,7 @@ A complex Stockham FFT over many lines at once, a line per lane, real and imagin
 beside a library's: half of the fine grid's modes are zero, so the first stage (towards the grid) and the last (back)
 of four blocks touch only two, the other axes are still short when the first is transformed, and the factors of the
 window, the order of the modes and the periodic margin are part of reading and writing. 256**2 in complex128 0.1 ms,
-pocketfft 0.5 (both one thread).
+pocketfft 0.5 (both one thread, Zen 4; ours 0.3 on a Xeon).
 
 A stage of radix R, s values done and `count` = n / (s R) to go (C. Van Loan, Computational Frameworks for the Fast
 Fourier Transform (1992), section 1.7):

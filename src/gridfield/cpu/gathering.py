@@ -106,24 +106,32 @@ def _gather(spec, grid, apart, edges, origins, window, starts, t, slope, order, 
         k += 1
 
 
-class Gather:
+class Indexed:
+    """A specialisation whose kernel is compiled for a type of offsets in the grid when one is asked for."""
+
+    def __init__(self, spec: Any, dtype: str, compile_for: Callable[[Any, str, str], Any]) -> None:
+        self.spec, self.dtype, self._compile = spec, dtype, compile_for
+        self._kernels: dict[str, Any] = {}
+
+    def kernel(self, index: str) -> Any:
+        """The compiled kernel; hashing a spec for a dictionary takes longer than a small call."""
+        if index not in self._kernels:
+            self._kernels[index] = self._compile(self.spec, self.dtype, index)
+        return self._kernels[index]
+
+
+class Gather(Indexed):
     """The kernel for a window, derivatives and dtype; dot: orders are (k, axis), and it contracts with values."""
 
     def __init__(self, table: Table, orders: tuple[Orders, ...], dtype: str, dot: bool) -> None:
-        nd, self.dtype = len(orders[0]), dtype
+        nd = len(orders[0])
         taps = whole_taps(len(table), np.dtype(dtype).itemsize)
         last = table + ((0.0,) * len(table[0]),) * (taps - len(table))
         tables = (*(table,) * (nd - 1), last)
-        self.spec = Spec(tables, ("wrap",) * nd, (0.0,) * nd, (0,) * nd, orders, 2, False, dot)
-        self.taps = float(np.prod(self.spec.widths))
-        self.room = (len(self.spec.slots) + 2) * BLOCK
-        self.kernels: dict[str, Any] = {}
-
-    def kernel(self, index: str) -> Any:
-        """Compiled for indices of this type; hashing a spec for a dictionary takes longer than a small call."""
-        if index not in self.kernels:
-            self.kernels[index] = _compiled(self.spec, self.dtype, index)
-        return self.kernels[index]
+        spec = Spec(tables, ("wrap",) * nd, (0.0,) * nd, (0,) * nd, orders, 2, False, dot)
+        super().__init__(spec, dtype, _compiled)
+        self.taps = float(np.prod(spec.widths))
+        self.room = (len(spec.slots) + 2) * BLOCK
 
 
 @functools.cache

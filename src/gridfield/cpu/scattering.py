@@ -22,7 +22,7 @@ from numba import njit, types
 
 from ..cached import cached_property
 from .cache import SOURCES, array, compiled
-from .gathering import ahead, approach, over_window, weigh
+from .gathering import Indexed, ahead, approach, over_window, weigh
 from .machine import WHOLE, specialising, staged
 from .taps import BLOCK, Table, accumulate, derivative, horner, power
 
@@ -222,18 +222,11 @@ def _scatter(
             merge(spec, grid, origins, k, window, target)
 
 
-class Scatter:
+class Scatter(Indexed):
     """The kernel for a window, derivatives and dtype."""
 
     def __init__(self, table: Table, orders: tuple[Orders, ...], dtype: str) -> None:
-        self.spec, self.dtype = Lines(table, orders, np.dtype(dtype).itemsize), dtype
-        self.kernels: dict[str, Any] = {}
-
-    def kernel(self, index: str) -> Any:
-        """Compiled for indices of this type."""
-        if index not in self.kernels:
-            self.kernels[index] = _compiled(self.spec, self.dtype, index)
-        return self.kernels[index]
+        super().__init__(Lines(table, orders, np.dtype(dtype).itemsize), dtype, _compiled)
 
 
 @functools.cache
