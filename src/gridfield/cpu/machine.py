@@ -176,6 +176,33 @@ class Emit:
         f = cgutils.get_or_insert_function(b.module, f, "llvm.masked.load." + suffix)
         return _shuffle(b, b.call(f, [p, align, mask, ir.Constant(t, [0.0] * full)]), list(range(lanes)))
 
+    def pick(self, a: Any, i: Any, places: Value, count: int) -> list[Value]:
+        """Vectors k = 0 ... count of the elements i + k + places[lane], or those of one place. Two neighbours of 32
+        bits are read as one number of 64: half as many reads."""
+        if not _is_vector(places.v.type):
+            return [self.load(a, i + self.widen(places) + k) for k in range(count)]
+        b, lanes, vectors, k = self.b, places.v.type.count, [], 0
+        while k < count:
+            if count - k > 1 and a.itemsize == 4:
+                halves = [_shuffle(b, places.v, list(range(h, h + lanes // 2))) for h in (0, lanes // 2)]
+                parts = [b.bitcast(self._picked(a, i + k, h, F64), ir.VectorType(a.element, lanes)) for h in halves]
+                vectors += self.split(self._value(_shuffle(b, parts[0], list(range(2 * lanes)), parts[1])))
+                k += 2
+            else:
+                vectors.append(self._value(self._picked(a, i + k, places.v, a.element)))
+                k += 1
+        return vectors
+
+    def _picked(self, a: Any, i: Any, places: ir.Value, element: ir.Type) -> ir.Value:
+        b, n = self.b, places.type.count
+        p = b.gep(self._pointer(a, i, 0), [places], source_etype=a.element)
+        p.type = ir.VectorType(p.type, n)  # llvmlite knows of no vectors of pointers
+        t, mask = ir.VectorType(element, n), ir.Constant(ir.VectorType(I1, n), [1] * n)
+        f = ir.FunctionType(t, [p.type, I32, mask.type, t])
+        name = f"llvm.masked.gather.v{n}f{64 if element == F64 else 32}.v{n}p0"
+        f = cgutils.get_or_insert_function(b.module, f, name)
+        return b.call(f, [p, I32(a.itemsize), mask, ir.Constant(t, ir.Undefined)])
+
     def prefetch(self, a: Any, i: Any) -> None:
         """Ask for the cache line of an element, which may lie beyond the array, to be brought near."""
         p = self._pointer(a, i, 0)
@@ -234,6 +261,14 @@ class Emit:
     def to_float(self, i: Value, like: Value) -> Value:
         """A small integer as the float type of like."""
         return self._value(self.b.sitofp(self.b.trunc(i.v, I32) if i.v.type.width > 32 else i.v, like.v.type))
+
+    def fused(self, x: Value, y: Value, z: Value) -> Value:
+        """x y + z, rounded once, whatever is around it."""
+        t = x.v.type
+        element = t.element if _is_vector(t) else t
+        name = f"llvm.fma.{f'v{t.count}' if _is_vector(t) else ''}f{32 if element == ir.FloatType() else 64}"
+        f = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(t, [t, t, t]), name)
+        return self._value(self.b.call(f, [x.v, y.v, z.v]))
 
     def quotient(self, x: Value, n: int) -> Value:
         """x // n of a 64-bit integer that is not negative."""
@@ -348,6 +383,8 @@ class Plain:
     def const(a: Any, xs: list[float]) -> Any:
         return np.array(xs, a.dtype)
 
+    fused = staticmethod(lambda x, y, z: x * y + z)
+    pick = staticmethod(lambda a, i, places, count: [_flat(a)[i + k + places] for k in range(count)])
     prefetch = staticmethod(lambda a, i: None)
     narrow = staticmethod(lambda x, a: int(x))
     widen = staticmethod(int)

@@ -58,12 +58,19 @@ class Ends:
         flat = (np.zeros if zero else np.empty)(n + SLACK, self.dtype)
         return flat[:n].reshape(batch, *self.padded, channels), flat
 
-    def pad(self, values: Array, cval: float, solve: Callable[[Array], None] | None = None) -> Array:
+    def pad(
+        self, values: Array, cval: float, solve: Callable[[Array], None] | None = None, *, slack: bool = True
+    ) -> Array:
         """(batch, channels, *shape), of any real type and strides -> (batch, *padded, channels), with slack behind it.
 
-        solve: what is done to the padded memory, in place, before the samples are continued.
+        solve: what is done to the padded memory, in place, before the samples are continued. slack: False where none
+        is needed: then it may be the values' own memory, which is a sixth of a linear warp.
         """
         batch, channels = values.shape[:2]
+        if self.plain and not (slack or solve) and values.dtype == self.dtype:
+            own = np.moveaxis(values, 1, -1)
+            if own.flags.c_contiguous and own.flags.aligned:
+                return own
         grid, flat = self.buffer(batch, channels)
         lines, beyond = batch * self.lines, (self.index, self.weight, self.rest, cval)
         work = COPY_NS * values.size
@@ -154,20 +161,23 @@ class Plan:
         self.few = COPY_NS * self.samples / (self.crossing * self.edge_ns + self.point_ns) if roomy else 0.0
         self.no_block = np.empty((0,) * (len(axes) + 2), dtype)
         self.kernels: dict[tuple[str, int, bool, bool], tuple[Any, taps.Spec, str]] = {}
+        self.specs: dict[tuple[int, bool, bool], taps.Spec] = {}
 
     def spec(self, channels: int, direct: bool, dot: bool) -> taps.Spec:
         """The specialisation for so many channels."""
-        axes = self.scheme.axes
-        return taps.Spec(
-            tables=tuple(a.kernel.table() for a in axes),
-            folds=tuple(a.fold for a in axes),
-            offsets=tuple(a.kernel.shift - a.cell for a in axes),
-            firsts=tuple(a.first for a in axes),
-            orders=self.scheme.orders,
-            channels=channels,
-            direct=direct,
-            dot=dot,
-        )
+        axes, key = self.scheme.axes, (channels, direct, dot)
+        if key not in self.specs:
+            self.specs[key] = taps.Spec(
+                tables=tuple(a.kernel.table() for a in axes),
+                folds=tuple(a.fold for a in axes),
+                offsets=tuple(a.kernel.shift - a.cell for a in axes),
+                firsts=tuple(a.first for a in axes),
+                orders=self.scheme.orders,
+                channels=channels,
+                direct=direct,
+                dot=dot,
+            )
+        return self.specs[key]
 
     def direct(self, points: int, sweeps: int) -> bool:
         """Whether so few points touch the grid that reading it in place beats `sweeps` copies of it."""
@@ -203,7 +213,7 @@ class Plan:
                 grid = values[:, c.start, ..., None]
             else:
                 part = values if c.stop - c.start == channels else np.ascontiguousarray(values[:, c])
-                grid = self.ends.pad(part, self.beyond)
+                grid = self.ends.pad(part, self.beyond, slack=self.spec(c.stop - c.start, False, False).slack)
             if batch * n * self.point_ns < SMALL:
                 self.call(kind, grid, points, fields(c), direct, 0, batch * n)
             else:

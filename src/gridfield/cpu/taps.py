@@ -67,6 +67,18 @@ class Spec:
             a += 1
         return a
 
+    @property
+    def slack(self) -> bool:
+        """Whether vectors along the last axis read beyond their numbers."""
+        lanes = self.channels * self.widths[-1]
+        return lanes & (lanes - 1) > 0
+
+    @property
+    def across(self) -> bool:
+        """Whether lanes are better points: there is no vector along the last axis of one channel and two samples."""
+        narrow = self.channels == 1 and self.widths[-1] <= 2
+        return narrow and not (self.looped or self.dot or any(map(any, self.orders)))
+
     def axis_orders(self, a: int) -> list[int]:
         """Derivative orders that occur on an axis."""
         return sorted({o[a] for o in self.orders})
