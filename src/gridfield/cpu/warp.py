@@ -147,9 +147,7 @@ def narrow_sum(m: Any, spec: Any, grid: Any, start: Any, places: Any, weights: A
 
 
 @staged
-def gather_located(
-    m: Any, spec: Any, grid: Any, g: Any, base: Any, w: Any, q: Any, out: Any, b: Any, i: Any
-) -> None:
+def gather_located(m: Any, spec: Any, grid: Any, g: Any, base: Any, w: Any, q: Any, out: Any, b: Any, i: Any) -> None:
     """taps.gather, or the same bits as of gather_plain."""
     if not spec.across:
         gather_code(m, spec, grid, g, base, q, w, q, out, out, b, i)
