@@ -26,6 +26,7 @@ from _bench import HERE, Case, Figure, Report, fresh, interleave, machine, measu
 from fields import THREADS, use_threads
 
 import gridfield as gf
+from gridfield.torch import PointConvolution
 
 EPS = 1e-6
 REUSED, DUCC, TORCH = "finufft, plan reused, fftw=0", "ducc0", "pytorch-finufft"
@@ -165,30 +166,43 @@ def training(targets: tuple[float, float]) -> Cases:
     start = torch.randn(shape, generator=draws, dtype=torch.complex128) / prod(shape)
     theirs = pytorch_finufft.functional
 
-    def by_us(points: Any, values: Any, kernel: Any) -> Any:
-        return gf.nufft2(points, kernel * gf.nufft1(points, values, shape, eps=EPS), eps=EPS)
-
     def by_them(points: Any, values: Any, kernel: Any, **how: Any) -> Any:
         modes = theirs.finufft_type1(points, values, shape, modeord=0, eps=EPS, **how)
         return theirs.finufft_type2(points, kernel * modes, isign=1, modeord=0, eps=EPS, **how)
 
-    def step(convolve: Callable[..., Any], points: Any, **how: Any) -> Callable[[], Any]:
-        kernel = start.clone().requires_grad_()
+    def by_layer() -> Callable[[], Any]:
+        layer = PointConvolution(shape, real=False, eps=EPS, dtype=torch.float64)
+        with torch.no_grad():
+            layer.fourier_kernel[0, 0] = torch.fft.ifftshift(start) * prod(shape)
+        return step(lambda points, values, _: layer(points, values), x, layer.fourier_kernel)
+
+    def by_functions(points: Any, values: Any, kernel: Any) -> Any:
+        return gf.nufft2(points, kernel * gf.nufft1(points, values, shape, eps=EPS), eps=EPS)
+
+    def step(convolve: Callable[..., Any], points: Any, kernel: Any = None, **how: Any) -> Callable[[], Any]:
+        kernel = start.clone().requires_grad_() if kernel is None else kernel
         optimiser, turn = torch.optim.AdamW([kernel], lr=0.005, weight_decay=0.001), itertools.cycle(range(count))
 
         def run() -> Any:
             i = next(turn)
             optimiser.zero_grad()
-            loss = (convolve(points[i], c[i], kernel, **how) - wanted[i]).abs().square().mean()
+            found = convolve(points[i], c[i], kernel, **how)
+            loss = (found - wanted[i]).abs().square().mean()
             loss.backward()
             optimiser.step()
-            return np.array(loss.item()), kernel.grad.numpy()
+            loss.item()
+            return found.detach().numpy()
 
         return run
 
     name, across = "training step, 128², N = 20, complex128", x.movedim(-1, 1).contiguous()
-    yield THREADS, Case(name, f"{TORCH}, as shipped", targets[0], step(by_us, x), step(by_them, across))
-    yield 1, Case(name, f"{TORCH}, nthreads=1", targets[1], step(by_us, x), step(by_them, across, nthreads=1))
+    for threads, peer, target, how in (
+        (THREADS, f"{TORCH}, as shipped", targets[0], {}),
+        (1, f"{TORCH}, nthreads=1", targets[1], {"nthreads": 1}),
+    ):
+        yield threads, Case(f"{name}, PointConvolution", peer, target, by_layer(), step(by_them, across, **how))
+        with_functions = step(by_functions, x), step(by_them, across, **how)
+        yield threads, Case(f"{name}, nufft1 and nufft2", peer, target, *with_functions)
 
 
 def cases(quick: bool) -> Cases:

@@ -1,5 +1,7 @@
 """Points are convolved as by going through all pairs, and a module learns the kernel."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -270,3 +272,73 @@ def test_module_bad_input():
         PointConvolution(4, eps=1e-9)
     with pytest.raises(TypeError, match="dtype"):
         PointConvolution(4, dtype=torch.float16)
+
+
+def _layer(channels, real):
+    layer = PointConvolution((6, 5), *channels, real=real, eps=1e-10, dtype=torch.float64)
+    with torch.no_grad():
+        layer.fourier_kernel.copy_(torch.randn_like(layer.fourier_kernel))
+    return layer
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (2, 3), (1, 2), (3, 1)])
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("lead", [((), ()), ((), (4,)), ((2,), (2,)), ((2,), (2, 3))])
+def test_module_gives_the_same_when_only_the_kernel_is_followed(channels, real, lead):
+    torch.manual_seed(0)
+    layer, (batch, of_values) = _layer(channels, real), lead
+    points, at = torch.randn(*batch, 7, 2, dtype=torch.float64), torch.randn(*batch, 4, 2, dtype=torch.float64)
+    values = torch.randn(*of_values, channels[0], 7, dtype=torch.float64 if real else torch.complex128)
+    for where in (None, at, at[0] if batch else at):
+        found = layer(points, values, where)
+        (gradient,) = torch.autograd.grad(found.abs().square().sum(), layer.fourier_kernel)
+        followed = layer(points.clone().requires_grad_(), values, where)
+        (expected,) = torch.autograd.grad(followed.abs().square().sum(), layer.fourier_kernel)
+        assert found.shape == followed.shape and found.dtype == followed.dtype
+        assert torch.allclose(found, followed, atol=1e-8)
+        assert torch.allclose(gradient, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_module_second_derivatives_in_the_kernel():
+    layer, points = _layer((2, 2), real=True), torch.randn(7, 2, dtype=torch.float64)
+    values = torch.randn(2, 7, dtype=torch.float64)
+
+    def f(kernel):
+        return torch.func.functional_call(layer, {"fourier_kernel": kernel}, (points, values)) ** 3
+
+    kernel = layer.fourier_kernel.detach().requires_grad_()
+    assert torch.autograd.gradcheck(f, (kernel,)) and torch.autograd.gradgradcheck(f, (kernel,))
+    numbers = torch.view_as_real(kernel.detach()).requires_grad_()
+    rows, mapped, functional = (
+        jacobian(lambda x: f(torch.view_as_complex(x)), numbers)
+        for jacobian in (
+            torch.autograd.functional.jacobian,
+            functools.partial(torch.autograd.functional.jacobian, vectorize=True),
+            lambda g, x: torch.func.jacrev(g)(x),
+        )
+    )
+    assert torch.equal(mapped, rows) and torch.allclose(functional, rows, atol=1e-7)
+
+
+def test_module_notices_changes_between_forward_and_backward():
+    layer = _layer((1, 1), real=True)
+    points, values = torch.randn(7, 2, dtype=torch.float64), torch.randn(7, dtype=torch.float64)
+    out = layer(points, values)
+    points += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+def test_module_bad_places():
+    layer = _layer((1, 1), real=True)
+    points, values = torch.randn(3, 7, 2, dtype=torch.float64), torch.randn(3, 1, 7, dtype=torch.float64)
+    for at, match in (
+        (torch.full((3, 4, 2), torch.nan, dtype=torch.float64), "not finite"),
+        (torch.zeros(2, 4, 2, dtype=torch.float64), "batch axes"),
+        (torch.zeros(3, 4, 1, dtype=torch.float64), "axis|axes|coordinates"),
+        (torch.zeros(2, dtype=torch.float64), "shape"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            layer(points, values, at)
+    assert layer(points, values, torch.zeros(3, 0, 2, dtype=torch.float64)).shape == (3, 1, 0)
+    assert layer(points[:, :0], values[..., :0]).shape == (3, 1, 0)

@@ -367,7 +367,7 @@ class Nufft(Operator):
                 modes = modes.reshape(count, prod(shape[len(self._batch) : len(shape) - nd]), *self.shape)
                 return toeplitz.convolve(modes, known, self._order == "centered").reshape(shape)
 
-            out = F.hermitian(convolved, x)
+            out = F.linear(convolved, convolved, x)
             if out is not None:
                 return out
         axes = range(len(x.shape) - nd, len(x.shape))

@@ -39,7 +39,8 @@ def _options(
     eps: Any, sign: Any, modes_order: Any, period: Any, ndim: int, dtype: str, where: str
 ) -> tuple[float, int, str, Any]:
     """Checked and hashable."""
-    usual = isinstance(eps, float) and isinstance(period, float) and isinstance(sign, int)
+    usual = isinstance(eps, float) and isinstance(sign, int)
+    usual = usual and all(isinstance(p, float) for p in (period if isinstance(period, tuple) else (period,)))
     if usual and isinstance(modes_order, str):  # 10 us less
         return _usual_options(eps, sign, modes_order, period, ndim, dtype, where)
     return _checked_options(eps, sign, modes_order, period, ndim, dtype, where)
@@ -118,6 +119,11 @@ def _batches(lead: Sequence[Any], batch: Sequence[Any], name: str, where: str) -
             "batch go with values that begin with its axes"
         )
     return lead[len(batch) :]
+
+
+def _several(channels: Any) -> bool:
+    """Whether there are more than one, or a tracing compiler does not know how many."""
+    return not (isinstance(channels, int) and channels == 1)
 
 
 def _values(F: Any, values: Any, points: Any, batch: Any, where: str) -> tuple[Any, str, Sequence[Any]]:
@@ -212,12 +218,12 @@ def nufft1(
     text = _text(shape, eps, -sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     y, x = F.as_real(values), F.astype(points, dtype)
-    if extra:
+    if _several(c):
         y, x = F.moveaxis(F.reshape(y, (b, c, n, 2)), 1, 2), F.reshape(x, (b, n, ndim))
         out = F.splat(F.reshape(y, (b, 1, n, 2 * c)), x, text)
         out = F.reshape(out, (*batch, *extra, *shape, 2))
     else:  # fewer nodes in a graph
-        out = F.shaped("splat", (y, x), ((b, 1, n, 2), (b, n, ndim)), text, (*batch, *shape, 2))
+        out = F.shaped("splat", (y, x), ((b, 1, n, 2), (b, n, ndim)), text, (*batch, *extra, *shape, 2))
     out = F.as_complex(out)
     return (out, of_sums(text, dtype, n)) if return_info else out
 
@@ -275,11 +281,11 @@ def nufft2(
     text = _text(shape, eps, sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     y, x = F.as_real(modes), F.astype(points, dtype)
-    if extra:
+    if _several(c):
         out = F.sample(F.reshape(y, (b, c, *shape, 2)), F.reshape(x, (b, n, ndim)), text)
         out = F.moveaxis(F.reshape(out, (b, n, c, 2)), 2, 1)
         out = F.reshape(out, (*batch, *extra, n, 2))
     else:
-        out = F.shaped("sample", (y, x), ((b, 1, *shape, 2), (b, n, ndim)), text, (*batch, n, 2))
+        out = F.shaped("sample", (y, x), ((b, 1, *shape, 2), (b, n, ndim)), text, (*batch, *extra, n, 2))
     out = F.as_complex(out)
     return (out, of_sums(text, dtype, n)) if return_info else out

@@ -621,8 +621,8 @@ class Face:
         """The numbers, for a kernel that no op stands for: None where they are not known, elsewhere, or followed."""
         return self.concrete(x) if not self.followed(x) and self.nearby(x) else None
 
-    def hermitian(self, f: Callable[[np.ndarray], np.ndarray], x: Any) -> Any:
-        """f(x), f a linear map of NumPy arrays that is its own adjoint. None: not where x is, or is followed."""
+    def linear(self, f: Callable[..., np.ndarray], adjoint: Callable[..., np.ndarray], x: Any, *of: Any) -> Any:
+        """f(x), f a linear map of NumPy arrays, which depends on the arrays `of`. None: not where x is, or followed."""
         known = self.at_hand(x)
         return None if known is None else self.constant(f(known), self.dtype(x), x)
 

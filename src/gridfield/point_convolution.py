@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from math import pi, prod
 from typing import Any
 
+import numpy as np
 import torch
 
 from .arguments import SIZE, per_axis
 from .cpu.kept import Store, kept
-from .nufft import _options, nufft1, nufft2
+from .faces.numpy import FACE as NUMPY
+from .faces.torch import FACE
+from .nufft import _options, _points, _text, nufft1, nufft2
+from .ops import OPS
+
+Map = Callable[[Any], Any]
 
 
 class PointConvolution(torch.nn.Module):
@@ -113,7 +120,7 @@ class PointConvolution(torch.nn.Module):
         >>> layer.kernel.abs().sum().round().item()  # 1 at the origin
         1.0
         """
-        real = self.fourier_kernel.real.dtype
+        real = self._real
         matrix = torch.nn.init.orthogonal_(torch.empty(self.channels_out, self.channels_in, dtype=real))
         matrix = matrix * max(1.0, (self.channels_out / self.channels_in) ** 0.5)
         with torch.no_grad():
@@ -159,13 +166,80 @@ class PointConvolution(torch.nn.Module):
         nd = len(self.shape)
         if points.shape[-1] != nd:
             raise ValueError(f"{name}: points has shape {tuple(points.shape)} but the kernel {nd} axes")
-        how: dict[str, Any] = {"eps": self.eps, "modes_order": "fft", "period": self.period}
+        at, out = points if at is None else at, None
+        if self._fixed(points, values, at):
+            known = [FACE.at_hand(x) for x in (points, values, at)]
+            if all(x is not None for x in known):
+                out = FACE.linear(*self._given(*known), self.fourier_kernel, points, values, at)
+        if out is None:
+            out = self._followed(points, values, at)
+        return out[0] if plain and self.channels_out == 1 else out
+
+    def _fixed(self, points: torch.Tensor, values: torch.Tensor, at: torch.Tensor) -> bool:
+        """Whether nobody follows these, and they fit together as they stand."""
+        kernel = self.fourier_kernel.dtype
+        fits = points.dtype == at.dtype == self._real and values.dtype in (self._real, kernel)
+        fits = fits and points.ndim > 1 and at.ndim > 1 and at.shape[-1] == points.shape[-1]
+        return fits and values.shape[:-2][: at.ndim - 2] == at.shape[:-2] and not FACE.followed(points, values, at)
+
+    def _followed(self, points: torch.Tensor, values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """Differentiable in everything."""
+        how, nd = self._how, len(self.shape)
         # both transforms, and those of the backward pass, locate and sort the points once
         with nullcontext() if torch.compiler.is_compiling() else kept(Store()):
             modes = nufft1(points, values, self.shape, **how)
             weights = self.fourier_kernel * (1 / prod(self.shape))  # complex numbers divide four times slower
             one = self.channels_in == 1
             modes = modes * weights[:, 0] if one else (modes.unsqueeze(-nd - 2) * weights).sum(-nd - 1)
-            out = nufft2(points if at is None else at, modes, **how)
-        out = out.real if self.real else out
-        return out[0] if plain and self.channels_out == 1 else out
+            out = nufft2(at, modes, **how)
+        return out.real if self.real else out
+
+    def _given(self, points: Any, values: Any, at: Any) -> tuple[Map, Map]:
+        """The convolution as a linear map of the kernel, and its adjoint, in NumPy, for when nobody follows anything else.
+
+        A step of learning 128**2 modes from 20 points is overhead most of all, and this has the least.
+        """
+        how, nd, store, scale = self._how, len(self.shape), Store(), 1 / prod(self.shape)
+        with kept(store):
+            modes = nufft1(points, values, self.shape, **how)  # (*lead, channels_in, *shape)
+        at = points if at is points else _points(NUMPY, at, "gf.torch.PointConvolution", "at")[0]
+        lead, real = modes.shape[: -nd - 1], points.dtype
+        modes = modes.reshape(prod(lead), self.channels_in, *self.shape)
+        # from here on the ops themselves: what their callers check is known
+        text = _text(self.shape, self.eps, 1, "fft", self.period, real.name, False)
+        batch, n, one = prod(at.shape[:-2]), at.shape[-2], self.channels_in == 1
+        at = at.reshape(batch, n, nd)
+        count = self.channels_out * (prod(lead) // batch if batch else 0)
+
+        def forward(kernel: Any) -> Any:
+            product = modes * kernel[:, 0] if one else np.einsum("bc...,oc...->bo...", modes, kernel)
+            with kept(store):
+                out = OPS["sample"].run(product.view(real).reshape(batch, count, *self.shape, 2), at, text)
+            out = out.reshape(batch, n, count, 2).swapaxes(1, 2) * real.type(scale)
+            out = out[..., 0] if self.real else out.view(kernel.dtype)
+            return np.ascontiguousarray(out.reshape(*lead, self.channels_out, n))
+
+        def adjoint(ct: Any) -> Any:
+            pairs = np.zeros((batch, n, count, 2), real)
+            ct = ct.reshape(batch, count, n).swapaxes(1, 2)
+            if self.real:
+                pairs[..., 0] = ct
+            else:
+                pairs[..., 0], pairs[..., 1] = ct.real, ct.imag
+            pairs *= real.type(scale)
+            with kept(store):
+                back = OPS["splat"].run(pairs.reshape(batch, 1, n, 2 * count), at, text)
+            back = back.view(modes.dtype).reshape(len(modes), self.channels_out, *self.shape)
+            if one and len(modes) == 1:
+                return (back * modes.conj())[0, :, None]
+            return np.einsum("bo...,bc...->oc...", back, modes.conj())
+
+        return forward, adjoint
+
+    @property
+    def _real(self) -> torch.dtype:
+        return torch.float64 if self.fourier_kernel.dtype == torch.complex128 else torch.float32
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"eps": self.eps, "modes_order": "fft", "period": self.period}

@@ -179,19 +179,24 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
     return Eager, Transformed
 
 
-class _Hermitian(torch.autograd.Function):
-    """A map of NumPy arrays that is its own adjoint, and so its own derivative backwards."""
+class _Linear(torch.autograd.Function):
+    """A linear map of NumPy arrays with its adjoint: each is the other's derivative backwards.
+
+    Tensors that they depend on are saved, so that changing one of them in place is noticed.
+    """
 
     @staticmethod
-    def forward(ctx: Any, f: Callable[..., Any], x: torch.Tensor) -> torch.Tensor:
-        ctx.f = f
+    def forward(ctx: Any, f: Callable[..., Any], adjoint: Callable[..., Any], x: Any, *of: torch.Tensor) -> Any:
+        ctx.maps = f, adjoint
+        ctx.save_for_backward(*of)
         return torch.from_numpy(f(Torch.numpy(x)))
 
     @staticmethod
     def backward(ctx: Any, ct: torch.Tensor) -> Any:
         if functorch.is_legacy_batchedtensor(ct):
-            return _each_of_batch(lambda one: _Hermitian.backward(ctx, one), ct)
-        return None, _Hermitian.apply(ctx.f, ct)
+            return _each_of_batch(lambda one: _Linear.backward(ctx, one), ct)
+        (f, adjoint), of = ctx.maps, ctx.saved_tensors
+        return None, None, _Linear.apply(adjoint, f, ct, *of), *(None for _ in of)
 
 
 class _Outside(torch.autograd.Function):
@@ -387,12 +392,12 @@ class Torch(Face):
         known = type(x) in _TENSORS and x.is_cpu and x.is_contiguous() and not x.is_inference()
         return x._version if known else None
 
-    def hermitian(self, f: Callable[..., Any], x: torch.Tensor) -> Any:
+    def linear(self, f: Callable[..., Any], adjoint: Callable[..., Any], x: torch.Tensor, *of: torch.Tensor) -> Any:
         """Followed by plain autograd backwards, too."""
         traced = torch.compiler.is_compiling() or type(x) not in _TENSORS
         if traced or not x.is_cpu or forward_ad._current_level >= 0 or functorch.peek_interpreter_stack() is not None:
             return None
-        return _Hermitian.apply(f, x)
+        return _Linear.apply(f, adjoint, x, *of)
 
     def nearby(self, x: torch.Tensor) -> bool:
         """Whether it lies in the memory of the CPU."""
