@@ -195,7 +195,7 @@ class PointConvolution(torch.nn.Module):
         return out.real if self.real else out
 
     def _given(self, points: Any, values: Any, at: Any) -> tuple[Map, Map]:
-        """The convolution as a linear map of the kernel, and its adjoint, in NumPy, for when nobody follows anything else.
+        """The convolution as a linear map of the kernel, and its adjoint, in NumPy: for when nobody follows the rest.
 
         A step of learning 128**2 modes from 20 points is overhead most of all, and this has the least.
         """
