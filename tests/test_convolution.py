@@ -342,3 +342,50 @@ def test_module_bad_places():
             layer(points, values, at)
     assert layer(points, values, torch.zeros(3, 0, 2, dtype=torch.float64)).shape == (3, 1, 0)
     assert layer(points[:, :0], values[..., :0]).shape == (3, 1, 0)
+
+
+def test_module_in_another_precision():
+    layer, points = PointConvolution((4, 3)), torch.randn(7, 2, dtype=torch.float64)
+    values = torch.randn(7, dtype=torch.float64)
+    with pytest.raises(TypeError, match=r"float64 but the kernel is torch\.complex64"):
+        layer(points, values)
+    assert layer(points.float(), values.float()).dtype == torch.float32
+    before = layer.fourier_kernel.detach().clone()
+    for convert in (lambda: layer.double(), lambda: layer.to(torch.float64)):
+        assert convert().fourier_kernel.dtype == torch.complex128
+        assert torch.equal(layer.fourier_kernel, before.to(torch.complex128))
+        assert layer(points, values).dtype == torch.float64
+        layer.float()
+        assert torch.equal(layer.fourier_kernel, before)
+
+
+def test_module_bad_tensors():
+    layer, points, values = PointConvolution((4, 3)), torch.zeros(7, 2), torch.zeros(7)
+    for args, error, match in (
+        ((points.numpy(), values), TypeError, r"points must be a torch.Tensor"),
+        ((points, values, [0.0, 0.0]), TypeError, r"at must be a torch.Tensor"),
+        ((torch.tensor(0.0), values), ValueError, "points has shape"),
+        ((points, torch.tensor(0.0)), ValueError, "values has shape"),
+        ((points, values, torch.zeros(3, 1)), ValueError, r"at has shape \(3, 1\) but the kernel 2 axes"),
+    ):
+        with pytest.raises(error, match=match):
+            layer(*args)
+    with pytest.raises(ValueError, match="no axes"):
+        PointConvolution(())
+
+
+def test_at_a_grid_or_an_array_of_places(rng):
+    points, values = rng.normal(size=(7, 2)), rng.normal(size=(3, 7))
+    grid = gf.Grid((5, 4), bounds=[(-1, 1), (-2, 2)])
+    how = {"kernel": "gaussian", "length": 0.5, "period": None}
+    expected = gf.convolve_points(points, values, at=grid.coords().reshape(-1, 2), **how).reshape(3, 5, 4)
+    for at in (grid, grid.coords()):
+        assert np.allclose(gf.convolve_points(points, values, at=at, **how), expected)
+    tensor = gf.convolve_points(torch.tensor(points), torch.tensor(values), at=grid, **how)
+    assert np.allclose(tensor.numpy(), expected)
+
+
+def test_modes_that_do_not_fit_into_memory():
+    points = np.zeros((3, 2))
+    with pytest.raises(MemoryError, match=r"40000.*GiB"):
+        gf.convolve_points(points, np.ones(3), "gaussian", length=1.0, shape=(400_000,) * 2)

@@ -398,3 +398,40 @@ def test_density_weights_of_spokes():
     image = np.exp(-(x**2 + y**2) / 100) * (1 + np.cos(x / 2))
     back = op.adjoint(op.density_weights() * op(image))
     assert np.linalg.norm(back - image) < 5e-3 * np.linalg.norm(image)
+
+
+def test_damping_that_is_learned(rng):
+    op = gf.Nufft(torch.tensor(rng.normal(size=(7, 2))), (4, 4))
+    values = torch.tensor(draw(rng, 7))
+
+    def solved(damping):
+        return op.solve(values, damping=damping, tol=1e-13).abs().square().sum()
+
+    damping = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(solved(damping), solved(0.1))
+    (found,) = torch.autograd.grad(solved(damping), damping)
+    expected = (solved(0.1 + 1e-5) - solved(0.1 - 1e-5)) / 2e-5
+    assert np.isclose(found.item(), expected.item(), rtol=1e-5)
+    for bad, error, match in ((torch.tensor(-1.0), ValueError, "negative"), (torch.ones(2), ValueError, "one number")):
+        with pytest.raises(error, match=match):
+            op.solve(values, damping=bad)
+
+
+def test_products_with_real_arrays_of_tensorflow(rng):
+    points, modes = rng.normal(size=(7, 2)), draw(rng, 4, 4)
+    op, plain = gf.Nufft(tf.constant(points), (4, 4)), gf.Nufft(points, (4, 4))
+    weights = op.density_weights()
+    assert np.allclose((weights * op)(tf.constant(modes)), weights.numpy() * plain(modes), atol=1e-5)
+    halved = op * tf.constant(0.5, tf.float64)
+    assert np.allclose(halved(tf.constant(modes)), plain(modes) / 2, atol=1e-5)
+    assert np.allclose((op / 2)(tf.constant(modes)), plain(modes) / 2, atol=1e-5)
+
+
+def test_operators_that_cannot_be():
+    with pytest.raises(MemoryError, match="GiB"):
+        gf.Nufft(np.zeros((3, 2)), (10**6, 10**6))
+    with pytest.raises(TypeError, match="float16"):
+        gf.Nufft(np.zeros((3, 2), np.float16), (4, 4))
+    op = gf.Nufft(np.zeros((3, 2)), (4, 4))
+    with pytest.raises(TypeError, match="weights"):
+        op.normal(np.zeros((4, 4)), weights=np.ones(3, np.float32))

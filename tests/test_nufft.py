@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
 from numpy.testing import assert_array_equal
 
@@ -568,3 +569,57 @@ def test_info_where_a_compiler_traces(rng):
     assert [i.method for i in seen] == ["fft", None, "fft"]
     assert seen[1].sorted is None and seen[1].memory is None
     assert len({(i.taps, i.grid, i.error) for i in seen}) == 1
+
+
+def test_far_away_by_sums_and_by_fft(rng):
+    """2 pi is no float: 1e6 is 159,155 periods away, and so many roundings of it."""
+    x, modes = rng.uniform(-3, 3, (4, 1)) + 1e6, rng.normal(size=20) + 0j
+    few = gf.nufft2(x, modes, eps=1e-12)
+    many, info = gf.nufft2(np.tile(x, (200, 1)), modes, eps=1e-12, return_info=True)
+    assert info.method == "fft"
+    turn = np.longdouble(2 * np.pi) + np.longdouble(2.4492935982947064e-16)
+    near = (x.astype(np.longdouble) - 159154 * turn).astype(float)
+    exact = np.exp(1j * near * np.arange(-10, 10)) @ modes
+    for found in (few, many[:4]):
+        assert np.linalg.norm(found - exact) < 1e-12 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize(
+    ("shape", "eps"), [((24,) * 3, 1e-5), ((12,) * 3, 1e-3), ((16,) * 3, 1e-3), ((32, 32), 1e-6), ((64,) * 3, 1e-6)]
+)
+def test_errors_where_the_window_is_just_wide_enough(rng, shape, eps):
+    for n in (1000, 4000):
+        x, modes, values = rng.uniform(-4, 4, (n, len(shape))), draw(rng, *shape), draw(rng, n)
+        for f, args in ((gf.nufft2, (modes,)), (gf.nufft1, (values, shape))):
+            exact = f(x, *args, eps=1e-12)
+            assert np.linalg.norm(f(x, *args, eps=eps) - exact) <= eps * np.linalg.norm(exact)
+
+
+def test_unknown_leading_axes_in_graphs(rng):
+    x, xs = rng.normal(size=(7, 2)), rng.normal(size=(3, 7, 2))
+    values, modes = draw(rng, 3, 7), draw(rng, 3, 4, 4)
+    for f, args, shapes in (
+        (lambda x, y: gf.nufft1(x, y, (4, 4)), (x, values), ([None, 2], [None, None])),
+        (lambda x, y: gf.nufft1(x, y, (4, 4)), (xs, values), ([None, 7, 2], [None, 7])),
+        (gf.nufft2, (x, modes), ([None, 2], [None, 4, 4])),
+        (gf.nufft2, (xs, modes), ([None, None, 2], [None, 4, 4])),
+    ):
+        signature = [tf.TensorSpec(s, kind) for s, kind in zip(shapes, ("float64", "complex128"), strict=True)]
+        graph = tf.function(f, input_signature=signature, autograph=False)
+        assert np.allclose(graph(*args), f(*args), atol=1e-4)
+
+
+def test_compiled_with_unknown_sizes(rng):
+    x, modes, values = rng.normal(size=(7, 2)), draw(rng, 4, 4), draw(rng, 7)
+    for f, args in (
+        (gf.nufft2, (modes,)),
+        (lambda x, m: gf.nufft2(x, m), (modes,)),
+        (lambda x, v: gf.nufft1(x, v, (4, 4)), (values,)),
+    ):
+        compiled = torch.compile(f, fullgraph=True, backend="aot_eager", dynamic=True)
+        assert np.allclose(compiled(*map(torch.tensor, (x, *args))), f(x, *args))
+
+
+def test_memory_of_many_modes_is_named():
+    with pytest.raises(MemoryError, match=r"nufft1: 1000 times modes of shape \(30000, 30000\)"):
+        gf.nufft1(np.zeros((1000, 1, 2)), np.ones((1000, 1)), (30000, 30000))

@@ -13,8 +13,9 @@ from scipy.special import erfc, erfcinv
 from . import check, dispatch
 from .arguments import LENGTH, SIZE, per_axis
 from .faces.numpy import FACE as NUMPY
+from .grid import Grid
 from .nonuniform import fast
-from .nufft import _complex, _options, _points, nufft1, nufft2
+from .nufft import _complex, _fits, _options, _points, nufft1, nufft2
 from .ops import recipe, static
 
 # of squared distances in units of the length
@@ -66,8 +67,8 @@ def convolve_points(
         Of a kernel by name, in the units of the points.
     radial : bool, default True
         Whether a function is of squared distances.
-    at : array, shape (M, ndim) or (*batch, M, ndim), optional
-        Where it is evaluated; by default at the points.
+    at : array, shape (M, ndim) or (*batch, M, ndim), or Grid, optional
+        Where it is evaluated; by default at the points. For plain points, of any shape (*at, ndim).
     shape : int or tuple of int, optional
         Number of modes along each axis. By default so many that those left out of the kernel are below eps; needed
         where a compiler traces, unless the kernel is a word.
@@ -81,7 +82,7 @@ def convolve_points(
 
     Returns
     -------
-    array, shape (*batch, M)
+    array, shape (*batch, M), (*grid.shape) or (*at)
         Real where the values and the kernel's are, complex with `fourier_kernel`.
 
     Raises
@@ -108,10 +109,15 @@ def convolve_points(
     True
     """
     where = "gf.convolve_points"
-    at = points if at is None else at
-    F = dispatch.face(where, points=points, values=values, at=at)
-    points, batch, ndim = _points(F, points, where)
-    at, at_batch, at_ndim = _points(F, at, where) if at is not points else (points, batch, ndim)
+    F = dispatch.face(where, points=points, values=values, **({} if at is None or isinstance(at, Grid) else {"at": at}))
+    given, (points, batch, ndim) = points, _points(F, points, where)
+    if isinstance(at, Grid):
+        at = F.constant(at.coords(), F.dtype(points) if F.dtype(points) in check.FLOATS else "float64", points)
+    at, at_batch, at_ndim = (points, batch, ndim) if at is None or at is given else _points(F, at, where, "at")
+    places: Any = None
+    if at_batch and not batch:  # a grid of places, or any other array of them
+        places, at_batch = F.shape(at)[:-1], ()
+        at = F.reshape(at, (prod(places), at_ndim))
     if at_ndim != ndim or (at_batch and not check.same(tuple(at_batch), tuple(batch))):
         raise ValueError(
             f"{where}: at has shape {tuple(at.shape)} but must have coordinates and batch axes as points, "
@@ -136,6 +142,8 @@ def convolve_points(
         real = False
     else:
         shape = None if shape is None else per_axis(where, "shape", shape, ndim, SIZE)
+        if shape is not None:
+            _fits(shape, dtype, where)
         least, kind = max(eps, 1e-5 * (dtype == "float32")), F.dtype(values)
         if isinstance(kernel, str) and isinstance(length, (int, float, np.number, str)):
             (length,) = per_axis(where, "length", length, 1, LENGTH)
@@ -151,7 +159,8 @@ def convolve_points(
     sizes = check.grid_shape(modes.shape, "fourier_kernel", where)
     how: dict[str, Any] = {"eps": eps, "modes_order": modes_order, "period": period}
     out = nufft2(at, nufft1(points, values, sizes, **how) * (modes / prod(sizes)), **how)
-    return F.as_real(out)[..., 0] if real else out
+    out = F.as_real(out)[..., 0] if real else out
+    return out if places is None else F.reshape(out, (*F.shape(out)[:-1], *places))
 
 
 def _placed(F: Any, points: Any, at: Any, fourier_kernel: Any, where: str) -> tuple[Any, Any, Any]:
@@ -244,7 +253,8 @@ def _transformed(F: Any, sampled: Any, shape: Any, period: Any, eps: float, wher
         if prod(n * p for p in relative) > MODES:
             raise ValueError(
                 f"{where}: the modes of this kernel do not fall below eps = {eps:g} within {prod(sizes)} modes: it is "
-                "not smooth, or narrow; give a larger eps, or shape= to cut it off there"
+                "not smooth, or narrow, or so wide beside the period that it has a kink half of one away; give a "
+                "larger eps, shape= to cut it off there, or period=None"
             )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from . import dispatch
+from . import check, dispatch
 from .ops import recipe
 
 Map = Callable[[Any], Any]
@@ -95,12 +95,24 @@ class Operator:
         return Operator(lambda x: -self(x), lambda y: -self.adjoint(y))
 
     def __rmul__(self, factor: Any) -> Operator:
-        return Operator(lambda x: factor * self(x), lambda y: self.adjoint(_conj(factor) * y))
+        return Operator(lambda x: _times(factor, self(x)), lambda y: self.adjoint(_times(_conj(factor), y)))
 
     def __mul__(self, factor: Any) -> Operator:
         if isinstance(factor, Operator):
             raise TypeError("the product of two operators is A @ B")
-        return Operator(lambda x: self(factor * x), lambda y: _conj(factor) * self.adjoint(y))
+        return Operator(lambda x: self(_times(factor, x)), lambda y: _times(_conj(factor), self.adjoint(y)))
+
+    def __truediv__(self, divisor: Any) -> Operator:
+        return NotImplemented if isinstance(divisor, Operator) else self * (1 / divisor)
+
+
+def _times(factor: Any, x: Any) -> Any:
+    """Their product; TensorFlow multiplies no real by complex numbers."""
+    if isinstance(factor, (int, float, complex)):
+        return factor * x
+    F = dispatch.face("product", factor=factor, x=x)
+    real = F.dtype(factor) in check.REAL.values()
+    return (F.astype(factor, F.dtype(x)) if real and F.dtype(x) in check.REAL else factor) * x
 
 
 def _conj(x: Any) -> Any:

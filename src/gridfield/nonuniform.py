@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from math import pi, prod
 from typing import Any
@@ -14,8 +15,8 @@ from .arguments import COUNT, SIZE, per_axis
 from .cpu import toeplitz
 from .cpu.kept import Store, kept
 from .extras import bar
-from .linear import Operator, conjugate_gradients
-from .nufft import _complex, _modes, _options, _points, _values, nufft1, nufft2
+from .linear import Map, Operator, conjugate_gradients
+from .nufft import _complex, _fits, _modes, _options, _points, _values, nufft1, nufft2
 from .ops import recipe, static
 from .window import BEST
 
@@ -93,12 +94,15 @@ class Nufft(Operator):
         where = "gf.Nufft"
         F = self._face = dispatch.face(where, points=points)
         points, self._batch, self._ndim = _points(F, points, where)
+        if F.dtype(points) in check.HALF:
+            raise TypeError(f"{where}: points has dtype {F.dtype(points)}; complex numbers need float32 or float64")
         self._dtype = check.compute_dtype(F.dtype(points), F.dtype(points), where)
         self.points = _own(points) if isinstance(points, np.ndarray) else points  # NumPy does not say when it changes
         self.shape = per_axis(where, "shape", shape, self._ndim, SIZE)
         self._eps, self._sign, self._order, self._period = _options(
             eps, sign, modes_order, period, self._ndim, self._dtype, where
         )
+        _fits(self.shape, self._dtype, where)
         self._spectra: dict[Any, Any] = {}
         self._kept: tuple[Any, Store] | None = None
 
@@ -235,7 +239,7 @@ class Nufft(Operator):
         values: Any,
         *,
         weights: Any = None,
-        damping: float = 0.0,
+        damping: Any = 0.0,
         sense_maps: Any = None,
         iterations: int = 100,
         tol: float | None = None,
@@ -252,8 +256,8 @@ class Nufft(Operator):
             Real or complex.
         weights : array, shape (N,) or (*batch, N), optional
             Real and not negative, as `density_weights`; 1 by default.
-        damping : float, default 0
-            Added to the diagonal of A^H W A, all of which is the sum of the weights.
+        damping : float or array without axes, default 0
+            Added to the diagonal of A^H W A, all of which is the sum of the weights. Derivatives go through an array.
         sense_maps : array, shape (coils, *shape), optional
             Sensitivities of coils (SENSE).
         iterations : int, default 100
@@ -290,11 +294,10 @@ class Nufft(Operator):
         """
         where, F = "gf.Nufft.solve", self._face
         dispatch.face(where, points=self.points, values=values)
-        damping, tol = (
-            check.number(x, n, where) for x, n in ((damping, "damping"), (self._eps if tol is None else tol, "tol"))
-        )
-        if damping < 0 or tol < 0:
-            raise ValueError(f"{where}: damping and tol must not be negative, got {damping:g} and {tol:g}")
+        tol = check.number(self._eps if tol is None else tol, "tol", where)
+        damped = self._damped(damping, where)
+        if tol < 0:
+            raise ValueError(f"{where}: tol must not be negative, got {tol:g}")
         (iterations,) = per_axis(where, "iterations", iterations, 1, COUNT)
         check.flag(progress, "progress", where)
         values, _, lead = _values(F, values, self.points, self._batch, where)
@@ -324,8 +327,25 @@ class Nufft(Operator):
             right = combined(right)
         total = len(items)
         with bar(progress, "solve") as tick:
-            damped = (lambda m: normal(m) + damping * m) if damping else normal
-            return conjugate_gradients(F, damped, right, total, iterations, tol, tick)
+            return conjugate_gradients(F, damped(normal), right, total, iterations, tol, tick)
+
+    def _damped(self, damping: Any, where: str) -> Callable[[Map], Map]:
+        """normal -> normal + damping: a number, or an array without axes, through which derivatives go."""
+        F = self._face
+        if dispatch.face(where, damping=damping) is dispatch.of("numpy"):
+            number = check.number(damping, "damping", where)
+            known = np.asarray(number)
+        else:
+            dispatch.face(where, points=self.points, damping=damping)
+            number = F.astype(F.array(damping), self._dtype)
+            if len(number.shape):
+                raise ValueError(f"{where}: damping has shape {tuple(number.shape)} but must be one number")
+            known = F.concrete(number)
+        if known is not None and not known >= 0:
+            raise ValueError(f"{where}: damping must not be negative, got {float(known):g}")
+        if isinstance(number, float):
+            return lambda normal: (lambda m: normal(m) + number * m) if number else normal
+        return lambda normal: lambda m: normal(m) + F.as_complex(F.as_real(m) * number)
 
     # ---- the convolution of the normal equations
     def _normal(self, weights: Any) -> Any:
@@ -398,7 +418,7 @@ class Nufft(Operator):
         weights = F.array(weights)
         if F.dtype(weights) in check.REAL:
             raise TypeError(f"{where}: weights has dtype {F.dtype(weights)} but must be real")
-        check.compute_dtype(F.dtype(weights), F.dtype(self.points), where)
+        check.compute_dtype(F.dtype(weights), F.dtype(self.points), where, "weights")
         expected = tuple(self.points.shape[:-1])
         if not check.same(tuple(weights.shape), expected) and not check.same(tuple(weights.shape), expected[-1:]):
             raise ValueError(f"{where}: weights has shape {tuple(weights.shape)} but must be {expected}, as the points")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
-from math import pi, prod
+from math import copysign, pi, prod
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,10 @@ def _options(
 ) -> tuple[float, int, str, Any]:
     """Checked and hashable."""
     usual = isinstance(eps, float) and isinstance(sign, int)
+    if usual:  # with dynamic=True, torch.compile takes even defaults for unknown numbers; what these give is constant
+        eps, sign = (copysign(eps, 1.0) if eps > 0 else eps), operator.index(sign)
+    if usual and isinstance(period, float) and period > 0:
+        period = copysign(period, 1.0)
     usual = usual and all(isinstance(p, float) for p in (period if isinstance(period, tuple) else (period,)))
     if usual and isinstance(modes_order, str):  # 10 us less
         return _usual_options(eps, sign, modes_order, period, ndim, dtype, where)
@@ -73,13 +78,18 @@ _cached_options = functools.lru_cache(maxsize=256, typed=True)(_checked_options)
 
 
 @static
-def _fits(shape: tuple[int, ...], dtype: str, where: str) -> None:
-    """The modes and the grid, twice as fine along each axis, have room in the memory of the machine, or an error."""
-    needed = (1 + 2 ** len(shape)) * prod(shape) * (8 if dtype == "float32" else 16)
+def _fits(shape: tuple[int, ...], dtype: str, where: str, *lead: Any) -> None:
+    """The modes and a grid, twice as fine along each axis, have room in the memory of the machine, or an error.
+
+    lead: how many times these modes, where that is known.
+    """
+    times = prod(n for n in lead if isinstance(n, int))
+    needed = (times + 2 ** len(shape)) * prod(shape) * (8 if dtype == "float32" else 16)
     if needed > check.memory():
         raise MemoryError(
-            f"{where}: modes of shape {shape} and the grid of twice that shape take {needed / 2**30:.3g} GiB, and this "
-            f"machine has {check.memory() / 2**30:.3g} GiB"
+            f"{where}: {times if times != 1 else ''}{' times ' if times != 1 else ''}modes of shape {shape} and the "
+            f"grid of twice that shape take {needed / 2**30:.3g} GiB, and this machine has "
+            f"{check.memory() / 2**30:.3g} GiB"
         )
 
 
@@ -97,7 +107,7 @@ def _points(F: Any, points: Any, where: str, name: str = "points") -> tuple[Any,
         raise ValueError(
             f"{where}: {name} has a coordinate that is not finite, {known[tuple(bad)]} at {tuple(bad.tolist())}"
         )
-    return points, F.shape(points)[:-2], points.shape[-1]
+    return points, F.shape(points)[:-2], operator.index(points.shape[-1])
 
 
 def _complex(F: Any, x: Any, points: Any, name: str, where: str) -> tuple[Any, str]:
@@ -111,14 +121,15 @@ def _complex(F: Any, x: Any, points: Any, name: str, where: str) -> tuple[Any, s
     return (x if F.dtype(x) == kind else F.astype(x, kind)), dtype
 
 
-def _batches(lead: Sequence[Any], batch: Sequence[Any], name: str, where: str) -> Sequence[Any]:
-    """The leading axes beside those that points have, too."""
-    if not check.same(tuple(lead[: len(batch)]), tuple(batch)):
+def _batches(F: Any, x: Any, ndim: int, points: Any, name: str, where: str) -> Sequence[Any]:
+    """The axes of x before its last ndim beside those that points have, too."""
+    batch, lead = tuple(points.shape[:-2]), tuple(x.shape[: len(x.shape) - ndim])
+    if not check.same(lead[: len(batch)], batch):
         raise ValueError(
-            f"{where}: points has the batch axes {tuple(batch)} but {name} begins with {tuple(lead)}; points of a "
-            "batch go with values that begin with its axes"
+            f"{where}: points has the batch axes {batch} but {name} begins with {lead}; points of a batch go with "
+            "values that begin with its axes"
         )
-    return lead[len(batch) :]
+    return F.shape(x)[len(batch) : len(lead)]
 
 
 def _several(channels: Any) -> bool:
@@ -134,7 +145,7 @@ def _values(F: Any, values: Any, points: Any, batch: Any, where: str) -> tuple[A
             f"{where}: values has shape {tuple(values.shape)} but must end in the number of points, as points has "
             f"shape {tuple(points.shape)}"
         )
-    return values, dtype, _batches(F.shape(values)[:-1], batch, "values", where)
+    return values, dtype, _batches(F, values, 1, points, "values", where)
 
 
 def _modes(F: Any, modes: Any, points: Any, batch: Any, ndim: int, where: str) -> tuple[Any, str, Sequence[Any]]:
@@ -145,7 +156,7 @@ def _modes(F: Any, modes: Any, points: Any, batch: Any, ndim: int, where: str) -
             f"{where}: modes has shape {tuple(modes.shape)} but points {tuple(points.shape)}: it must have an axis for "
             f"each of the {ndim} coordinates" + (f", after the batch axes {tuple(batch)}" if batch else "")
         )
-    return modes, dtype, _batches(F.shape(modes)[: len(modes.shape) - ndim], batch, "modes", where)
+    return modes, dtype, _batches(F, modes, ndim, points, "modes", where)
 
 
 @recipe
@@ -214,7 +225,7 @@ def nufft1(
     values, dtype, extra = _values(F, values, points, batch, where)
     shape = per_axis(where, "shape", shape, ndim, SIZE)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
-    _fits(shape, dtype, where)
+    _fits(shape, dtype, where, *batch, *extra)
     text = _text(shape, eps, -sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     y, x = F.as_real(values), F.astype(points, dtype)
@@ -277,7 +288,7 @@ def nufft2(
     modes, dtype, extra = _modes(F, modes, points, batch, ndim, where)
     shape = check.grid_shape(modes.shape[len(modes.shape) - ndim :], "modes", where)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
-    _fits(shape, dtype, where)
+    _fits(shape, dtype, where, *batch, *extra)
     text = _text(shape, eps, sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     y, x = F.as_real(modes), F.astype(points, dtype)

@@ -384,6 +384,11 @@ def _dot_merge(F: Any, arrays: Any, batched: Any, text: str) -> Any:
     return F.moveaxis(F.reshape(F.dot(values, w, x, text), (b, v, n, nd)), 1, 0)
 
 
+def _numbers(channels: Any, parts: int) -> Any:
+    """Of a point; None: a tracing compiler does not know how many."""
+    return channels if channels is None or parts == 1 else channels * parts
+
+
 OPS = {
     op.name: op
     for op in (
@@ -392,7 +397,7 @@ OPS = {
             2,
             _run_sample,
             reference.sample,
-            lambda v, x, text: (v[0], len(decode(text).orders), x[1], v[1] * decode(text).parts),
+            lambda v, x, text: (v[0], len(decode(text).orders), x[1], _numbers(v[1], decode(text).parts)),
             _sample_jvp,
             {0: lambda F, ct, arrays, text: F.splat(ct, arrays[1], decode(text).linear)},
             _sample_merge,
@@ -402,7 +407,7 @@ OPS = {
             2,
             _run_splat,
             reference.splat,
-            lambda y, x, text: (y[0], y[3] // decode(text).parts, *decode(text).extent),
+            lambda y, x, text: (y[0], y[3] and y[3] // decode(text).parts, *decode(text).extent),
             _splat_jvp,
             {0: lambda F, ct, arrays, text: F.sample(ct, arrays[1], text)},
             _splat_merge,

@@ -13,7 +13,7 @@ import torch
 from .arguments import SIZE, per_axis
 from .cpu.kept import Store, kept
 from .faces.numpy import FACE as NUMPY
-from .faces.torch import FACE
+from .faces.torch import FACE, TENSORS
 from .nufft import _options, _points, _text, nufft1, nufft2
 from .ops import OPS
 
@@ -93,6 +93,8 @@ class PointConvolution(torch.nn.Module):
         super().__init__()
         name = "gf.torch.PointConvolution"
         self.shape = per_axis(name, "shape", shape, len(shape) if hasattr(shape, "__len__") else 1, SIZE)
+        if not self.shape:
+            raise ValueError(f"{name}: shape () has no axes")
         dtype = torch.get_default_dtype() if dtype is None else dtype
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"{name}: dtype must be torch.float32 or torch.float64, got {dtype!r}")
@@ -154,6 +156,7 @@ class PointConvolution(torch.nn.Module):
             ``(M,)`` for values ``(N,)`` and one channel. Differentiable in everything.
         """
         name = "gf.torch.PointConvolution"
+        self._fit(points, values, at, name)
         if self.real and values.is_complex():
             raise TypeError(f"{name}: values are complex ({values.dtype}); give real=False to the module")
         plain = values.ndim == 1
@@ -163,24 +166,54 @@ class PointConvolution(torch.nn.Module):
                 f"{name}: values has shape {tuple(values.shape)} but must be (*batch, {self.channels_in}, N): an axis "
                 "of channels before that of the points"
             )
-        nd = len(self.shape)
-        if points.shape[-1] != nd:
-            raise ValueError(f"{name}: points has shape {tuple(points.shape)} but the kernel {nd} axes")
         at, out = points if at is None else at, None
         if self._fixed(points, values, at):
-            known = [FACE.at_hand(x) for x in (points, values, at)]
-            if all(x is not None for x in known):
-                out = FACE.linear(*self._given(*known), self.fourier_kernel, points, values, at)
+            p, v = FACE.concrete(points), FACE.concrete(values)
+            maps = self._given(p, v, p if at is points else FACE.concrete(at))
+            out = FACE.linear(*maps, self.fourier_kernel, points, values, at)
         if out is None:
             out = self._followed(points, values, at)
         return out[0] if plain and self.channels_out == 1 else out
 
+    def _fit(self, points: Any, values: Any, at: Any, name: str) -> None:
+        """Errors about types; nothing is cast silently but integers."""
+        for what, x in (("points", points), ("values", values), ("at", at)):
+            if x is None and what == "at":
+                continue
+            if not isinstance(x, torch.Tensor):
+                raise TypeError(f"{name}: {what} must be a torch.Tensor, got {type(x).__name__}")
+            if x.ndim < 1 + (what != "values"):
+                raise ValueError(f"{name}: {what} has shape {tuple(x.shape)}, too few axes")
+            if what != "values" and x.shape[-1] != len(self.shape):
+                raise ValueError(f"{name}: {what} has shape {tuple(x.shape)} but the kernel {len(self.shape)} axes")
+            kind = x.dtype if x.is_floating_point() or x.is_complex() else self._real
+            if kind not in (self._real, self.fourier_kernel.dtype) or not self.fourier_kernel.is_complex():
+                raise TypeError(
+                    f"{name}: {what} are {x.dtype} but the kernel is {self.fourier_kernel.dtype}; give dtype= to the "
+                    "module, or call its float() or double()"
+                )
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> PointConvolution:
+        """What double(), to(torch.float64) and the like do to parameters; to a complex one's numbers.
+
+        Torch by itself leaves those as they are, or drops the imaginary part.
+        """
+
+        def numbers(t: torch.Tensor) -> torch.Tensor:
+            pairs = fn(torch.view_as_real(t))
+            return torch.view_as_complex(pairs.real.contiguous() if pairs.is_complex() else pairs)
+
+        return super()._apply(lambda t: numbers(t) if t.is_complex() else fn(t), recurse)
+
     def _fixed(self, points: torch.Tensor, values: torch.Tensor, at: torch.Tensor) -> bool:
-        """Whether nobody follows these, and they fit together as they stand."""
+        """Whether these are known, nobody follows them, and they fit together as they stand."""
         kernel = self.fourier_kernel.dtype
+        if torch.compiler.is_compiling() or FACE.followed(points, values, at):
+            return False
         fits = points.dtype == at.dtype == self._real and values.dtype in (self._real, kernel)
         fits = fits and points.ndim > 1 and at.ndim > 1 and at.shape[-1] == points.shape[-1]
-        return fits and values.shape[:-2][: at.ndim - 2] == at.shape[:-2] and not FACE.followed(points, values, at)
+        fits = fits and all(type(x) in TENSORS and x.is_cpu for x in (points, values, at))
+        return fits and values.shape[:-2][: at.ndim - 2] == at.shape[:-2]
 
     def _followed(self, points: torch.Tensor, values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """Differentiable in everything."""

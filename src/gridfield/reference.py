@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .boundary import Extension, extension
-from .scheme import Axis, Filter, Margins, Scheme, Warp, Waves, decode
+from .scheme import Axis, Filter, Margins, Scheme, Warp, Waves, decode, period_rest
 
 Array = Any
 
@@ -152,6 +152,9 @@ def _of_ones(points: Array, scheme: Scheme, order: tuple[int, ...]) -> Array:
 def _waves(points: Array, w: Waves) -> tuple[Array, Array, list[Array]]:
     """cos and sin (batch, n, modes) of the phase at each point of each mode; per order prod_i (s w_i k_i)**alpha_i."""
     xp = _lib(points)
+    for_all = _like(points, np.array([[p, period_rest(p)] for p in w.periods]))
+    turns = xp.floor(points / for_all[:, 0])
+    points = (points - turns * for_all[:, 0]) - turns * for_all[:, 1]
     k = [2 * math.pi * w.sign / p * m for p, m in zip(w.periods, np.meshgrid(*w.modes, indexing="ij"), strict=True)]
     phase = xp.einsum("bni,im->bnm", points, _like(points, np.stack([x.reshape(-1) for x in k])))
     ramps = [math.prod(x.reshape(-1) ** a for x, a in zip(k, order, strict=True)) for order in w.orders]

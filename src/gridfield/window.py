@@ -29,6 +29,7 @@ ERRORS = dict(zip(WIDTHS, (3.3e-2, 4.9e-3, 4.9e-4, 4.8e-5, 5e-6, 5.4e-7, 5.4e-8,
                            7.2e-13, 7.6e-14, 9e-15), strict=True))  # fmt: skip
 # what rounding adds: of the window, of the FFT, of the coordinates; and the least error that a type is good for
 ROUNDING = {"float32": 5e-7, "float64": 2e-13}
+FEW = 16  # modes
 BEST = {"float32": 1e-6, "float64": 1e-12}
 
 
@@ -66,8 +67,8 @@ def window(width: int, sigma: float = 2.0) -> Kernel:
 
 
 @functools.cache
-def leak(width: int, n: int) -> tuple[float, float]:
-    """The error squared of each of n modes, on the least fine grid there may be for them: the mean, and the largest.
+def leak(width: int, n: int) -> tuple[float, float, float]:
+    """The error squared of each of n modes, on the least fine grid there may be for them: mean, mean square, largest.
 
     It is largest at the ends of the band, 8 times the mean error: of few modes those count. Of very many a sample does.
     """
@@ -77,19 +78,24 @@ def leak(width: int, n: int) -> tuple[float, float]:
     x = (np.arange(16 * width) + 0.5) / 16 - width / 2
     hat = np.cos(2 * pi * (k + np.arange(-4, 5)[:, None])[..., None] * x) @ window(width)(x)
     squares = (np.delete(hat, 4, 0) ** 2).sum(0) / hat[4] ** 2
-    return float(squares.mean()), float(squares.max())
+    return float(squares.mean()), float((squares**2).mean()), float(squares.max())
 
 
 def error(width: int, shape: tuple[int, ...], dtype: str) -> float:
     """The relative error in l2 that a transform of random amplitudes has at most, but for one in a thousand.
 
-    The share that one mode has in all is as exp(-share * number of modes).
+    The share that one mode has in all is as exp(-share * number of modes): Bernstein's bound for sums of those.
     """
-    means, largest = zip(*(leak(width, n) for n in shape), strict=True)
-    return sqrt(sum(means) + log(1000) * max(largest) / prod(shape) + ROUNDING[dtype] ** 2)
+    means, squares, largest = zip(*(leak(width, n) for n in shape), strict=True)
+    rare = log(1000) / prod(shape)
+    return sqrt(sum(means) + sqrt(2 * rare * sum(squares)) + rare * max(largest) + ROUNDING[dtype] ** 2)
 
 
 def width_for(eps: float, shape: tuple[int, ...], dtype: str) -> int:
-    """The least width that gives an error of at most eps; the greatest where none does."""
+    """The least width that gives an error of at most eps; the greatest where none does.
+
+    A tap more for few modes: their sums over points may cancel, all of them at once.
+    """
     likely = (w for w in WIDTHS[:-1] if ERRORS[w] <= 10 * eps)
-    return next((w for w in likely if error(w, shape, dtype) <= eps), WIDTHS[-2])
+    width = next((w for w in likely if error(w, shape, dtype) <= eps), WIDTHS[-2])
+    return min(width + (prod(shape) < FEW), WIDTHS[-2])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ..scheme import Waves
+from ..scheme import Waves, period_rest
 from .cache import array, compiled
 from .product import transposed_product
 
@@ -24,13 +24,14 @@ COMPLEX = {"float32": np.dtype("complex64"), "float64": np.dtype("complex128")}
 APART = 8  # powers of a wave in so many chains: a product waits for the one before it
 
 
-def _powers(x, period, sign, first, out):  # type: ignore[no-untyped-def]
-    """out[p, j] = exp(sign i 2 pi k x[p] / period); k from `first` on, those below behind the others."""
+def _powers(x, period, rest, sign, first, out):  # type: ignore[no-untyped-def]
+    """out[p, j] = exp(sign i 2 pi k x[p] / (period + rest)); k from `first` on, those below behind the others."""
     size = out.shape[1]
     for p in range(len(x)):
         at = np.float64(x[p])
         if abs(at) > period:
-            at -= period * np.floor(at / period)  # so that multiples of it stay exact
+            turns = np.floor(at / period)  # so that multiples of it stay exact
+            at = (at - turns * period) - turns * rest
         angle = sign * 2 * np.pi / period * at
         step = complex(np.cos(APART * angle), np.sin(APART * angle))
         wave = np.empty(APART, np.complex128)
@@ -67,7 +68,7 @@ def entry(kind: str, dtype: str) -> Any:
     f64, numbers = types.float64, array(dtype, 2)
     table = array("complex64" if dtype == "float32" else "complex128", 2, "C")
     if kind == "powers":
-        return compiled(_powers, dtype, (array(dtype, 1), f64, f64, types.int64, table), contract=True)
+        return compiled(_powers, dtype, (array(dtype, 1), f64, f64, f64, types.int64, table), contract=True)
     if kind == "contract":
         return compiled(_contract, dtype, (table, table, numbers), contract=True)
     return compiled(_weigh, dtype, (numbers, table, table), contract=True)
@@ -83,7 +84,8 @@ class Tables:
         self.products: dict[Orders, tuple[Array, Array]] = {}
         for a, (period, size) in enumerate(zip(waves.periods, waves.shape, strict=True)):
             table = np.empty((len(points), size), self.dtype)
-            powers(points[:, a], period, float(waves.sign), -(size // 2) if waves.centered else 0, table)
+            first = -(size // 2) if waves.centered else 0
+            powers(points[:, a], period, period_rest(period), float(waves.sign), first, table)
             self.axes.append(table)
 
     @staticmethod

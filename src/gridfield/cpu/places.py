@@ -11,12 +11,13 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import dataclass
-from math import pi, prod
+from math import prod
 from typing import Any
 
 import numpy as np
 from numba import types
 
+from ..scheme import period_rest
 from . import threads
 from .cache import SOURCES, array, compiled
 from .gathering import Gather
@@ -33,7 +34,6 @@ APART = 64  # points in a tile, on average, from which on it is summed by itself
 LOCATE_NS, SORT_NS, TAP_NS = 2.0, 4.0, 0.12  # measured: of a coordinate; of a point and digit; of a tap
 DIGIT = 10  # bits by which points are sorted at once
 ROUND = 64  # points located at once
-TWO_PI_REST = 2.4492935982947064e-16  # 2 pi - float(2 pi)
 
 
 @specialising(SOURCES)
@@ -201,7 +201,7 @@ class Fine:
         nd = len(shape)
         frame = []
         for period, size in zip(periods, shape, strict=True):
-            rest = TWO_PI_REST if period == 2 * pi else 0.0
+            rest = period_rest(period)
             scale = size / period
             scale_rest = (size - scale * period - scale * rest) / period
             frame += [period, rest, 1 / period, scale, scale_rest, 0.5 * (width % 2) - (width - 1) // 2, float(size)]

@@ -51,7 +51,7 @@ class Plan:
         self.slope = np.array([nf / p for nf, p in zip(self.fine, waves.periods, strict=True)], dtype)
         self.places = fine(waves.periods, self.fine, self.transform.grid, width, dtype)
         self.size = 2 * prod(self.transform.grid)
-        self.direct_below = self.transform.cost_ns() / direct.cost_ns(self.waves, 1)  # points
+        self.direct_below = float(self.transform.cost_ns() / direct.cost_ns(self.waves, 1))  # points
 
     def few(self, points: int) -> bool:
         """Whether the sums are cheaper as they stand: so few points that they cost less than the FFT."""

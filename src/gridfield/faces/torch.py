@@ -256,7 +256,7 @@ def _forward_levels() -> int:
     return sum(level.key() == functorch.TransformType.Jvp for level in stack)
 
 
-_TENSORS = (torch.Tensor, torch.nn.Parameter)
+TENSORS = (torch.Tensor, torch.nn.Parameter)
 
 
 def _followed(tensors: Sequence[Any]) -> bool:
@@ -277,7 +277,7 @@ class Torch(Face):
 
     def shaped(self, name: str, arrays: Any, shapes: Any, text: str, out_shape: Any) -> Any:
         """Without nodes for the reshapes where autograd alone follows."""
-        traced = torch.compiler.is_compiling() or not all(type(t) in _TENSORS for t in arrays)
+        traced = torch.compiler.is_compiling() or not all(type(t) in TENSORS for t in arrays)
         if traced or functorch.peek_interpreter_stack() is not None:
             return super().shaped(name, arrays, shapes, text, out_shape)
         if not _followed(arrays):
@@ -300,7 +300,7 @@ class Torch(Face):
             return forward_ad.make_dual(out, functools.reduce(torch.add, op.jvp(self, primals, tangents, text)))
 
         def call(*args: Any) -> torch.Tensor:
-            if torch.compiler.is_compiling() or not all(type(t) in _TENSORS for t in args[:-1]):
+            if torch.compiler.is_compiling() or not all(type(t) in TENSORS for t in args[:-1]):
                 # fake, functional and other traced tensors
                 return custom(*args) if forward_ad._current_level < 0 else dual(*args)
             if functorch.peek_interpreter_stack() is None:
@@ -362,8 +362,7 @@ class Torch(Face):
     @staticmethod
     def numpy(x: torch.Tensor) -> Any:
         """The values on the CPU, without history, bfloat16 as float32."""
-        x = x.detach()
-        return (x.float() if x.dtype == torch.bfloat16 else x).resolve_conj().resolve_neg().cpu().numpy()
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy(force=True)
 
     copy = staticmethod(torch.clone)
 
@@ -383,18 +382,18 @@ class Torch(Face):
     def concrete(x: torch.Tensor) -> Any:
         """The numbers, or None while something traces."""
         traced = torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None
-        return None if traced or type(x) not in _TENSORS else x.detach().cpu().resolve_conj().resolve_neg().numpy()
+        return None if traced or type(x) not in TENSORS else x.numpy(force=True)
 
     def version(self, x: torch.Tensor) -> int | None:
         """How often it has been changed in place, as far as torch counts that."""
         if torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None:
             return None
-        known = type(x) in _TENSORS and x.is_cpu and x.is_contiguous() and not x.is_inference()
+        known = type(x) in TENSORS and x.is_cpu and x.is_contiguous() and not x.is_inference()
         return x._version if known else None
 
     def linear(self, f: Callable[..., Any], adjoint: Callable[..., Any], x: torch.Tensor, *of: torch.Tensor) -> Any:
         """Followed by plain autograd backwards, too."""
-        traced = torch.compiler.is_compiling() or type(x) not in _TENSORS
+        traced = torch.compiler.is_compiling() or type(x) not in TENSORS
         if traced or not x.is_cpu or forward_ad._current_level >= 0 or functorch.peek_interpreter_stack() is not None:
             return None
         return _Linear.apply(f, adjoint, x, *of)
