@@ -300,7 +300,7 @@ class Nufft(Operator):
             raise ValueError(f"{where}: tol must not be negative, got {tol:g}")
         (iterations,) = per_axis(where, "iterations", iterations, 1, COUNT)
         check.flag(progress, "progress", where)
-        values, _, lead = _values(F, values, self.points, self._batch, where)
+        values, _, lead = _values(F, values, self.points, self.points, where)
         weights = self._checked(weights, where)
         normal, right = self._normal(weights), self.adjoint(self._weighted(values, weights))
         items = [*self._batch, *lead]

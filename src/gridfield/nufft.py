@@ -121,9 +121,9 @@ def _complex(F: Any, x: Any, points: Any, name: str, where: str) -> tuple[Any, s
     return (x if F.dtype(x) == kind else F.astype(x, kind)), dtype
 
 
-def _batches(F: Any, x: Any, ndim: int, points: Any, name: str, where: str) -> Sequence[Any]:
-    """The axes of x before its last ndim beside those that points have, too."""
-    batch, lead = tuple(points.shape[:-2]), tuple(x.shape[: len(x.shape) - ndim])
+def _batches(F: Any, x: Any, ndim: int, of: Any, name: str, where: str) -> Sequence[Any]:
+    """The axes of x before its last ndim beside those that the points of a batch have, too."""
+    batch, lead = tuple(of.shape[:-2]), tuple(x.shape[: len(x.shape) - ndim])
     if not check.same(lead[: len(batch)], batch):
         raise ValueError(
             f"{where}: points has the batch axes {batch} but {name} begins with {lead}; points of a batch go with "
@@ -137,7 +137,7 @@ def _several(channels: Any) -> bool:
     return not (isinstance(channels, int) and channels == 1)
 
 
-def _values(F: Any, values: Any, points: Any, batch: Any, where: str) -> tuple[Any, str, Sequence[Any]]:
+def _values(F: Any, values: Any, points: Any, of: Any, where: str) -> tuple[Any, str, Sequence[Any]]:
     """Values at points as complex numbers, their real type, and the leading axes that they have beside the points."""
     values, dtype = _complex(F, values, points, "values", where)
     if len(values.shape) == 0 or not check.same(tuple(values.shape[-1:]), tuple(points.shape[-2:-1])):
@@ -145,7 +145,7 @@ def _values(F: Any, values: Any, points: Any, batch: Any, where: str) -> tuple[A
             f"{where}: values has shape {tuple(values.shape)} but must end in the number of points, as points has "
             f"shape {tuple(points.shape)}"
         )
-    return values, dtype, _batches(F, values, 1, points, "values", where)
+    return values, dtype, _batches(F, values, 1, of, "values", where)
 
 
 def _modes(F: Any, modes: Any, points: Any, batch: Any, ndim: int, where: str) -> tuple[Any, str, Sequence[Any]]:
@@ -222,7 +222,7 @@ def nufft1(
     where = "gf.nufft1"
     F = dispatch.face(where, points=points, values=values)
     points, batch, ndim = _points(F, points, where)
-    values, dtype, extra = _values(F, values, points, batch, where)
+    values, dtype, extra = _values(F, values, points, points, where)
     shape = per_axis(where, "shape", shape, ndim, SIZE)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
     _fits(shape, dtype, where, *batch, *extra)

@@ -128,7 +128,7 @@ def nufft3(
             "the same, or only one of the two has any"
         )
     batch = batch or of_frequencies
-    values, dtype, extra = _values(F, values, points, batch, where)
+    values, dtype, extra = _values(F, values, points, points if len(points.shape) > 2 else frequencies, where)
     if F.dtype(frequencies) != dtype and not check.is_integer(F.dtype(frequencies)):
         raise TypeError(
             f"{where}: frequencies has dtype {F.dtype(frequencies)} but the others {dtype}; nothing is cast silently"
