@@ -43,6 +43,8 @@ __all__ = [
     "convolve_points",
     "nufft3",
     "NufftInfo",
+    "histogram",
+    "histogramdd",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -12,6 +12,8 @@ from .displacement import random_displacement as random_displacement
 from .fitting import FitInfo as FitInfo
 from .fitting import fit_field as fit_field
 from .grid import Grid as Grid
+from .histogram import histogram as histogram
+from .histogram import histogramdd as histogramdd
 from .kernel import Kernel as Kernel
 from .kernel import bspline as bspline
 from .kernel import catmull_rom as catmull_rom
