@@ -77,7 +77,7 @@ def histogram(
            [1, 0, 1]])
     """
     where_is = "gf.histogram"
-    given = _present(a=a, where=where, weights=weights)
+    given = present(a=a, where=where, weights=weights)
     F = dispatch.face(where_is, **given)
     a, where, weights = (
         _numbers(F, x, name, where_is) for name, x in (("a", a), ("where", where), ("weights", weights))
@@ -95,7 +95,7 @@ def histogram(
     if density:
         with np.errstate(invalid="ignore", divide="ignore"):
             hist = hist / np.array(np.diff(edges), float) / hist.sum(-1, keepdims=True)
-    return _back(F, hist, given), _back(F, edges, given)
+    return back(F, hist, given), back(F, edges, given)
 
 
 @recipe
@@ -150,7 +150,7 @@ def histogramdd(
     name = "gf.histogramdd"
     several = isinstance(points, (tuple, list)) and len(points) > 0 and all(np.ndim(p) == 1 for p in points)
     named = {f"points[{i}]": p for i, p in enumerate(points)} if several else {"points": points}
-    given = _present(**named, where=where, weights=weights)
+    given = present(**named, where=where, weights=weights)
     F = dispatch.face(name, **given)
     columns = [_numbers(F, p, label, name) for label, p in named.items()]
     if not several:
@@ -181,7 +181,7 @@ def histogramdd(
         kept = [c[chosen] for c in columns]
         hist, _ = np.histogramdd(kept, edges, weights=None if weights is None else weights[chosen])
     else:
-        axes, columns = Axes(edges, uniform, single=columns[0].dtype == np.float32), [_native(c) for c in columns]
+        axes, columns = Axes(edges, uniform, single=columns[0].dtype == np.float32), [native(c) for c in columns]
         flat, _ = cpu.count(axes, columns, where) if weights is None else cpu.weigh(axes, columns, weights, where)
         hist = flat.reshape(shape).astype(np.float64, copy=False)
     if density:
@@ -190,7 +190,7 @@ def histogramdd(
             hist = hist / np.diff(e).reshape([-1 if i == j else 1 for j in np.arange(len(edges))])
         with np.errstate(invalid="ignore", divide="ignore"):
             hist = hist / total
-    return _back(F, hist, given), [_back(F, e, given) for e in edges]
+    return back(F, hist, given), [back(F, e, given) for e in edges]
 
 
 # ---- one axis
@@ -355,7 +355,8 @@ def _ends(column: Array, range: Any, where: Any) -> tuple[Any, Any]:
 
 
 # ---- in and out
-def _present(**arrays: Any) -> dict[str, Any]:
+def present(**arrays: Any) -> dict[str, Any]:
+    """Those that are not None."""
     return {name: x for name, x in arrays.items() if x is not None}
 
 
@@ -374,7 +375,7 @@ def _numbers(F: Face, x: Any, name: str, where: str) -> Any:
     return x
 
 
-def _back(F: Face, x: Array, given: dict[str, Any]) -> Any:
+def back(F: Face, x: Array, given: dict[str, Any]) -> Any:
     """As an array of the framework."""
     return x if F.name == "numpy" else F.constant(x, F.widest(x.dtype.name), F.array(next(iter(given.values()))))
 
@@ -394,13 +395,9 @@ def _fits(cells: int, name: str) -> None:
         )
 
 
-def _native(x: Array) -> Array:
+def native(x: Array) -> Array:
     """Of a type that the kernels read."""
-    return (
-        x
-        if x.dtype.name in (*check.FLOATS, "int32", "int64", "uint8", "int8", "int16", "uint16")
-        else x.astype(np.float64)
-    )
+    return x if x.dtype.kind in "biu" or x.dtype.name in check.FLOATS else x.astype(np.float64)
 
 
 def _too_wide(columns: list[Array], edges: list[Array], *ends: Any) -> bool:

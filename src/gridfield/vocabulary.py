@@ -1,5 +1,7 @@
 """The public names of the package, each from where it lives; `gridfield/__init__.py` lists and loads them."""
 
+from .binning import bin_index as bin_index
+from .binning import binned_statistic as binned_statistic
 from .boundary import BOUNDARIES as BOUNDARIES
 from .convolution import convolve_points as convolve_points
 from .cpu.threads import get_num_threads as get_num_threads
