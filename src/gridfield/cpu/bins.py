@@ -29,12 +29,17 @@ NO_WEIGHTS = np.empty(0)
 
 
 @njit(nogil=True, error_model="numpy")
-def _add(cells, m, size, copies, grid):  # type: ignore[no-untyped-def]
-    """Count points in their cells."""
-    row = size + SPARE
+def _add(cells, m, size, copies, grid, carried, full):  # type: ignore[no-untyped-def]
+    """Count points in their cells; a counter that is full begins anew, and is noted."""
+    row, carries = size + SPARE, 0
     for j in range(m):
         c = cells[j] if cells[j] >= 0 else size + (j & (SPARE - 1))
-        grid[np.uint64(c + (j & (copies - 1)) * row)] += 1
+        at = np.uint64(c + (j & (copies - 1)) * row)
+        grid[at] += 1
+        if grid[at] == 0:
+            carried[at] += full
+            carries += 1
+    return carries
 
 
 @njit(nogil=True, error_model="numpy")
@@ -46,17 +51,15 @@ def _add_weights(cells, weights, start, m, size, copies, grid):  # type: ignore[
         grid[np.uint64(c + (j & (copies - 1)) * row)] += weights[start + j]
 
 
-def _count(spec, columns, axes, edges, clip, where, size, copies, grid, start, stop):  # type: ignore[no-untyped-def]
-    """Points per cell; how many are in none."""
+def _count(spec, columns, axes, edges, clip, where, size, copies, grid, carried, full, found, start, stop):  # type: ignore[no-untyped-def]
+    """Points per cell; found: how many are in none, and how often a counter was full."""
     x, k, close, cells = memory(edges)
-    lost = 0
     for i in range(start, stop, BLOCK):
         m = min(BLOCK, stop - i)
         if wanted(where, i, m):
             locate(spec, columns, i, m, axes, edges, clip, x, k, close, cells)
-            lost += left_out(where, i, m, cells)
-            _add(cells, m, size, copies, grid)
-    return lost
+            found[0] += left_out(where, i, m, cells)
+            found[1] += _add(cells, m, size, copies, grid, carried, full)
 
 
 def _weigh(spec, columns, axes, edges, clip, where, weights, size, copies, grid, start, stop):  # type: ignore[no-untyped-def]
@@ -91,12 +94,14 @@ def _count_slices(spec, columns, axes, edges, clip, slices, masks, weights, size
 
 @functools.cache
 def _entry(kind: str, label: str, columns: types.Type, real: str, mask: str, weights: str) -> Any:
-    """A compiled kernel: "count", "weigh", "slices"; mask and weights are a dtype and a layout."""
+    """A compiled kernel: "count", "weigh", "slices"; mask and weights (of a count: counters) are a dtype and
+    a layout."""
     i64, begin = types.int64, axes_types(columns, real)
     where, w = array(mask[:-1], 1, mask[-1]), array(weights[:-1], 1, weights[-1])
     label = f"{label}_{real}_{mask}_{weights}"
     if kind == "count":
-        args = *begin, where, i64, i64, array("uint32", 1, "C"), i64, i64
+        line = array("int64", 1, "C")
+        args = *begin, where, i64, i64, array(weights[:-1], 1, "C"), line, i64, line, i64, i64
         return compiled(_count, label, args)
     if kind == "weigh":
         args = *begin, where, w, i64, i64, array("float64", 1, "C"), i64, i64
@@ -123,20 +128,23 @@ def count(axes: Axes, columns: Sequence[Array], where: Array | None = None, clip
     n, size = len(columns[0]), axes.size
     mask = NOTHING if where is None else plain(where)
     work = (LOCATE_NS * len(columns) + ADD_NS) * n
-    each = threads.split(0, n, work if 2 * size <= n else 0)
-    each = [(i, min(j, i + 2**32 - BLOCK)) for i, j in each] if n < 2**32 else parts(n, 0, work)
-    copies = COPIES if size <= SMALL else 1
-    kernel = _entry("count", *columns_type(columns), axes.dtype.name, _type(mask), "float64C")
-    total = np.zeros(size, np.int64)
-    grids, lost = np.zeros((len(each), copies, size + SPARE), np.uint32), [0] * len(each)
+    each = threads.split(0, n, work if size <= n else 0)
+    # bytes, as 128**3 of them fit the second cache: 8.7 ns a point, located and all, instead of 12.8
+    copies, counter = (COPIES, np.uint32) if size <= SMALL else (1, np.uint8)
+    full = 1 << (8 * np.dtype(counter).itemsize)
+    kernel = _entry("count", *columns_type(columns), axes.dtype.name, _type(mask), np.dtype(counter).name + "C")
+    grids, found = np.zeros((len(each), copies, size + SPARE), counter), np.zeros((len(each), 2), np.int64)
+    carried = np.zeros(grids.shape, np.int64)  # pages that nobody writes are not there
 
     def run(p: int) -> None:
-        lost[p] = kernel(*axes.args(columns, clip), mask, size, copies, grids[p].reshape(-1), *each[p])
+        kernel(*axes.args(columns, clip), mask, size, copies, grids[p].reshape(-1), carried[p].reshape(-1), full,
+               found[p], *each[p])  # fmt: skip
 
     threads.run([functools.partial(run, p) for p in range(len(each))])
-    for grid in grids.reshape(-1, size + SPARE):
-        total += grid[:size]
-    return total, sum(lost)
+    total = grids.reshape(-1, size + SPARE)[:, :size].sum(0, dtype=np.int64)
+    for p in np.flatnonzero(found[:, 1]):
+        total += carried[p].reshape(-1, size + SPARE)[:, :size].sum(0)
+    return total, int(found[:, 0].sum())
 
 
 def weigh(

@@ -28,6 +28,7 @@ NEEDS = {  # slots of each statistic, beside the number of values and, where the
     "min": (MIN,), "max": (MAX,), "first": (FIRST,), "last": (LAST,),
 }  # fmt: skip
 FEW = 24  # values that are sorted by insertion
+CELL_NS = 2.0  # measured: of a cell, read and written
 SORT_NS = 10.0  # measured: of a value to its cell and through the sort of a cell of 8
 
 
@@ -153,6 +154,68 @@ def _quantiles(values, ends, probabilities, out, start, stop):  # type: ignore[n
                 out[q, cell] = low if t == 0 else low + step * t if t < 0.5 else high - step * (1 - t)
 
 
+@njit(nogil=True, error_model="numpy")
+def _combine(a, at, b, slots):  # type: ignore[no-untyped-def]
+    """The record of a cell, with that of points that follow; neither is empty."""
+    if slots[ABOUT] > 0:
+        w = slots[WEIGHT] if slots[WEIGHT] > 0 else 0
+        before, after, step = a[at + w], b[at + w], b[at + slots[ABOUT]] - a[at + slots[ABOUT]]
+        share = after / (before + after) if before + after != 0 else 0.0
+        a[at + slots[SQUARES]] += b[at + slots[SQUARES]] + step * step * before * share
+        a[at + slots[ABOUT]] += step * share
+    for slot in (NUMBER, WEIGHT, SUM):
+        if slots[slot] >= 0:
+            a[at + slots[slot]] += b[at + slots[slot]]
+    if slots[MIN] > 0:
+        m = at + slots[MIN]
+        a[m] = b[m] if b[m] < a[m] or b[m] != b[m] else a[m]
+    if slots[MAX] > 0:
+        m = at + slots[MAX]
+        a[m] = b[m] if b[m] > a[m] or b[m] != b[m] else a[m]
+    if slots[LAST] > 0:
+        a[at + slots[LAST]] = b[at + slots[LAST]]
+
+
+def _merge(records, slots, width, start, stop):  # type: ignore[no-untyped-def]
+    """Parts (parts, columns of values, cells * slots) into the first, in order; sums about the first value of a cell
+    become the mean, and squares about it."""
+    w = slots[WEIGHT] if slots[WEIGHT] > 0 else 0
+    for c in range(records.shape[1]):
+        a = records[0, c]
+        for p in range(records.shape[0]):
+            b = records[p, c]
+            for cell in range(start, stop):
+                at = cell * width
+                if b[at] == 0:
+                    continue
+                if slots[ABOUT] > 0:
+                    mean = b[at + slots[ABOUT]] / b[at + w] if b[at + w] != 0 else 0.0
+                    squares = b[at + slots[SQUARES]] - b[at + slots[ABOUT]] * mean
+                    b[at + slots[SQUARES]] = 0.0 if squares < 0 else squares  # a rounding below 0 is 0
+                    b[at + slots[ABOUT]] = b[at + slots[FIRST]] + mean
+                if p and a[at] == 0:
+                    a[at : at + width] = b[at : at + width]
+                elif p:
+                    _combine(a, at, b, slots)
+
+
+def _finish(records, slots, width, slot, divided, root, fill, out, start, stop):  # type: ignore[no-untyped-def]
+    """A slot of every cell, over the weight where it is to be `divided`; `fill` where there is nothing."""
+    w = slots[WEIGHT] if slots[WEIGHT] > 0 else 0
+    for c in range(records.shape[0]):
+        a = records[c]
+        for cell in range(start, stop):
+            at = cell * width
+            x = a[at + slot]
+            if divided:
+                x = x / a[at + w] if a[at + w] != 0 else fill
+                if root and a[at + w] != 0:
+                    x = np.sqrt(x)
+            elif a[at] == 0:
+                x = fill
+            out[c, cell] = x
+
+
 @functools.cache
 def _entry(kind: str, label: str, columns: types.Type, real: str, mask: str, values: str, weights: str) -> Any:
     """A compiled kernel: "summarise" or "place"; the texts are a dtype and a layout."""
@@ -169,6 +232,16 @@ def _entry(kind: str, label: str, columns: types.Type, real: str, mask: str, val
 def _quantiles_entry() -> Any:
     real, line, i64 = array("float64", 1, "C"), array("int64", 1, "C"), types.int64
     return compiled(_quantiles, "", (real, line, real, array("float64", 2, "C"), i64, i64))
+
+
+@functools.cache
+def _cells_entry(kind: str) -> Any:
+    """A compiled kernel over cells: "merge" or "finish"."""
+    real, line, i64, two = types.float64, array("int64", 1, "C"), types.int64, array("float64", 2, "C")
+    if kind == "merge":
+        return compiled(_merge, "", (array("float64", 3, "C"), line, i64, i64, i64))
+    args = two, line, i64, i64, types.boolean, types.boolean, real, two, i64, i64
+    return compiled(_finish, "", args)
 
 
 class Summary:
@@ -200,9 +273,10 @@ class Summary:
         each = parts(n, axes.size * values.shape[1] * width // 2, work)
         records, found = self._pass(each, self.slots, width)
         self.outside, self.nans = found.tolist()
-        self.records = functools.reduce(self._combined, map(self._centred, records)) if len(each) > 1 else records[0]
-        if len(each) == 1:
-            self.records = self._centred(self.records)
+        self.width, self.records = width, records[0]
+        if len(each) > 1 or self.slots[ABOUT] > 0:
+            merge = functools.partial(_cells_entry("merge"), records, self.slots, width)
+            threads.over(merge, axes.size, CELL_NS * records.size / width)
 
     def _pass(self, each: Sequence[tuple[int, int]], slots: Array, width: int) -> tuple[Array, Array]:
         size, count = self.axes.size, self.values.shape[1]
@@ -211,63 +285,17 @@ class Summary:
         records, found = np.zeros((len(each), count, size * width)), np.zeros((len(each), 2), np.int64)
         args = *self.axes.args(self.columns, self.clip), self.mask, self.values, self.weights, self.omit, slots, size
         threads.run([functools.partial(kernel, *args, records[p], found[p], *each[p]) for p in range(len(each))])
-        return records.reshape(len(each), count, size, width), found.sum(0)
-
-    def _slot(self, records: Array, slot: int) -> Array:
-        return records[..., self.slots[slot]]
-
-    def _weight(self, records: Array) -> Array:
-        return self._slot(records, WEIGHT if self.slots[WEIGHT] > 0 else NUMBER)
-
-    def _centred(self, records: Array) -> Array:
-        """Sums about the first value -> the mean, and squares about it."""
-        if self.slots[ABOUT] > 0:
-            about, squares, weight = self._slot(records, ABOUT), self._slot(records, SQUARES), self._weight(records)
-            with np.errstate(all="ignore"):
-                mean = np.divide(about, weight, out=np.zeros_like(about), where=weight != 0)
-            squares -= about * mean
-            about[...] = self._slot(records, FIRST) + mean
-        return records
-
-    def _combined(self, a: Array, b: Array) -> Array:
-        """Records of points, with those of points that follow, in the first."""
-        some, had = self._slot(b, NUMBER) > 0, self._slot(a, NUMBER) > 0
-        if self.slots[ABOUT] > 0:
-            before, after = self._weight(a), self._weight(b)
-            total = before + after
-            with np.errstate(all="ignore"):
-                share = np.divide(after, total, out=np.zeros_like(total), where=total != 0)
-            step = np.where(had & some, self._slot(b, ABOUT) - self._slot(a, ABOUT), 0)
-            self._slot(a, SQUARES)[...] += self._slot(b, SQUARES) + step * step * before * share
-            self._slot(a, ABOUT)[...] = np.where(had, self._slot(a, ABOUT) + step * share, self._slot(b, ABOUT))
-        for slot, rule in ((MIN, np.minimum), (MAX, np.maximum)):
-            if self.slots[slot] > 0:
-                x, y = self._slot(a, slot), self._slot(b, slot)
-                x[...] = np.where(had & some, rule(x, y), np.where(some, y, x))
-        if self.slots[FIRST] > 0:
-            np.copyto(self._slot(a, FIRST), self._slot(b, FIRST), where=some & ~had)
-        if self.slots[LAST] > 0:
-            np.copyto(self._slot(a, LAST), self._slot(b, LAST), where=some)
-        for slot in (NUMBER, WEIGHT, SUM):
-            if self.slots[slot] >= 0:
-                self._slot(a, slot)[...] += self._slot(b, slot)
-        return a
+        return records, found.sum(0)
 
     def get(self, name: str, fill: float) -> Array:
         """A statistic (columns, cells); `fill` where there is nothing to make it of."""
-        records, weight = self.records, self._weight(self.records)
-        if name in ("count", "sum"):
-            return np.array(weight if name == "count" else self._slot(records, SUM))
-        if name in ("mean", "var", "std"):
-            out = np.full(weight.shape, fill)
-            top = self._slot(records, SUM if name == "mean" else SQUARES)
-            with np.errstate(all="ignore"):
-                np.divide(top, weight, out=out, where=weight != 0)
-                if name != "mean":  # a rounding below 0 is 0
-                    np.maximum(out, 0, out=out, where=weight != 0)
-                return np.sqrt(out, out=out, where=weight != 0) if name == "std" else out
-        slot = {"min": MIN, "max": MAX, "first": FIRST, "last": LAST}[name]
-        return np.where(self._slot(records, NUMBER) > 0, self._slot(records, slot), fill)
+        slot = WEIGHT if name == "count" and self.slots[WEIGHT] > 0 else NEEDS[name][-1] if NEEDS[name] else NUMBER
+        column = int(self.slots[slot])
+        how = column, name in ("mean", "var", "std"), name == "std", 0.0 if name in ("count", "sum") else fill
+        out = np.empty((len(self.records), self.axes.size))
+        run = functools.partial(_cells_entry("finish"), self.records, self.slots, self.width, *how, out)
+        threads.over(run, self.axes.size, CELL_NS * out.size)
+        return out
 
     def quantiles(self, probabilities: Sequence[float], fill: float) -> Array:
         """(probabilities, columns, cells); a negative one stands for the median."""
@@ -280,7 +308,7 @@ class Summary:
         wanted_ones, sort = np.array(probabilities, np.float64), _quantiles_entry()
         layouts = self.mask.dtype.name + layout(self.mask), self.values.dtype.name + "A", "float64C"
         place = _entry("place", *columns_type(self.columns), self.axes.dtype.name, *layouts)
-        for c, counts in enumerate(np.moveaxis(numbers[..., 0], 1, 0).astype(np.int64)):
+        for c, counts in enumerate(np.moveaxis(numbers, 1, 0).astype(np.int64)):
             ends = np.cumsum(counts.T).reshape(size, -1).T  # cell by cell, of each part after part
             following, line = np.ascontiguousarray(ends - counts), np.empty(int(counts.sum()))
             args = *self.axes.args(self.columns, self.clip), self.mask, self.values[:, c], self.omit
