@@ -139,7 +139,7 @@ def main() -> None:
     """Measure everything, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer points, short runs: for development only")
-    parser.add_argument("--docs", action="store_true", help="write table and picture to docs/benchmarks, too")
+    parser.add_argument("--docs", action="store_true", help="write table and picture to docs/points_benchmark, too")
     arguments = parser.parse_args()
     quick = arguments.quick
     many, size, some, small, edge, budget = (
@@ -160,7 +160,7 @@ def main() -> None:
             row = report.rows[-1]
             print(f"{time.perf_counter() - began:6.0f} s  {row.case}, {row.peer}: {row.ratio:.1f}x", flush=True)
     report.figures += bounds(many, size, budget)
-    report.write(HERE.parent / "docs" / "benchmarks" if arguments.docs else None)
+    report.write(HERE.parent / "docs" / "points_benchmark" if arguments.docs else None)
 
 
 if __name__ == "__main__":

@@ -218,6 +218,18 @@ def test_the_number_of_threads_changes_nothing(rng):
         np.testing.assert_array_equal(sums, results[0][1])
 
 
+def test_a_volume_that_holds_zeros_in_a_mask(rng):
+    """Multiplying by the mask would count what is outside of it as 0."""
+    volume = rng.integers(0, 50, (20, 30, 40)).astype(np.float32)
+    mask = (rng.random(volume.shape) < 0.4).astype(np.float64)
+    ours, edges = gf.histogram(volume, 200, (0, volume.max()), where=mask)
+    slow = np.zeros(200, int)
+    for x in volume[mask == 1]:
+        slow[min(np.searchsorted(edges, x, "right") - 1, 199)] += 1
+    np.testing.assert_array_equal(ours, slow)
+    assert ours.sum() == mask.sum()
+
+
 # ---- histogramdd
 def dd(points, *args, **kwargs):
     """Ours and NumPy's; an error has to be one for both."""
