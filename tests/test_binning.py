@@ -161,7 +161,11 @@ def test_types(rng, dtype):
         wide = gf.binned_statistic(points, values.astype(float), grid, name)
         np.testing.assert_array_equal(ours, wide.astype(ours.dtype))
     whole = rng.integers(0, 5, (100, 2)).astype("int16")
-    assert gf.binned_statistic(whole, None, 5, "count", bounds=[(0, 5)] * 2).sum() == 100
+    counts = gf.binned_statistic(whole, None, 5, "count", bounds=[(0, 5)] * 2)
+    assert counts.sum() == 100 and counts.dtype == np.float64
+    weighed = gf.binned_statistic(whole, None, 5, ["count", "count"], bounds=[(0, 5)] * 2, weights=np.full(100, 0.5))
+    np.testing.assert_array_equal(weighed, [counts / 2] * 2)
+    assert counts.flags.writeable and weighed.flags.writeable  # the result is the caller's to change
 
 
 def test_variances_far_from_zero(rng):
