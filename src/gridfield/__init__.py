@@ -43,6 +43,10 @@ __all__ = [
     "convolve_points",
     "nufft3",
     "NufftInfo",
+    "binned_statistic",
+    "bin_index",
+    "histogram",
+    "histogramdd",
     "get_num_threads",
     "set_num_threads",
 ]

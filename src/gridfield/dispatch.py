@@ -36,7 +36,7 @@ def _framework(cls: type) -> str:
     return "numpy" if issubclass(cls, np.ndarray) or hasattr(cls, "__array_interface__") else ""
 
 
-def face(where: str, **arrays: Any) -> Face:
+def face(where: str, /, **arrays: Any) -> Face:
     """The face for the arguments of a public function; `where` and the names are for the message."""
     found = frameworks(tuple(map(type, arrays.values())))
     if found.count(found[0]) == len(found):

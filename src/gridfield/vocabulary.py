@@ -1,5 +1,7 @@
 """The public names of the package, each from where it lives; `gridfield/__init__.py` lists and loads them."""
 
+from .binning import bin_index as bin_index
+from .binning import binned_statistic as binned_statistic
 from .boundary import BOUNDARIES as BOUNDARIES
 from .convolution import convolve_points as convolve_points
 from .cpu.threads import get_num_threads as get_num_threads
@@ -12,6 +14,8 @@ from .displacement import random_displacement as random_displacement
 from .fitting import FitInfo as FitInfo
 from .fitting import fit_field as fit_field
 from .grid import Grid as Grid
+from .histogram import histogram as histogram
+from .histogram import histogramdd as histogramdd
 from .kernel import Kernel as Kernel
 from .kernel import bspline as bspline
 from .kernel import catmull_rom as catmull_rom

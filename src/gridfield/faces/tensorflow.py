@@ -160,6 +160,7 @@ class TensorFlow(Face):
 
         with stop_recording():
             out = tf.numpy_function(run, list(map(tf.stop_gradient, arrays)), [tf.as_dtype(dtype)] * len(shapes), False)
+        out = list(out) if isinstance(out, (list, tuple)) else [out]  # of one, eager code gets the tensor itself
         for y, shape in zip(out, shapes, strict=True):
             y.set_shape(shape)
         return tuple(map(tf.stop_gradient, out))
