@@ -43,6 +43,9 @@ __all__ = [
     "convolve_points",
     "nufft3",
     "NufftInfo",
+    "select",
+    "MaskIndex",
+    "lookup",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -26,4 +26,7 @@ from .sampling import pad as pad
 from .sampling import prefilter as prefilter
 from .sampling import sample as sample
 from .sampling import splat as splat
+from .selection import MaskIndex as MaskIndex
+from .selection import lookup as lookup
+from .selection import select as select
 from .type3 import nufft3 as nufft3
