@@ -46,6 +46,8 @@ __all__ = [
     "select",
     "MaskIndex",
     "lookup",
+    "smooth",
+    "SmoothInfo",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -29,4 +29,6 @@ from .sampling import splat as splat
 from .selection import MaskIndex as MaskIndex
 from .selection import lookup as lookup
 from .selection import select as select
+from .smoothing import SmoothInfo as SmoothInfo
+from .smoothing import smooth as smooth
 from .type3 import nufft3 as nufft3
