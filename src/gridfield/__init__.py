@@ -48,6 +48,8 @@ __all__ = [
     "lookup",
     "smooth",
     "SmoothInfo",
+    "grid_and_smooth",
+    "to_grid",
     "get_num_threads",
     "set_num_threads",
 ]

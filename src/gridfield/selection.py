@@ -21,7 +21,7 @@ def _cells_of(grid: Grid) -> masks.Cells:
     return masks.Cells([uniform.outer(*axis) for axis in grid._each()], grid.shape, grid.periodic)
 
 
-class _Points:
+class Points:
     """What a user gives as points: coordinates along the last axis, an array for each axis, or numbers of cells."""
 
     def __init__(self, given: Any, where: str, name: str = "", table: Any = None) -> None:
@@ -80,7 +80,7 @@ class _Points:
         known = [F.concrete(x) for x in arrays]
         if all(x is not None for x in known):
             result, top = run(*known)
-            self._exist(top, size)
+            self.exist(top, size)
             return F.constant(result.reshape(self.shape), F.widest(kind), arrays[0])
 
         def outside(*given: np.ndarray) -> tuple[np.ndarray]:
@@ -90,7 +90,27 @@ class _Points:
 
         return F.outside(outside, (self.shape,), F.widest(kind), *arrays)[0]
 
-    def _exist(self, top: int, size: int) -> None:
+    def centres(self, grid: Grid, kind: str, like: Any) -> Any:
+        """(n, ndim): the middle of the cell of each point, counted in cells, AWAY for points outside; beside `like`."""
+        F = self.F
+
+        def places(*arrays: np.ndarray) -> tuple[np.ndarray, int]:
+            cells = self.cells(arrays, grid)
+            inside = np.clip(cells, 0, grid.size - 1)
+            at = np.stack(np.unravel_index(inside, grid.shape), -1).astype(kind)
+            at[cells < 0] = AWAY
+            return at, int(cells.max(initial=-1))
+
+        known: list[Any] = [F.concrete(x) for x in self.arrays]
+        if all(x is not None for x in known):
+            at, top = places(*known)
+            self.exist(top, grid.size)
+            return F.constant(at, kind, like)
+        n = None if None in self.shape else prod(self.shape)
+        return F.outside(lambda *arrays: (places(*arrays)[0],), ((n, grid.ndim),), kind, *self.arrays)[0]
+
+    def exist(self, top: int, size: int) -> None:
+        """An error where there is no cell of that number."""
         if top >= size:
             raise ValueError(
                 f"{self.where}: points, integers along one axis, are numbers of cells up to {top}, but the grid has "
@@ -213,7 +233,7 @@ class MaskIndex:
         return self._select(points, outside, indices, "gf.MaskIndex.select")
 
     def _select(self, points: Any, outside: bool, indices: bool, where: str) -> Any:
-        given = _Points(points, where)
+        given = Points(points, where)
         given.of(self.grid)
         check.flag(outside, "outside", where)
 
@@ -225,7 +245,7 @@ class MaskIndex:
         return _chosen(given, run, self.grid.size, indices)
 
 
-def _chosen(given: _Points, run: Callable[..., Any], size: int, indices: bool, *tables: Any) -> Any:
+def _chosen(given: Points, run: Callable[..., Any], size: int, indices: bool, *tables: Any) -> Any:
     """Bools, or the numbers of those that are True."""
     F, where = given.F, given.where
     check.flag(indices, "indices", where)
@@ -235,7 +255,7 @@ def _chosen(given: _Points, run: Callable[..., Any], size: int, indices: bool, *
     if any(x is None for x in known):
         raise TypeError(f"{where}: how many indices there are is not known where something traces; use indices=False")
     chosen, top = run(*known)
-    given._exist(top, size)
+    given.exist(top, size)
     return F.constant(np.flatnonzero(chosen), F.widest("int64"), given.arrays[0])
 
 
@@ -292,7 +312,7 @@ def select(points: Any, mask: Any, grid: Grid | None = None, *, outside: bool = 
         if grid is not None and grid != mask.grid:
             raise ValueError(f"{where}: mask is a MaskIndex of {mask.grid!r}, but grid is {grid!r}")
         return mask._select(points, outside, indices, where)
-    given = _Points(points, where, "mask", mask)
+    given = Points(points, where, "mask", mask)
     table = _real(given.F, _table(given.F, mask, "mask", where), "mask", where)
     over = _grid(grid, table.shape, "mask", where)
     given.of(over)
@@ -339,7 +359,7 @@ def lookup(points: Any, labels: Any, grid: Grid | None = None, *, outside: Any =
     array([ 2,  3, -1])
     """
     where = "gf.lookup"
-    given = _Points(points, where, "labels", labels)
+    given = Points(points, where, "labels", labels)
     F = given.F
     table = _table(F, labels, "labels", where)
     kind, over = F.dtype(table), _grid(grid, table.shape, "labels", where)
@@ -365,25 +385,10 @@ def _fill(outside: Any, kind: str, where: str) -> Any:
     return given.astype("float32" if kind in check.HALF else kind)[()]
 
 
-def _followed(F: Any, given: _Points, table: Any, grid: Grid, fill: float, where: str) -> Any:
+def _followed(F: Any, given: Points, table: Any, grid: Grid, fill: float, where: str) -> Any:
     """By a sample with the nearest kernel, at the middle of the cells, through which derivatives in the labels go."""
     kind, ndim = F.dtype(table), grid.ndim
-
-    def places(*arrays: np.ndarray) -> tuple[np.ndarray, int]:
-        cells = given.cells(arrays, grid)
-        inside = np.clip(cells, 0, grid.size - 1)
-        at = np.stack(np.unravel_index(inside, grid.shape), -1).astype(kind)
-        at[cells < 0] = AWAY
-        return at, int(cells.max(initial=-1))
-
-    known = [F.concrete(x) for x in given.arrays]
-    if all(x is not None for x in known):
-        at, top = places(*known)
-        given._exist(top, grid.size)
-        x = F.constant(at, kind, table)
-    else:
-        n = None if None in given.shape else prod(given.shape)
-        x = F.outside(lambda *arrays: (places(*arrays)[0],), ((n, ndim),), kind, *given.arrays)[0]
+    x = given.centres(grid, kind, table)
     text, _, _ = _texts(grid.shape, "nearest", "constant", ((0,) * ndim,), fill, False, where)
     y = F.sample(F.reshape(table, (1, 1, *grid.shape)), F.reshape(x, (1, -1, ndim)), text)
     shape = F.shape(given.arrays[0])

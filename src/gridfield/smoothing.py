@@ -131,7 +131,7 @@ def smooth(
     cval = _checked(given, cval, nan_policy, normalize, return_info, where)
     boundaries = _boundaries(boundary, periodic, where)
     asked = kernel, _hashable(radius), _hashable(sigma), spacing, normalize, where
-    spaces = _Spaces(F, _stencils(*asked), boundaries, cval)
+    spaces = Spaces(F, stencils(*asked), boundaries, cval)
     lead = F.shape(a)[: len(a.shape) - len(shape)]
     v = _to_channels(F, a, lead, shape, dtype)[0]
     missing = _missing(F, a, v, given, nan_policy, where)
@@ -204,7 +204,7 @@ Stencils = tuple[tuple[str, str, str], tuple[int, ...], float, float]
 
 
 @static
-def _stencils(*asked: Any) -> Stencils:
+def stencils(*asked: Any) -> Stencils:
     """The static arguments of correlate, the widths of the margins, the sums of weights and of their sizes.
 
     Three texts: for data without margins, with margins, and with margins and every weight 1.
@@ -245,12 +245,12 @@ def _missing(F: Any, a: Any, v: Any, given: str, nan_policy: str, where: str) ->
     return F.reshape(F.stack([missing, missing], 0), F.shape(v))
 
 
-class _Spaces:
+class Spaces:
     """Sums of weighted neighbours, the data being continued beyond the ends."""
 
-    def __init__(self, F: Any, stencils: Stencils, boundaries: tuple[str, ...], cval: float) -> None:
+    def __init__(self, F: Any, given: Stencils, boundaries: tuple[str, ...], cval: float = 0.0) -> None:
         self.F, self.boundaries, self.empty = F, boundaries, isnan(cval)
-        (same, self.within, self.support), self.widths, self.total, self.size = stencils
+        (same, self.within, self.support), self.widths, self.total, self.size = given
         self.cval = 0.0 if self.empty else cval
         # where the data go on by a constant they need no margins: less that constant, there is nothing to add up
         self.plain = all(b == "grid-constant" for b in boundaries)
@@ -283,7 +283,7 @@ class _Spaces:
         return self.F.correlate(self._padded(missing, 0.0), self.support)
 
 
-def _normalised(F: Any, v: Any, missing: Any, spaces: _Spaces, nan_policy: str, where: str) -> Any:
+def _normalised(F: Any, v: Any, missing: Any, spaces: Spaces, nan_policy: str, where: str) -> Any:
     """Sums over the cells that are there, divided by their weights."""
     dtype = F.dtype(v)
     zero, one, nan = (F.constant(np.full((), x), dtype, v) for x in (0.0, 1.0, np.nan))

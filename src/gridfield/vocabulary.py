@@ -12,6 +12,8 @@ from .displacement import random_displacement as random_displacement
 from .fitting import FitInfo as FitInfo
 from .fitting import fit_field as fit_field
 from .grid import Grid as Grid
+from .gridding import grid_and_smooth as grid_and_smooth
+from .gridding import to_grid as to_grid
 from .kernel import Kernel as Kernel
 from .kernel import bspline as bspline
 from .kernel import catmull_rom as catmull_rom
