@@ -50,6 +50,7 @@ __all__ = [
     "SmoothInfo",
     "grid_and_smooth",
     "to_grid",
+    "fill_empty",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -245,6 +245,9 @@ class Plan:
             # passes over the last axes come last: those before still have the margins of these
             direct = sum(p.ns * prod(self.out[: a + 1]) * p.inner for a, p in enumerate(self.passes))
         else:
+            lanes = WHOLE // self.dtype.itemsize
+            # rows begin on a cache line: a vector that lies in two takes two reads
+            self.padded = (*self.padded[:-1], -(-self.padded[-1] // lanes) * lanes)
             self.rows, reads = self._rows()
             direct = (reads * READ_NS / WHOLE + 2 * PASS_NS) * self.dtype.itemsize * size
         self.fine = tuple(
