@@ -18,7 +18,7 @@ from cases import MORE_AXES, ONE_AXIS
 from gridfield import reference
 from gridfield.cpu.plan import Plan
 from gridfield.ops import OPS
-from gridfield.scheme import Filter, Margins, Warp, intern, scheme
+from gridfield.scheme import Filter, Margins, Stencil, Warp, intern, scheme
 
 rng = np.random.default_rng(0)
 
@@ -62,6 +62,17 @@ for boundary in ("natural", "mirror", "reflect", "wrap"):
     padded = OPS["pad"].run(values, intern(static))
     same(padded, reference.pad(values, static), "float64")
     same(OPS["fold"].run(padded, intern(static)), reference.fold_back(padded, static), "float64")
+
+for table in (rng.normal(size=(3, 5)), np.ones((5, 3)), np.ones((41, 1))):
+    static = Stencil.of(table, (1, 0), (1, 0))
+    same(OPS["correlate"].run(values, intern(static)), reference.correlate(values, static), "float64")
+
+mask, points = values[0] > 0, rng.uniform(-1, 6, (20, 2))
+cells = gf.Grid.pixels(mask.shape).index(points)
+expected = np.where(cells >= 0, mask.reshape(-1)[cells], True)
+for way in (points, cells):
+    assert (gf.MaskIndex(mask).select(way, outside=True) == expected).all()
+    assert (gf.select(way, mask, outside=True) == expected).all()
 
 # the strategies for many points, and values that are written over the whole public way
 Plan.direct = lambda self, *args, **kwargs: False

@@ -6,6 +6,7 @@ The algebra (batch b, derivative orders k, points n, channels c, axes i; S is th
     splat(y, x)       = the transpose of sample in v                 linear in y
     dot(v, w, x)_bni  = sum_kc w_bknc  d/dx_i sample(v, x)_bknc      linear in v and in w
     warp(v, f, p)     = sample(prefilter(pad(v)), pixels + moved(f) + posed(p))    linear in v
+    correlate(v)_i    = sum_k w_k v_(i + k - before)                 linear in v; its transpose has w flipped
 
 and these close under differentiation:
 
@@ -34,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
-from .cpu import plan, prefilter, warp, waves
+from .cpu import plan, prefilter, stencil, warp, waves
 from .scheme import decode
 
 Array = np.ndarray[Any, Any]
@@ -324,6 +325,10 @@ def _run_prefilter(values: Array, text: str, out: Array | None = None) -> Array:
     return _into(out, prefilter.prefilter(values, f.kernels, f.boundaries, f.transposed))
 
 
+def _run_correlate(values: Array, text: str, out: Array | None = None) -> Array:
+    return _into(out, stencil.plan(values.shape[1:], text, _dtype(values))(values))
+
+
 _FILTERS = SimpleNamespace(shape=np.shape, reshape=np.reshape, pad=_run_pad, prefilter=_run_prefilter)
 
 
@@ -461,6 +466,15 @@ OPS = {
             _linear_jvp("fold"),
             {0: lambda F, ct, arrays, text: F.pad(ct, text)},
         ),
+        Op(
+            "correlate",
+            1,
+            _run_correlate,
+            reference.correlate,
+            lambda v, text: decode(text).sizes(v),
+            _linear_jvp("correlate"),
+            {0: lambda F, ct, arrays, text: F.correlate(ct, decode(text).flipped)},
+        ),
     )
 }
 
@@ -592,6 +606,7 @@ class Face:
     pad: Callable[..., Any]
     fold: Callable[..., Any]
     warp: Callable[..., Any]
+    correlate: Callable[..., Any]
     moved: Callable[..., Any]
     posed: Callable[..., Any]
     slid: Callable[..., Any]

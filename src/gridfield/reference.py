@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .boundary import Extension, extension
-from .scheme import Axis, Filter, Margins, Scheme, Warp, Waves, decode, period_rest
+from .scheme import Axis, Filter, Margins, Scheme, Stencil, Warp, Waves, decode, period_rest
 
 Array = Any
 
@@ -275,6 +275,23 @@ def prefilter(values: Array, static: Filter) -> Array:
             inverse = np.linalg.inv(matrix)
             values = _along(values, inverse.T if static.transposed else inverse, axis)
     return values
+
+
+def correlate(values: Array, static: Stencil) -> Array:
+    """y[i] = sum_k w[k] v[i + k - before] along the axes after the first, v being zero beyond its ends."""
+    xp, axes = _lib(values), range(1, values.ndim)
+    sizes = [n + e for n, e in zip(values.shape[1:], static.extras, strict=True)]
+    for axis, size, width, before in zip(axes, sizes, static.shape, static.befores, strict=True):
+        rows = before, size + width - 1 - before - values.shape[axis]
+        zeros = [
+            _like(values, np.zeros((*values.shape[:axis], n, *values.shape[axis + 1 :]), np.float64)) for n in rows
+        ]
+        values = xp.concatenate([zeros[0], values, zeros[1]], axis)
+    out = _like(values, np.zeros((values.shape[0], *sizes)))
+    for k in zip(*np.nonzero(static.table), strict=True):
+        part = values[(slice(None), *(slice(int(i), int(i) + n) for i, n in zip(k, sizes, strict=True)))]
+        out = out + float(static.table[k]) * part
+    return out
 
 
 def warp(values: Array, field: Array, pose: Array, static: Warp) -> Array:

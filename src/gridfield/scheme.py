@@ -1,7 +1,11 @@
-"""What is static about a call, as frozen data: Scheme, Waves (both sample and splat), Filter, Margins (pad), Warp."""
+"""What is static about a call, as frozen data.
+
+Scheme, Waves (both sample and splat), Filter (prefilter), Margins (pad, fold), Warp, Stencil (correlate).
+"""
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 from dataclasses import dataclass, fields, replace
@@ -281,10 +285,47 @@ class Warp(Static):
         return Warp(*content[:3], *map(_tuple, content[3:]))
 
 
+@dataclass(frozen=True, eq=False)
+class Stencil(Static):
+    """correlate: y[i] = sum_k w[k] v[i + k - before], v being zero beyond its ends; y is longer than v by `extras`."""
+
+    shape: tuple[int, ...]  # of the weights
+    weights: str  # float64 in C order, little endian, in base64: digits of 1000 numbers take 20 kB
+    befores: tuple[int, ...]
+    extras: tuple[int, ...]
+
+    @staticmethod
+    def of(weights: NDArray[np.float64], befores: tuple[int, ...], extras: tuple[int, ...]) -> Stencil:
+        """From an array."""
+        data = base64.b64encode(np.ascontiguousarray(weights, "<f8").tobytes()).decode()
+        return Stencil(weights.shape, data, befores, extras)
+
+    @cached_property
+    def table(self) -> NDArray[np.float64]:
+        """The weights as an array."""
+        return np.frombuffer(base64.b64decode(self.weights), "<f8").astype(np.float64).reshape(self.shape)
+
+    def sizes(self, shape: Any) -> tuple[Any, ...]:
+        """What becomes of the last axes of an array."""
+        lead = len(shape) - len(self.shape)
+        return (*shape[:lead], *(None if n is None else n + e for n, e in zip(shape[lead:], self.extras, strict=True)))
+
+    @cached_property
+    def flipped(self) -> str:
+        """The transpose."""
+        befores = tuple(k - 1 - b for k, b in zip(self.shape, self.befores, strict=True))
+        return intern(Stencil.of(np.flip(self.table), befores, tuple(-e for e in self.extras)))
+
+    @staticmethod
+    def parse(shape: Any, weights: str, befores: Any, extras: Any) -> Stencil:
+        """From JSON."""
+        return Stencil(_tuple(shape), weights, _tuple(befores), _tuple(extras))
+
+
 _known: dict[str, Any] = {}
 _lock = lock()
 KNOWN = 4096  # how many static arguments are kept; others are read from their text again
-_parsers = {c.__name__: c.parse for c in (Scheme, Waves, Filter, Margins, Warp)}
+_parsers = {c.__name__: c.parse for c in (Scheme, Waves, Filter, Margins, Warp, Stencil)}
 
 
 def intern(static: Static) -> str:
@@ -301,7 +342,7 @@ def _keep(text: str, static: Any) -> Any:
 
 
 def decode(text: str) -> Any:
-    """The Scheme, Waves, Filter, Margins or Warp of a text."""
+    """The Scheme, Waves, Filter, Margins, Warp or Stencil of a text."""
     known = _known.get(text)
     if known is None:
         name, *content = json.loads(text)

@@ -11,9 +11,12 @@ from .deform import deform_gradient as deform_gradient
 from .displacement import displacement_field as displacement_field
 from .displacement import jacobian_determinant as jacobian_determinant
 from .displacement import random_displacement as random_displacement
+from .filling import fill_empty as fill_empty
 from .fitting import FitInfo as FitInfo
 from .fitting import fit_field as fit_field
 from .grid import Grid as Grid
+from .gridding import grid_and_smooth as grid_and_smooth
+from .gridding import to_grid as to_grid
 from .histogram import histogram as histogram
 from .histogram import histogramdd as histogramdd
 from .kernel import Kernel as Kernel
@@ -30,4 +33,9 @@ from .sampling import pad as pad
 from .sampling import prefilter as prefilter
 from .sampling import sample as sample
 from .sampling import splat as splat
+from .selection import MaskIndex as MaskIndex
+from .selection import lookup as lookup
+from .selection import select as select
+from .smoothing import SmoothInfo as SmoothInfo
+from .smoothing import smooth as smooth
 from .type3 import nufft3 as nufft3
