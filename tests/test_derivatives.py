@@ -289,3 +289,20 @@ def test_derivatives_in_points_where_cval_continues_the_samples():
 
         assert torch.autograd.gradcheck(f, (values, points))
         assert torch.autograd.gradgradcheck(f, (values, points))
+
+
+def test_vectorized_forward_mode_of_torch():
+    """torch.autograd maps tangents by a vmap of its own, older than that of torch.func."""
+    x = torch.rand(5, 2, dtype=torch.float64) * 3
+    values, modes = torch.rand(5, 5, dtype=torch.float64), torch.rand(4, 4, dtype=torch.complex128)
+    forward = {"vectorize": True, "strategy": "forward-mode"}
+    for f in (lambda x: gf.sample(values, x), lambda x: torch.view_as_real(gf.nufft2(x, modes, eps=1e-10))):
+        rows = torch.autograd.functional.jacobian(f, x)
+        assert torch.allclose(torch.autograd.functional.jacobian(f, x, **forward), rows, atol=1e-7)
+
+    def squares(x):
+        return (gf.sample(values, x) ** 2).sum()
+
+    forward = {"vectorize": True, "outer_jacobian_strategy": "forward-mode"}
+    hessian = torch.autograd.functional.hessian(squares, x)
+    assert torch.allclose(torch.autograd.functional.hessian(squares, x, **forward), hessian)

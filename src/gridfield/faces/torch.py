@@ -88,14 +88,20 @@ def _batched(face: Torch, op: Op, in_dims: tuple[Any, ...], args: tuple[Any, ...
     return batched(face, op, front, of, text)
 
 
-def _each_of_batch(backward: Callable[[torch.Tensor], Any], ct: torch.Tensor) -> tuple[Any, ...]:
-    """backward of every item of a cotangent under the vmap of torch.autograd (is_grads_batched, vectorize=True)."""
+def _each_of_batch(f: Callable[..., Any], *batch: Any) -> tuple[Any, ...]:
+    """f of every item of (co)tangents under the vmap of torch.autograd (is_grads_batched, vectorize=True)."""
     private: Any = torch
     level = private._C._vmapmode_increment_nesting() - 1
     private._C._vmapmode_decrement_nesting()
-    items = private._remove_batch_dim(ct, level, 1, 0)
-    parts = zip(*map(backward, items), strict=True)
+    lists = [private._remove_batch_dim(x, level, 1, 0) if _in_batch(x) else x for x in batch]
+    count = next(len(items) for items, x in zip(lists, batch, strict=True) if _in_batch(x))
+    each = ([x[i] if _in_batch(of) else x for x, of in zip(lists, batch, strict=True)] for i in range(count))
+    parts = zip(*(f(*items) for items in each), strict=True)
     return tuple(None if p[0] is None else private._add_batch_dim(torch.stack(p), 0, level) for p in parts)
+
+
+def _in_batch(x: Any) -> bool:
+    return x is not None and functorch.is_legacy_batchedtensor(x)
 
 
 def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type[torch.autograd.Function]]:
@@ -146,6 +152,9 @@ def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type
 
         @staticmethod
         def jvp(ctx: Any, *tangents: Any) -> Any:
+            if any(map(_in_batch, tangents[3:])):
+                first = tangents[:3]
+                return _each_of_batch(lambda *items: (Eager.jvp(ctx, *first, *items),), *tangents[3:])[0]
             text, shapes, out_shape = ctx.static
             arrays = list(map(torch.reshape, ctx.saved_tensors, shapes))
             flat = [t if t is None else t.reshape(s) for t, s in zip(tangents[3:], shapes, strict=True)]
