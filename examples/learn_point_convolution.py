@@ -87,8 +87,8 @@ print(f"in one call: relative difference {(short - at_points).norm() / at_points
 #   is half the number of modes: a step is then nearly the projection to the nearest kernel that obeys the 20 equations
 #   (S. Kaczmarz, 1937), and what is unknown falls by a constant share.
 #
-# 10,000 steps with 128 × 128 modes take 21 s on one thread: 2.1 ms each, nearly all of it the layer, forward and
-# backward; AdamW is 0.15 ms, the draw 0.03. Those with 32 × 32 modes take 1.5 ms each.
+# 10,000 steps with 128 × 128 modes take 15 s on one thread, 1.5 ms each: half a millisecond is arithmetic of ours and
+# torch's, most of the rest is Python. Those with 32 × 32 modes take 0.8 ms each.
 
 adamw, descent = "AdamW, 128 × 128", "gradient descent, 32 × 32"
 layers = {adamw: PointConvolution((n, n), dtype=torch.float64)}
