@@ -164,8 +164,10 @@ def gather_plain(
     m: Any, spec: Any, grid: Any, g: Any, d: Any, first: Any, pix: Any, ints: Any, count: Any, base: Any,
     out: Any, b: Any, i: Any,
 ) -> None:  # fmt: skip
-    """locate_plain and gather in one, a vector of pixels at a time, to a result whose pixels lie densely: half the time
-    of both for two taps."""
+    """locate_plain and gather in one, a vector of pixels at a time, to a result whose pixels lie densely.
+
+    16 images of 256**2 with two taps: 3.0 ms instead of 5.1 (two threads; 1.7 and 1.9 of grid_sample in those runs).
+    """
     nd, lanes, located = spec.ndim, WHOLE // m.itemsize(d), plain(m, spec, grid, pix, ints, base)
     numbers = m.const(base, list(range(lanes)))
 
