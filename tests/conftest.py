@@ -1,6 +1,7 @@
 """What the whole suite shares: hypothesis profiles, a seeded generator, reported measurements."""
 
 import os
+import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib
 
@@ -25,6 +26,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def rng():
     """A generator with a fixed seed, new for each test: no test depends on another's draws."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def seeded_torch():
+    """What torch draws is the same in every run, too: one in a hundred deformations folds, say."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def pytest_addoption(parser):
