@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 import gridfield as gf
 from gridfield.cpu import masks
-from gridfield.selection import _cells_of
 
 GRIDS = {
     "pixels 1-D": gf.Grid.pixels(7),
@@ -47,6 +46,11 @@ def selected(points, mask, grid, outside=False):
     return np.array([mask.reshape(-1)[c] > 0 if c >= 0 else outside for c in cells], bool)
 
 
+def cells_by(points, grid):
+    """The number of the cell of each point, looked up."""
+    return gf.lookup(points, np.arange(grid.size).reshape(grid.shape), grid, outside=-1)
+
+
 # ---- the kernel ------------------------------------------------------------------------------------------------------
 @each_grid
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "int32", "uint8"])
@@ -58,7 +62,7 @@ def test_cells_are_those_of_the_grid(grid, dtype, rng):
             else points_of(grid, rng)
         )
         x = x.astype(dtype)
-    np.testing.assert_array_equal(_cells_of(grid).index(list(x.T)), grid.index(x))
+    np.testing.assert_array_equal(cells_by(x, grid), grid.index(x))
 
 
 @given(
@@ -69,7 +73,16 @@ def test_cells_at_edges(n, lo, width, seed, periodic):
     k = np.random.default_rng(seed).integers(0, n + 1, 50)
     edges = np.linspace(grid.edges()[0][0], grid.edges()[0][-1], n + 1)[k]
     x = np.concatenate([edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf)])
-    np.testing.assert_array_equal(_cells_of(grid).index([x]), grid.index(x[:, None]))
+    np.testing.assert_array_equal(cells_by(x[:, None], grid), grid.index(x[:, None]))
+
+
+def test_more_cells_than_have_a_number_of_32_bits(rng, monkeypatch):
+    monkeypatch.setattr("gridfield.selection.MOST", 100)
+    grid = gf.Grid.cells((20, 30), (0, 1))
+    x, mask = rng.uniform(-0.1, 1.1, (300, 2)), rng.random((20, 30)) < 0.5
+    np.testing.assert_array_equal(cells_by(x, grid), grid.index(x))
+    for m, over in ((mask, grid), (gf.MaskIndex(mask, grid), None)):
+        np.testing.assert_array_equal(gf.select(x, m, over), selected(x, mask, grid))
 
 
 def test_threads_do_not_matter(rng):
@@ -149,7 +162,7 @@ def test_bits(size, rng):
     mask = rng.random(size) < 0.5
     cells = np.concatenate([np.arange(-1, size), rng.integers(-1, size, 2000)])
     for outside in (False, True):
-        got, top = masks.test(cells, masks.packed(mask), size, outside)
+        got, top = masks.test_cells(cells, masks.packed(mask), size, outside)
         np.testing.assert_array_equal(got, np.where(cells >= 0, mask[cells], outside))
         assert top == size - 1
 

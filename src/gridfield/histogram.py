@@ -288,16 +288,13 @@ def _slices(a: Array, where: Any, weights: Any, axes: tuple[int, ...], how: Axes
     """A histogram per slice, (*rest, bins)."""
     rest = tuple(i for i in np.arange(a.ndim).tolist() if i not in axes)
     shape = tuple(a.shape[i] for i in rest)
-    arrays = []
-    for x in (a, where, weights):
-        if x is None:
-            arrays.append(None)
-        elif len(axes) == 1:  # a view, where the array is contiguous
-            before, after = math.prod(x.shape[: axes[0]]), math.prod(x.shape[axes[0] + 1 :])
-            arrays.append(x.reshape(before, x.shape[axes[0]], after).transpose(0, 2, 1))
-        else:
-            arrays.append(x.transpose(*rest, *axes).reshape(1, math.prod(shape), -1 if x.size else 0))
-    hist = cpu.slices(how, *arrays).reshape(*shape, how.size)
+    if len(axes) == 1:  # a view, where the array is contiguous
+        three = math.prod(a.shape[: axes[0]]), a.shape[axes[0]], math.prod(a.shape[axes[0] + 1 :])
+        order = tuple(np.arange(a.ndim))
+    else:
+        three, order = (math.prod(shape), math.prod(a.shape[i] for i in axes), 1), (*rest, *axes)
+    arrays = [None if x is None else x.transpose(order).reshape(three) for x in (a, where, weights)]
+    hist = cpu.slices(how, *arrays).reshape(*shape, how.size)  # type: ignore[arg-type]
     return hist.astype(np.int64) if weights is None else _as_weights(hist, weights.dtype)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from . import check, dispatch, uniform
+from . import check, dispatch
 from .cpu import masks, threads
+from .cpu.cells import MOST, Axes
 from .grid import Grid
 from .ops import recipe
 from .sampling import _array, _texts
@@ -17,8 +18,12 @@ from .sampling import _array, _texts
 AWAY = -10.0  # a coordinate that is outside of any grid of pixels
 
 
-def _cells_of(grid: Grid) -> masks.Cells:
-    return masks.Cells([uniform.outer(*axis) for axis in grid._each()], grid.shape, grid.periodic)
+KINDS = ("float32", "float64", "int32", "int64")  # of coordinates; others are converted
+
+
+def _axes(grid: Grid) -> Axes | None:
+    """Cells as the kernels read them, where there are not too many."""
+    return Axes(grid.edges(), [True] * grid.ndim, grid.periodic) if grid.size <= MOST else None
 
 
 class Points:
@@ -62,7 +67,11 @@ class Points:
             )
 
     def columns(self, arrays: Any) -> list[np.ndarray]:
-        """An array of coordinates for each axis, given NumPy arrays in place of those of the framework."""
+        """An array of coordinates for each axis, of one type, given NumPy arrays in place of those of the framework."""
+        kind = np.result_type(*arrays).name
+        if kind not in KINDS:
+            kind = "float32" if kind == "float16" else "float64"
+        arrays = [x.astype(kind, copy=False) for x in arrays]
         if self.apart:
             return [x.reshape(-1) for x in arrays]
         flat = arrays[0].reshape(-1, self.ndim)
@@ -72,7 +81,8 @@ class Points:
         """Flat numbers of their cells."""
         if self.numbered:
             return arrays[0].astype(np.int64, copy=False)
-        return _cells_of(grid).index(self.columns(arrays))
+        columns, axes = self.columns(arrays), _axes(grid)
+        return grid.index(np.stack(columns, -1)) if axes is None else axes.index(columns)
 
     def apply(self, run: Callable[..., tuple[np.ndarray, int]], kind: str, size: int, *tables: Any) -> Any:
         """An array of the framework from (result, largest cell) of NumPy arrays: the points and the tables."""
@@ -198,7 +208,7 @@ class MaskIndex:
         self.grid = _grid(grid, mask.shape, "mask", where)
         bools = np.asarray(F.numpy(mask)) > 0
         self.count = int(np.count_nonzero(bools))
-        self._bits, self._cells = masks.packed(bools), _cells_of(self.grid)
+        self._bits, self._axes = masks.packed(bools), _axes(self.grid)
 
     def __repr__(self) -> str:
         return f"MaskIndex({self.count} of the {self.grid.size} cells of {self.grid!r})"
@@ -238,9 +248,10 @@ class MaskIndex:
         check.flag(outside, "outside", where)
 
         def run(*arrays: np.ndarray) -> tuple[np.ndarray, int]:
-            if given.numbered:
-                return masks.test(arrays[0], self._bits, self.grid.size, bool(outside))
-            return self._cells.test(given.columns(arrays), self._bits, bool(outside)), -1
+            if given.numbered or self._axes is None:
+                cells = arrays[0] if given.numbered else given.cells(arrays, self.grid)
+                return masks.test_cells(cells, self._bits, self.grid.size, bool(outside))
+            return masks.test_points(self._axes, given.columns(arrays), self._bits, bool(outside)), -1
 
         return _chosen(given, run, self.grid.size, indices)
 

@@ -61,7 +61,7 @@ def _broadcast(b: ir.IRBuilder, scalar: ir.Value, n: int) -> ir.Value:
 
 
 class Value:
-    """An LLVM integer, float or vector of them, with + - * and comparisons; scalars broadcast against vectors."""
+    """An LLVM integer, float or vector of them, with + - * / and comparisons; scalars broadcast against vectors."""
 
     __slots__ = ("b", "v")
 
@@ -98,6 +98,9 @@ class Value:
 
     def __sub__(self, other: Any) -> Value:
         return self._arithmetic(other, "sub")
+
+    def __truediv__(self, other: Any) -> Value:
+        return self._arithmetic(other, "div")
 
     def __rsub__(self, other: Any) -> Value:
         return self * -1 + other
@@ -297,6 +300,21 @@ class Emit:
         return self._value(self.b.select(condition.v, ir.Constant(t, 1 << k), ir.Constant(t, 0)))
 
     # ---- lanes
+    def compress(self, x: Value, chosen: Value) -> Value:
+        """The chosen lanes of a vector, one behind the other; behind them anything."""
+        t = x.v.type
+        f = ir.FunctionType(t, [t, chosen.v.type, t])
+        kind = f"i{t.element.width}" if _is_int(t) else "f32" if t.element == ir.FloatType() else "f64"
+        f = cgutils.get_or_insert_function(self.b.module, f, f"llvm.experimental.vector.compress.v{t.count}{kind}")
+        return self._value(self.b.call(f, [x.v, chosen.v, ir.Constant(t, ir.Undefined)]))
+
+    def number_of(self, chosen: Value) -> Value:
+        """How many lanes are."""
+        bits = self.b.bitcast(chosen.v, ir.IntType(chosen.v.type.count))
+        f = ir.FunctionType(bits.type, [bits.type])
+        f = cgutils.get_or_insert_function(self.b.module, f, f"llvm.ctpop.i{bits.type.width}")
+        return self._value(self.b.zext(self.b.call(f, [bits]), I64))
+
     def tile(self, x: Value, n: int) -> Value:
         """(c0 c1) -> (c0 c1 c0 c1 ...), n copies."""
         return self._value(_shuffle(self.b, x.v, list(range(x.v.type.count)) * n))
@@ -328,9 +346,13 @@ class Emit:
 
     def split(self, x: Value) -> tuple[Value, Value]:
         """(a0 b0 a1 b1 ...) -> (a0 a1 ...), (b0 b1 ...)."""
-        n = x.v.type.count
-        even, odd = (self._value(_shuffle(self.b, x.v, list(range(k, n, 2)))) for k in (0, 1))
+        even, odd = self.every(x, 2)
         return even, odd
+
+    def every(self, x: Value, step: int) -> list[Value]:
+        """(a0 b0 c0 a1 b1 c1 ...) -> (a0 a1 ...), (b0 b1 ...), (c0 c1 ...) for a step of 3."""
+        n = x.v.type.count
+        return [self._value(_shuffle(self.b, x.v, list(range(k, n, step)))) for k in range(step)]
 
     def interleave(self, x: Value, y: Value) -> Value:
         """The inverse of split."""
@@ -400,9 +422,12 @@ class Plain:
     )
     not_number = staticmethod(lambda x: bool(x != x))
     bit = staticmethod(lambda condition, k, a: int(condition) << k)
+    compress = staticmethod(lambda x, chosen: x[chosen])
+    number_of = staticmethod(lambda chosen: int(np.count_nonzero(chosen)))
     tile = staticmethod(np.tile)
     sum_lanes = staticmethod(lambda x, channels: x.reshape(-1, channels).sum(0))
     transpose = staticmethod(lambda rows: list(np.stack(rows).T.copy()))
+    every = staticmethod(lambda x, step: [x[k::step] for k in range(step)])
     split = staticmethod(lambda x: (x[0::2], x[1::2]))
     interleave = staticmethod(lambda x, y: np.stack([x, y], -1).reshape(-1))
 

@@ -8,138 +8,196 @@ T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample var
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numba import njit, types
 
 from . import threads
-from .bins import ADD_NS, NO_WEIGHTS, NOTHING, parts
-from .cache import array, compiled
-from .cells import BLOCK, LOCATE_NS, Axes, axes_types, columns_type, layout, left_out, locate, memory, plain, wanted
+from .bins import ADD_NS, parts
+from .cache import SOURCES, array, compiled
+from .cells import BLOCK, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
+from .machine import specialising, staged
+from .scratch import zeros
 
 Array = np.ndarray[Any, Any]
 
-SLOTS = ("number", "weight", "sum", "first", "about", "squares", "min", "max", "last")
-NUMBER, WEIGHT, SUM, FIRST, ABOUT, SQUARES, MIN, MAX, LAST = range(len(SLOTS))
+SLOTS = ("number", "weight", "sum", "first", "about", "squares", "min", "max", "last")  # of a cell's record, in order
+MOMENTS = ("first", "about", "squares")
 NEEDS = {  # slots of each statistic, beside the number of values and, where there are weights, their sum
-    "count": (), "sum": (SUM,), "mean": (SUM,), "var": (FIRST, ABOUT, SQUARES), "std": (FIRST, ABOUT, SQUARES),
-    "min": (MIN,), "max": (MAX,), "first": (FIRST,), "last": (LAST,),
+    "count": (), "sum": ("sum",), "mean": ("sum",), "var": MOMENTS, "std": MOMENTS,
+    "min": ("min",), "max": ("max",), "first": ("first",), "last": ("last",),
 }  # fmt: skip
-FEW = 24  # values that are sorted by insertion
+RANKED = 16  # values that are sorted by counting how many are below each, all at once
 CELL_NS = 2.0  # measured: of a cell, read and written
 SORT_NS = 10.0  # measured: of a value to its cell and through the sort of a cell of 8
 
 
-@njit(nogil=True, error_model="numpy")
-def _note(a, at, slots, v, w):  # type: ignore[no-untyped-def]
-    """One value into the record of its cell, which begins at `at`."""
-    number = a[np.uint64(at)]
-    a[np.uint64(at)] = number + 1
-    if slots[WEIGHT] > 0:
-        a[np.uint64(at + slots[WEIGHT])] += w
-    if slots[SUM] > 0:
-        a[np.uint64(at + slots[SUM])] += w * v
-    if slots[FIRST] > 0 and number == 0:
-        a[np.uint64(at + slots[FIRST])] = v
-    if slots[ABOUT] > 0:
-        d = v - a[np.uint64(at + slots[FIRST])]
-        a[np.uint64(at + slots[ABOUT])] += w * d
-        a[np.uint64(at + slots[SQUARES])] += w * d * d
-    if slots[MIN] > 0:
-        m = np.uint64(at + slots[MIN])
-        a[m] = v if number == 0 or v < a[m] or v != v else a[m]
-    if slots[MAX] > 0:
-        m = np.uint64(at + slots[MAX])
-        a[m] = v if number == 0 or v > a[m] or v != v else a[m]
-    if slots[LAST] > 0:
-        a[np.uint64(at + slots[LAST])] = v
+@specialising(SOURCES)
+@dataclass(frozen=True)
+class RecordSpec:
+    """What is noted of a cell."""
+
+    slots: tuple[str, ...]
 
 
-@njit(nogil=True, error_model="numpy")
-def _note_sums(cells, values, start, m, omit, a):  # type: ignore[no-untyped-def]
-    """The same of a block, where number and sum are all there is."""
+@staged
+def note(m: Any, spec: Any, records: Any, first: Any, cells: Any, values: Any, weights: Any, count: Any) -> None:
+    """Values into the records of their cells, which begin at `first`."""
+    slots = spec.slots
+
+    def body(j: Any, _: Any) -> None:
+        at = m.widen(m.load(cells, j)) * len(slots) + first
+        v, old = m.load(values, j), {name: m.load(records, at + i) for i, name in enumerate(slots)}
+        w, new, fresh = m.load(weights, j) if "weight" in slots else None, {}, old["number"] < 0.5
+        new["number"] = old["number"] + 1.0
+        if w is not None:
+            new["weight"] = old["weight"] + w
+        if "sum" in slots:
+            new["sum"] = old["sum"] + (v if w is None else v * w)
+        if "first" in slots:
+            new["first"] = m.select(fresh, v, old["first"])
+        if "about" in slots:
+            d = v - new["first"]
+            wd = d if w is None else d * w
+            new["about"], new["squares"] = old["about"] + wd, old["squares"] + wd * d
+        if "min" in slots:
+            new["min"] = m.select(fresh | (v < old["min"]) | m.not_number(v), v, old["min"])
+        if "max" in slots:
+            new["max"] = m.select(fresh | (v > old["max"]) | m.not_number(v), v, old["max"])
+        if "last" in slots:
+            new["last"] = v
+        for i, name in enumerate(slots):
+            m.store(records, at + i, new[name])
+
+    m.loop(0, count, body)
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def _picked(cells, whose, n, values, start, omit, kept, v):  # type: ignore[no-untyped-def]
+    """Cells and values of n points, without those of NaN where these are left out: how many, and how many NaN."""
+    count, nans = 0, 0
+    for j in range(n):
+        x = np.float64(values[np.uint64(start + whose[j])])
+        v[np.uint64(count)], kept[np.uint64(count)] = x, cells[j]
+        nan = np.int64(x != x)
+        nans += nan
+        count += 1 - (nan & omit)
+    return count, nans
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def _weights_of(whose, n, values, weights, start, omit, w):  # type: ignore[no-untyped-def]
+    """Their weights."""
+    count = 0
+    for j in range(n):
+        at = np.uint64(start + whose[j])
+        w[np.uint64(count)] = weights[at]
+        x = np.float64(values[at])
+        count += 1 - (np.int64(x != x) & omit)
+
+
+def _summarise(spec, cells, whose, n, values, weights, start, omit, kept, v, w, records):  # type: ignore[no-untyped-def]
+    """Values (points, columns) into records (columns, size * slots); how many are NaN."""
     nans = 0
-    for j in range(m):
-        v = np.float64(values[np.uint64(start + j)])
-        missing = v != v
-        nans += missing & (cells[j] >= 0)
-        if cells[j] >= 0 and not (missing and omit):
-            at = np.uint64(2 * np.int64(cells[j]))
-            a[at] += 1
-            a[at + np.uint64(1)] += v
+    for c in range(values.shape[1]):
+        for first in range(0, n, BLOCK):
+            m, own, of = min(BLOCK, n - first), cells[first : first + BLOCK], whose[first : first + BLOCK]
+            count, missing = _picked(own, of, m, values[:, c], start, omit, kept, v)
+            if len(weights):
+                _weights_of(of, m, values[:, c], weights, start, omit, w)
+            nans += missing
+            note(spec, records, c * records.shape[1], kept, v, w, count)
     return nans
 
 
-def _summarise(
-    spec, columns, axes, edges, clip, where, values, weights, omit, slots, size, records, found, start, stop
-):  # type: ignore[no-untyped-def]
-    """Records (columns of values, size * slots) of points start ... stop; found: how many are outside, and NaN."""
-    x, k, close, cells = memory(edges)
-    weighed, sums, width = len(weights) > 0, slots.max() == 1 and slots[SUM] == 1, slots.max() + 1
-    for i in range(start, stop, BLOCK):
-        m = min(BLOCK, stop - i)
-        if not wanted(where, i, m):
-            continue
-        locate(spec, columns, i, m, axes, edges, clip, x, k, close, cells)
-        found[0] += left_out(where, i, m, cells)
-        for c in range(values.shape[1]):
-            a = records[c]
-            if sums:
-                found[1] += _note_sums(cells, values[:, c], i, m, omit, a)
-                continue
-            for j in range(m):
-                if cells[j] >= 0:
-                    v = np.float64(values[i + j, c])
-                    found[1] += v != v
-                    if not (omit and v != v):
-                        _note(a, np.int64(cells[j]) * width, slots, v, np.float64(weights[i + j]) if weighed else 1.0)
+def _place(cells, whose, n, values, start, omit, kept, v, following, places, to):  # type: ignore[no-untyped-def]
+    """Each value behind the last of its cell; with no room for them they are only counted. Returns how many are NaN."""
+    nans = 0
+    for first in range(0, n, BLOCK):
+        m, own, of = min(BLOCK, n - first), cells[first : first + BLOCK], whose[first : first + BLOCK]
+        count, missing = _picked(own, of, m, values, start, omit, kept, v)
+        nans += missing
+        for j in range(count):  # places are all known before the first is written to
+            at = np.uint64(kept[j])
+            places[j] = following[at]
+            following[at] += 1
+        if len(to):
+            for j in range(count):
+                to[np.uint64(places[j])] = v[j]
+    return nans
 
 
-def _place(spec, columns, axes, edges, clip, where, values, omit, following, to, start, stop):  # type: ignore[no-untyped-def]
-    """Each value behind the last of its cell."""
-    x, k, close, cells = memory(edges)
-    for i in range(start, stop, BLOCK):
-        m = min(BLOCK, stop - i)
-        if wanted(where, i, m):
-            locate(spec, columns, i, m, axes, edges, clip, x, k, close, cells)
-            left_out(where, i, m, cells)
-            for j in range(m):
-                v = np.float64(values[i + j])
-                if cells[j] >= 0 and not (omit and v != v):
-                    to[following[cells[j]]] = v
-                    following[cells[j]] += 1
+@specialising(SOURCES)
+@dataclass(frozen=True)
+class RankSpec:
+    """So many vectors of 8 numbers."""
+
+    vectors: int
 
 
-@njit(nogil=True, error_model="numpy")
-def _sort(v):  # type: ignore[no-untyped-def]
-    """In place; whether all are numbers."""
-    n = len(v)
-    for i in range(n):
-        if v[i] != v[i]:
-            return False
-    if n > FEW:
-        v.sort()
-        return True
-    for i in range(1, n):
-        x, j = v[i], i
-        while j > 0 and v[j - 1] > x:
-            v[j] = v[j - 1]
-            j -= 1
-        v[j] = x
-    return True
+ONE, TWO = RankSpec(1), RankSpec(2)
 
 
-def _quantiles(values, ends, probabilities, out, start, stop):  # type: ignore[no-untyped-def]
-    """out[q, cell]: np.median of the values of a cell where a probability is negative, else np.quantile."""
+@staged
+def rank(m: Any, spec: Any, line: Any, first: Any, count: Any, room: Any, ranks: Any, nans: Any) -> None:
+    """room = `count` numbers from line[first] on, and infinity; ranks = their places when sorted, of equals in their
+    order; nans[0] = how many are NaN. What follows on the numbers is read, too."""
+    lanes = 8
+    numbers = [m.const(ranks, list(range(lanes * k, lanes * k + lanes))) for k in range(spec.vectors)]
+    zero, one, beyond = (m.const(ranks, [i] * lanes) for i in (0, 1, RANKED))
+    vectors, spoilt = [], None
+    for k, n in enumerate(numbers):
+        v = m.load(line, first + lanes * k, lanes)
+        v = m.select(n < m.cast(count, ranks), v, m.const(line, [np.inf] * lanes))
+        m.store(room, k * lanes, v)
+        vectors.append(v)
+        some = m.number_of(m.not_number(v))
+        spoilt = some if spoilt is None else spoilt + some
+    m.store(nans, 0, spoilt)
+    totals = [zero] * spec.vectors
+    for j in range(lanes * spec.vectors):  # one after the other beside all
+        x = m.load(room, j)
+        for k, (v, n) in enumerate(zip(vectors, numbers)):
+            before = m.select(v < x, zero, one) if lanes * k > j else m.select(v > x, one, zero)
+            if lanes * k <= j < lanes * k + lanes:
+                before = m.select(n > j, m.select(v < x, zero, one), before)
+            totals[k] = totals[k] + before
+    for k, r in enumerate(totals):
+        m.store(ranks, k * lanes, m.select(r < beyond, r, zero))  # a NaN is as little below as above
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def _sorted(spec, line, first, n, room, ranks, nans, out):  # type: ignore[no-untyped-def]
+    """out = the n numbers from `first` on, sorted; whether all are numbers."""
+    rank(spec, line, first, n, room, ranks, nans)
+    for i in range(len(ranks)):
+        out[np.uint64(ranks[i])] = room[i]
+    return nans[0] == 0
+
+
+def _quantiles(one, two, line, ends, probabilities, out, start, stop):  # type: ignore[no-untyped-def]
+    """out[q, cell]: np.median of the values of a cell where a probability is negative, else np.quantile. RANKED more
+    numbers than there are values may be read."""
+    ranks, room, few, nans = np.empty(RANKED, np.int32), np.empty(RANKED), np.empty(RANKED), np.zeros(1, np.int64)
     for cell in range(start, stop):
-        first = ends[cell - 1] if cell else 0
-        v = values[first : ends[cell]]
-        n = len(v)
+        first = np.int64(ends[cell - 1] if cell else 0)
+        n = ends[cell] - first
         if n == 0:
             continue
-        numbers = _sort(v)
+        if n <= RANKED:
+            v = few
+            numbers = (
+                _sorted(one, line, first, n, room[:8], ranks[:8], nans, few) if n <= 8
+                else _sorted(two, line, first, n, room, ranks, nans, few)
+            )  # fmt: skip
+        else:
+            v, numbers = line[first : first + n], True
+            for x in v:
+                numbers &= x == x
+            v.sort()
         for q in range(len(probabilities)):
             p = probabilities[q]
             if not numbers:
@@ -154,93 +212,116 @@ def _quantiles(values, ends, probabilities, out, start, stop):  # type: ignore[n
                 out[q, cell] = low if t == 0 else low + step * t if t < 0.5 else high - step * (1 - t)
 
 
-@njit(nogil=True, error_model="numpy")
-def _combine(a, at, b, slots):  # type: ignore[no-untyped-def]
-    """The record of a cell, with that of points that follow; neither is empty."""
-    if slots[ABOUT] > 0:
-        w = slots[WEIGHT] if slots[WEIGHT] > 0 else 0
-        before, after, step = a[at + w], b[at + w], b[at + slots[ABOUT]] - a[at + slots[ABOUT]]
-        share = after / (before + after) if before + after != 0 else 0.0
-        a[at + slots[SQUARES]] += b[at + slots[SQUARES]] + step * step * before * share
-        a[at + slots[ABOUT]] += step * share
-    for slot in (NUMBER, WEIGHT, SUM):
-        if slots[slot] >= 0:
-            a[at + slots[slot]] += b[at + slots[slot]]
-    if slots[MIN] > 0:
-        m = at + slots[MIN]
-        a[m] = b[m] if b[m] < a[m] or b[m] != b[m] else a[m]
-    if slots[MAX] > 0:
-        m = at + slots[MAX]
-        a[m] = b[m] if b[m] > a[m] or b[m] != b[m] else a[m]
-    if slots[LAST] > 0:
-        a[at + slots[LAST]] = b[at + slots[LAST]]
+@staged
+def settle(m: Any, spec: Any, records: Any, start: Any, stop: Any) -> None:
+    """Sums about the first value of a cell become the mean, and squares about it."""
+    slots = spec.slots
+    of = {name: i for i, name in enumerate(slots)}
+
+    def body(cell: Any, _: Any) -> None:
+        at = cell * len(slots)
+        w, about = m.load(records, at + of.get("weight", of["number"])), m.load(records, at + of["about"])
+        mean = m.select((w < 0.0) | (w > 0.0), about / w, w * 0.0)
+        squares = m.load(records, at + of["squares"]) - about * mean
+        squares = m.select(squares < 0.0, squares * 0.0, squares)  # a rounding below 0 is 0
+        m.store(records, at + of["squares"], squares)
+        m.store(records, at + of["about"], m.load(records, at + of["first"]) + mean)
+
+    m.loop(start, stop, body)
 
 
-def _merge(records, slots, width, start, stop):  # type: ignore[no-untyped-def]
-    """Parts (parts, columns of values, cells * slots) into the first, in order; sums about the first value of a cell
-    become the mean, and squares about it."""
-    w = slots[WEIGHT] if slots[WEIGHT] > 0 else 0
-    for c in range(records.shape[1]):
-        a = records[0, c]
-        for p in range(records.shape[0]):
-            b = records[p, c]
-            for cell in range(start, stop):
-                at = cell * width
-                if b[at] == 0:
-                    continue
-                if slots[ABOUT] > 0:
-                    mean = b[at + slots[ABOUT]] / b[at + w] if b[at + w] != 0 else 0.0
-                    squares = b[at + slots[SQUARES]] - b[at + slots[ABOUT]] * mean
-                    b[at + slots[SQUARES]] = 0.0 if squares < 0 else squares  # a rounding below 0 is 0
-                    b[at + slots[ABOUT]] = b[at + slots[FIRST]] + mean
-                if p and a[at] == 0:
-                    a[at : at + width] = b[at : at + width]
-                elif p:
-                    _combine(a, at, b, slots)
+@staged
+def combine(m: Any, spec: Any, records: Any, others: Any, start: Any, stop: Any) -> None:
+    """Records of cells with those of points that follow."""
+    slots = spec.slots
+
+    def body(cell: Any, _: Any) -> None:
+        at = cell * len(slots)
+        a, b = ({name: m.load(x, at + i) for i, name in enumerate(slots)} for x in (records, others))
+        nobody, follow = a["number"] < 0.5, b["number"] > 0.5
+        new = {name: a[name] + b[name] for name in ("number", "weight", "sum") if name in slots}
+        if "first" in slots:
+            new["first"] = m.select(nobody, b["first"], a["first"])
+        if "about" in slots:
+            before, after = (x.get("weight", x["number"]) for x in (a, b))
+            total, step = before + after, b["about"] - a["about"]
+            share = m.select((total < 0.0) | (total > 0.0), after / total, total * 0.0)
+            squares = a["squares"] + b["squares"] + step * step * before * share
+            new["about"] = m.select(nobody, b["about"], m.select(follow, a["about"] + step * share, a["about"]))
+            new["squares"] = m.select(nobody, b["squares"], m.select(follow, squares, a["squares"]))
+        if "min" in slots:
+            below = (b["min"] < a["min"]) | m.not_number(b["min"])
+            new["min"] = m.select(nobody | (follow & below), b["min"], a["min"])
+        if "max" in slots:
+            above = (b["max"] > a["max"]) | m.not_number(b["max"])
+            new["max"] = m.select(nobody | (follow & above), b["max"], a["max"])
+        if "last" in slots:
+            new["last"] = m.select(follow, b["last"], a["last"])
+        for i, name in enumerate(slots):
+            m.store(records, at + i, new[name])
+
+    m.loop(start, stop, body)
 
 
-def _finish(records, slots, width, slot, divided, root, fill, out, start, stop):  # type: ignore[no-untyped-def]
+def _settle(spec, records, start, stop):  # type: ignore[no-untyped-def]
+    """The columns (columns, cells * slots) of one part."""
+    for c in range(len(records)):
+        settle(spec, records[c], start, stop)
+
+
+def _merge(spec, records, start, stop):  # type: ignore[no-untyped-def]
+    """Parts (parts, columns, cells * slots) into the first, in order."""
+    for p in range(1, len(records)):
+        for c in range(records.shape[1]):
+            combine(spec, records[0, c], records[p, c], start, stop)
+
+
+def _finish(records, width, slot, weight, divided, root, fill, out, start, stop):  # type: ignore[no-untyped-def]
     """A slot of every cell, over the weight where it is to be `divided`; `fill` where there is nothing."""
-    w = slots[WEIGHT] if slots[WEIGHT] > 0 else 0
-    for c in range(records.shape[0]):
+    for c in range(len(records)):
         a = records[c]
         for cell in range(start, stop):
             at = cell * width
-            x = a[at + slot]
+            x, w = a[at + slot], a[at + weight]
             if divided:
-                x = x / a[at + w] if a[at + w] != 0 else fill
-                if root and a[at + w] != 0:
-                    x = np.sqrt(x)
+                x = x / w
+                x = np.sqrt(x) if root else x
+                x = x if w != 0 else fill
             elif a[at] == 0:
                 x = fill
             out[c, cell] = x
 
 
 @functools.cache
-def _entry(kind: str, label: str, columns: types.Type, real: str, mask: str, values: str, weights: str) -> Any:
-    """A compiled kernel: "summarise" or "place"; the texts are a dtype and a layout."""
-    i64, line, begin = types.int64, array("int64", 1, "C"), axes_types(columns, real)
-    where, label = array(mask[:-1], 1, mask[-1]), f"{label}_{real}_{mask}_{values}_{weights}"
+def _entry(kind: str, values: str, other: str, slots: tuple[str, ...] = ()) -> Any:
+    """A compiled kernel: "summarise", other being the weights, or "place", other the numbers of places. The texts are a
+    dtype and a layout."""
+    i64, v, line = types.int64, array("float64", 1, "C"), array(other[:-1], 1, other[-1])
     if kind == "place":
-        args = *begin, where, array(values[:-1], 1), types.boolean, line, array("float64", 1, "C"), i64, i64
-        return compiled(_place, label, args)
-    args = *begin, where, array(values[:-1], 2), array(weights[:-1], 1, weights[-1]), types.boolean, line, i64
-    return compiled(_summarise, label, (*args, array("float64", 2, "C"), line, i64, i64))
+        args = *HERE, array(values[:-1], 1), i64, i64, NUMBERS, v, line, line, v
+        return compiled(_place, f"{values}_{other}", args)
+    spec: Any = RecordSpec(slots)
+    args = spec._numba_type_, *HERE, array(values[:-1], 2), line, i64, i64, NUMBERS, v, v, array("float64", 2, "C")
+    return compiled(_summarise, f"{values}_{other}_{'_'.join(slots)}", args)
 
 
 @functools.cache
-def _quantiles_entry() -> Any:
-    real, line, i64 = array("float64", 1, "C"), array("int64", 1, "C"), types.int64
-    return compiled(_quantiles, "", (real, line, real, array("float64", 2, "C"), i64, i64))
+def _quantiles_entry(places: str) -> Any:
+    real, ends, two, i64 = array("float64", 1, "C"), array(places, 1, "C"), array("float64", 2, "C"), types.int64
+    ranks = (r._numba_type_ for r in (ONE, TWO))  # type: ignore[attr-defined]
+    return compiled(_quantiles, places, (*ranks, real, ends, real, two, i64, i64))
 
 
 @functools.cache
-def _cells_entry(kind: str) -> Any:
-    """A compiled kernel over cells: "merge" or "finish"."""
-    real, line, i64, two = types.float64, array("int64", 1, "C"), types.int64, array("float64", 2, "C")
+def _cells_entry(kind: str, slots: tuple[str, ...] = ()) -> Any:
+    """A compiled kernel over cells: "settle", "merge" or "finish"."""
+    real, i64, two, spec = types.float64, types.int64, array("float64", 2, "C"), RecordSpec(slots)._numba_type_  # type: ignore[attr-defined]
+    label = "_".join(slots)
+    if kind == "settle":
+        return compiled(_settle, label, (spec, two, i64, i64))
     if kind == "merge":
-        return compiled(_merge, "", (array("float64", 3, "C"), line, i64, i64, i64))
-    args = two, line, i64, i64, types.boolean, types.boolean, real, two, i64, i64
+        return compiled(_merge, label, (spec, array("float64", 3, "C"), i64, i64))
+    args = two, i64, i64, i64, types.boolean, types.boolean, real, two, i64, i64
     return compiled(_finish, "", args)
 
 
@@ -248,7 +329,8 @@ class Summary:
     """Statistics of values (n, columns) in cells: of points in the mask and, with `omit`, of values that are no NaN.
 
     Parameters: cells; coordinates along each axis; values; names of NEEDS that will be asked for; weights and mask
-    (n,); whether points outside are held at the ends; whether NaN is left out.
+    (n,); whether points outside are held at the ends; whether NaN is left out. Attributes, once something was worked
+    out: how many points of the mask are `outside`, and how many values are `nans`.
     """
 
     def __init__(
@@ -256,63 +338,92 @@ class Summary:
         axes: Axes,
         columns: Sequence[Array],
         values: Array,
-        names: Iterable[str],
+        names: Sequence[str],
         weights: Array | None = None,
         where: Array | None = None,
         clip: bool = False,
         omit: bool = True,
     ) -> None:
-        self.axes, self.columns, self.values, self.clip, self.omit = axes, columns, plain(values), clip, omit
-        self.mask = NOTHING if where is None else plain(where)
-        self.weights = NO_WEIGHTS if weights is None else plain(weights)
-        kept = {NUMBER}.union(*(NEEDS[name] for name in names), () if weights is None else (WEIGHT,))
-        self.slots = np.full(len(SLOTS), -1)
-        self.slots[sorted(kept)] = np.arange(len(kept))
-        n, width = len(values), len(kept)
-        work = (LOCATE_NS * len(columns) + ADD_NS * values.shape[1]) * n
-        each = parts(n, axes.size * values.shape[1] * width // 2, work)
-        records, found = self._pass(each, self.slots, width)
-        self.outside, self.nans = found.tolist()
-        self.width, self.records = width, records[0]
-        if len(each) > 1 or self.slots[ABOUT] > 0:
-            merge = functools.partial(_cells_entry("merge"), records, self.slots, width)
-            threads.over(merge, axes.size, CELL_NS * records.size / width)
+        self.axes, self.columns, self.values, self.clip, self.omit = axes, columns, plain(values), clip, int(omit)
+        self.mask = where
+        self.weights = np.empty(0) if weights is None else plain(weights)
+        kept = {"number"}.union(*(NEEDS[name] for name in names), () if weights is None else ("weight",))
+        self.slots = tuple(name for name in SLOTS if name in kept)
+        self.outside = self.nans = 0
+        if names:
+            self.records = self._records()
 
-    def _pass(self, each: Sequence[tuple[int, int]], slots: Array, width: int) -> tuple[Array, Array]:
-        size, count = self.axes.size, self.values.shape[1]
-        layouts = (a.dtype.name + layout(a) for a in (self.mask, self.values, self.weights))
-        kernel = _entry("summarise", *columns_type(self.columns), self.axes.dtype.name, *layouts)
-        records, found = np.zeros((len(each), count, size * width)), np.zeros((len(each), 2), np.int64)
-        args = *self.axes.args(self.columns, self.clip), self.mask, self.values, self.weights, self.omit, slots, size
-        threads.run([functools.partial(kernel, *args, records[p], found[p], *each[p]) for p in range(len(each))])
-        return records, found.sum(0)
+    def _inside(self) -> Any:
+        return self.axes.inside(self.columns, self.mask, self.clip)
+
+    def _records(self) -> Array:
+        """(columns, cells * slots)."""
+        (n, count), size, width = self.values.shape, self.axes.size, len(self.slots)
+        each = parts(n, size * count * width // 2, (LOCATE_NS * len(self.columns) + ADD_NS * count) * n)
+        layouts = (a.dtype.name + layout(a) for a in (self.values, self.weights))
+        kernel, inside = _entry("summarise", *layouts, self.slots), self._inside()
+        records, found, spec = (
+            zeros((len(each), count, size * width)),
+            np.zeros((len(each), 2), int),
+            RecordSpec(self.slots),
+        )
+
+        def run(p: int) -> None:
+            room = np.empty(BLOCK, np.int32), np.empty(BLOCK), np.empty(BLOCK)
+            for i, *here, lost in inside(*each[p]):
+                found[p] += lost, kernel(spec, *here, self.values, self.weights, i, self.omit, *room, records[p])
+
+        threads.run([functools.partial(run, p) for p in range(len(each))])
+        self.outside, self.nans = found.sum(0).tolist()
+        work = CELL_NS * size * count
+        if "about" in self.slots:
+            for part in records:
+                threads.over(functools.partial(_cells_entry("settle", self.slots), spec, part), size, work)
+        if len(each) > 1:
+            merge = functools.partial(_cells_entry("merge", self.slots), spec, records)
+            threads.over(merge, size, len(each) * work)
+        return records[0]
 
     def get(self, name: str, fill: float) -> Array:
         """A statistic (columns, cells); `fill` where there is nothing to make it of."""
-        slot = WEIGHT if name == "count" and self.slots[WEIGHT] > 0 else NEEDS[name][-1] if NEEDS[name] else NUMBER
-        column = int(self.slots[slot])
-        how = column, name in ("mean", "var", "std"), name == "std", 0.0 if name in ("count", "sum") else fill
-        out = np.empty((len(self.records), self.axes.size))
-        run = functools.partial(_cells_entry("finish"), self.records, self.slots, self.width, *how, out)
+        weight = "weight" if "weight" in self.slots else "number"
+        slot = weight if name == "count" else NEEDS[name][-1]
+        how = name in ("mean", "var", "std"), name == "std", 0.0 if name in ("count", "sum") else fill
+        out, places = np.empty((len(self.records), self.axes.size)), (self.slots.index(s) for s in (slot, weight))
+        run = functools.partial(_cells_entry("finish"), self.records, len(self.slots), *places, *how, out)
         threads.over(run, self.axes.size, CELL_NS * out.size)
         return out
 
     def quantiles(self, probabilities: Sequence[float], fill: float) -> Array:
         """(probabilities, columns, cells); a negative one stands for the median."""
-        n, size = len(self.values), self.axes.size
+        (n, count), size = self.values.shape, self.axes.size
+        places = "int32" if n < 2**31 else "int64"  # half the memory that is written to at random
         each = threads.split(0, n, SORT_NS * n if 2 * size <= n else 0)
-        alone = np.full(len(SLOTS), -1)
-        alone[NUMBER] = 0
-        numbers, _ = self._pass(each, alone, 1)
-        out = np.full((self.values.shape[1], len(probabilities), size), fill, np.float64)
-        wanted_ones, sort = np.array(probabilities, np.float64), _quantiles_entry()
-        layouts = self.mask.dtype.name + layout(self.mask), self.values.dtype.name + "A", "float64C"
-        place = _entry("place", *columns_type(self.columns), self.axes.dtype.name, *layouts)
-        for c, counts in enumerate(np.moveaxis(numbers, 1, 0).astype(np.int64)):
-            ends = np.cumsum(counts.T).reshape(size, -1).T  # cell by cell, of each part after part
-            following, line = np.ascontiguousarray(ends - counts), np.empty(int(counts.sum()))
-            args = *self.axes.args(self.columns, self.clip), self.mask, self.values[:, c], self.omit
-            threads.run([functools.partial(place, *args, following[p], line, *each[p]) for p in range(len(each))])
-            run = functools.partial(sort, line, np.ascontiguousarray(ends[-1]), wanted_ones, out[c])
-            threads.over(run, size, SORT_NS * len(line))
+        out = np.full((count, len(probabilities), size), fill, np.float64)
+        kernel, sort = _entry("place", self.values.dtype.name + "A", places + "C"), _quantiles_entry(places)
+        wanted, nans, inside = np.array(probabilities, np.float64), 0, self._inside()
+
+        def place(c: int, following: Array, line: Array) -> list[int]:
+            found, values = np.zeros((len(each), 2), int), self.values[:, c]
+
+            def run(p: int) -> None:
+                room = np.empty(BLOCK, np.int32), np.empty(BLOCK), following[p], np.empty(BLOCK, places)
+                for i, *here, lost in inside(*each[p]):
+                    found[p] += lost, kernel(*here, values, i, self.omit, *room, line)
+
+            threads.run([functools.partial(run, p) for p in range(len(each))])
+            return found.sum(0).tolist()
+
+        for c in range(count):
+            following = np.zeros((len(each), size), places)  # of each part: at first, how many there are
+            self.outside, missing = place(c, following, np.empty(0))
+            nans += missing
+            ends = np.cumsum(following.T, dtype=places).reshape(size, -1).T  # cell by cell, of each part after part
+            following[:] = ends - following
+            line = np.empty(int(ends[-1, -1]) + RANKED)
+            place(c, following, line)
+            # where the last part would put another one, a cell ends
+            tail = functools.partial(sort, ONE, TWO, line, following[-1], wanted, out[c])
+            threads.over(tail, size, SORT_NS * len(line))
+        self.nans = nans
         return np.moveaxis(out, 1, 0)
