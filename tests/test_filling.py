@@ -66,7 +66,7 @@ def test_holes_as_wide_as_a_volume():
     a[3, 1, 2], a[10, 1, 2] = 1.0, 2.0
     got = gf.fill_empty(a, "smooth")
     assert got[0, 1, 2] == 1 and got[15, 1, 2] == 2
-    np.testing.assert_allclose(got[70:95], 1.5)  # both are within the ball
+    np.testing.assert_allclose(got[70:95, 1, 2], 1.5)  # both are within the ball
 
 
 def test_spline_has_the_least_second_differences(rng):
