@@ -110,8 +110,9 @@ overwritten[list(last.values())] = False
 print(f"loops:     {on_edge.sum()} earthquakes are on an edge and lost, {overwritten.sum()} are overwritten")
 
 # %%
-# Depths are whole kilometres, so one in twenty is a multiple of 20 km from the first. ``gf.Grid.covering`` takes a cell
-# with its lower edge and without its upper one, as ``numpy.histogramdd`` does, and ends beyond the last point.
+# Depths are whole kilometres, so one in twenty is a multiple of 20 km from the first. The grid above has the smallest
+# coordinates in the middle of a cell and ends beyond the largest, and a cell holds its lower edge but not its upper one,
+# as in ``numpy.histogramdd``.
 
 # %%
 # Empty cells
