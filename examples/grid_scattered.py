@@ -111,8 +111,8 @@ print(f"loops:     {on_edge.sum()} earthquakes are on an edge and lost, {overwri
 
 # %%
 # Depths are whole kilometres, so one in twenty is a multiple of 20 km from the first. The grid above has the smallest
-# coordinates in the middle of a cell and ends beyond the largest, and a cell holds its lower edge but not its upper one,
-# as in ``numpy.histogramdd``.
+# coordinates in the middle of a cell and ends beyond the largest. A cell holds its lower edge but not its upper one, as
+# in ``numpy.histogramdd``.
 
 # %%
 # Empty cells
