@@ -40,6 +40,14 @@ REACHES = {
         (r"held out, by GCV: +([\d.]+) km", 22),  # at 1 km² 24 km, at 1e6 km² 43 km
         (r"held out, by GCV: .*, ([\d.]+) of the best by hand", 1.05),
     ],
+    "grid_scattered": [
+        (r"counted: +(\d+) of 1000", (1000, 1000)),
+        (r"slow way: +differs by ([\d.]+)", 0.02),  # magnitudes are given to 0.1
+        (r"spread: +([\d.]+),", (0.1, 0.12)),
+        (r"spread: .* to ([\d.]+)", (0.05, 0.09)),  # what it is compared with
+        (r"loops: +(\d+) earthquakes are on an edge", (63, 63)),
+        (r"loops: .*, (\d+) are overwritten", (115, 115)),
+    ],
     "learn_point_convolution": [
         (r"pairs, wrapped: relative difference ([\d.e-]+)", 1e-6),
         (r"pairs, not wrapped: relative difference ([\d.e-]+)", (1e-3, 1)),  # points that miss their neighbours
@@ -72,6 +80,13 @@ REACHES = {
         (r"periodic: +max error ([\d.]+)", 0.005),
     ],
     "surface_2d": [(r"rms error of the fit: ([\d.]+) m", 1.5)],  # of samples with a noise of 5 m
+    "tissue_histogram": [
+        (r"first bin: +(\d+) in the mask", 2),
+        (r"first bin: .*, (\d+) by multiplication", (190_000, 200_000)),  # what it is compared with
+        (r"changed: +(\d+) of", (143, 143)),
+        (r"changed: .* by lookup (\d+)", (143, 143)),
+        (r"slow way: +(\d+) changed", (143, 143)),
+    ],
 }
 
 

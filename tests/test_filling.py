@@ -60,6 +60,15 @@ def test_smooth_is_the_smallest_ball_that_reaches(rng):
     np.testing.assert_array_equal(gf.fill_empty(a, "smooth", grid=grid)[0], 1.0)
 
 
+def test_holes_as_wide_as_a_volume():
+    """Balls of radius 96, which as a whole would be more weights than are allowed."""
+    a = np.full((130, 4, 60), np.nan)
+    a[3, 1, 2], a[10, 1, 2] = 1.0, 2.0
+    got = gf.fill_empty(a, "smooth")
+    assert got[0, 1, 2] == 1 and got[15, 1, 2] == 2
+    np.testing.assert_allclose(got[70:95, 1, 2], 1.5)  # both are within the ball
+
+
 def test_spline_has_the_least_second_differences(rng):
     a, h = holes(rng, (6, 7)), (1.0, 0.5)
     got = gf.fill_empty(a, "spline", grid=gf.Grid.from_spacing((6, 7), spacing=h))

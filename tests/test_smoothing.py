@@ -165,6 +165,12 @@ def test_ball_is_what_part_of_each_cell_is_inside(radius, spacing):
         np.testing.assert_array_equal(table, np.flip(table, a))
 
 
+@pytest.mark.parametrize(("ndim", "radius"), [(1, 1e5), (2, 500), (3, 40), (3, 127), (4, 12)])
+def test_large_balls(ndim, radius):
+    volume = {1: 2, 2: np.pi, 3: 4 / 3 * np.pi, 4: np.pi**2 / 2}[ndim] * radius**ndim
+    np.testing.assert_allclose(weights("ball", radius, None, (1.0,) * ndim, "").sum(), volume, rtol=1e-5)
+
+
 def test_named_kernels():
     one = (1.0, 1.0)
     np.testing.assert_array_equal(weights("box", 1.0, None, one, "")[0], [0.25, 0.5, 0.25])

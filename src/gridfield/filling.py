@@ -15,6 +15,7 @@ from .grid import Grid
 from .ops import recipe
 from .sampling import _array, _texts
 from .smoothing import smooth
+from .smoothing_kernel import ball
 
 METHODS = ("nearest", "smooth", "spline")
 FIRST = 1.5  # cells: the radius of the first ball of "smooth", which doubles
@@ -102,10 +103,17 @@ def _balls(F: Any, a: Any, grid: Grid) -> Any:
         known = F.concrete(out)
         if known is not None and not np.isnan(known).any():
             break
-        around = smooth(a, "ball", radius, grid=grid, cval=np.nan)
+        around = smooth(a, _within(radius, grid), grid=grid, cval=np.nan)
         out = F.where(out == out, out, around)
         radius *= 2
     return F.copy(a) if out is a else out
+
+
+def _within(radius: float, grid: Grid) -> np.ndarray:
+    """The weights of a ball, without those that are outside of the grid from anywhere in it."""
+    reach = (ceil(max(radius / h - 0.5, 0)) for h in grid.spacing)
+    ends = zip(reach, grid.shape, grid.periodic, strict=True)
+    return ball(radius, grid.spacing, tuple(m if wraps else min(m, n - 1) for m, n, wraps in ends))
 
 
 def _nearest(F: Any, a: Any, missing: np.ndarray, grid: Grid, where: str) -> Any:

@@ -39,11 +39,16 @@ def ball(radius: float, spacing: PerAxis, half: tuple[int, ...] | None = None) -
         shape[2 * a], shape[2 * a + 1] = places.shape
         squares = squares + (places**2).reshape(shape)
     chord = np.sqrt(np.maximum(radius**2 - squares, 0)) / spacing[-1]  # half of it, in cells
-    across = tuple(range(1, 2 * (len(half) - 1), 2))
-    parts = [
-        np.mean(np.minimum(chord, 0.5) * 2 if k == 0 else np.clip(chord - (k - 0.5), 0, 1), axis=across)
-        for k in range(half[-1] + 1)
-    ]
+    lines = tuple(range(0, chord.ndim, 2))
+    chord = chord.transpose(*lines, *range(1, chord.ndim, 2)).reshape(*[m + 1 for m in half[:-1]], -1)
+    short, long = chord.min(-1), chord.max(-1)
+    parts = []
+    for k in range(half[-1] + 1):
+        part = np.asarray(short >= k + 0.5, float)
+        rim = (short < k + 0.5) & (long > k - 0.5)  # the other cells are all inside or all outside
+        inside = np.minimum(chord[rim], 0.5) * 2 if k == 0 else np.clip(chord[rim] - (k - 0.5), 0, 1)
+        part[rim] = inside.mean(-1)
+        parts.append(part)
     quarter = np.round(np.stack(parts, -1) * STEPS) / STEPS
     for a in range(quarter.ndim):
         quarter = np.concatenate([np.flip(quarter, a)[_but_last(a)], quarter], a)
@@ -111,7 +116,8 @@ def _named(kernel: str, radius: Any, sigma: Any, spacing: PerAxis, where: str) -
         inner = outer - min(spacing) / 2
         outer += (kernel == "shell") * min(spacing) / 2
     if kernel in ("ball", "shell"):
-        _few(tuple(2 * _reach(outer, h) + 1 for h in spacing), where, CHORDS ** (ndim - 1) / 2**ndim)
+        half = tuple(_reach(outer, h) for h in spacing)
+        _few(tuple(2 * m + 1 for m in half), where, CHORDS ** (ndim - 1) * prod(m + 1 for m in half[:-1]))
         out = ball(outer, spacing)
         if kernel == "shell" and inner > 0:
             out = out - ball(inner, spacing, tuple(n // 2 for n in out.shape))
@@ -128,8 +134,8 @@ def _named(kernel: str, radius: Any, sigma: Any, spacing: PerAxis, where: str) -
     return _locked(gaussian(deviations, reach, spacing))
 
 
-def _few(shape: tuple[int, ...], where: str, each: float = 1.0) -> None:
-    if prod(shape) * max(each, 1.0) > MOST:
+def _few(shape: tuple[int, ...], where: str, chords: int = 1) -> None:
+    if max(prod(shape), chords) > MOST:
         raise ValueError(f"{where}: the kernel would have {shape} weights: the radius is in units of the grid")
 
 
