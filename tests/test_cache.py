@@ -86,6 +86,7 @@ def test_a_second_process_compiles_nothing(tmp_path):
         assert {stat.S_IMODE(os.stat(p).st_mode) for p in (place, tmp_path / "cache")} == {0o700}
 
 
+@pytest.mark.slow
 def test_sources_that_changed_have_another_folder(tmp_path):
     copy = tmp_path / "package" / "gridfield"
     shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -100,7 +101,7 @@ def test_sources_that_changed_have_another_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "turn", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 11))], ids=lambda k: f"round {k}"
+    "turn", [pytest.param(k, marks=pytest.mark.slow) for k in range(11)], ids=lambda k: f"round {k}"
 )
 def test_processes_that_start_cold_at_once(turn, tmp_path):
     """All make the same folder and write different kernels into it, one of them the same for all."""
@@ -194,6 +195,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, folder):
     assert folder(tmp_path / "cache") is None
 
 
+@pytest.mark.slow
 @posix
 def test_without_a_folder_everything_works(tmp_path):
     shared = tmp_path / "shared"
@@ -204,12 +206,14 @@ def test_without_a_folder_everything_works(tmp_path):
 
 
 # ---- when the disk is not what it was --------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_folder_that_breaks_while_in_use(tmp_path):
     """Gone, then a file in its place: the next kernel works, kept or not."""
     gone = "import shutil; shutil.rmtree(cache.folder()); "
     run(tmp_path / "cache", 1, 3, middle=gone + "check(2.0); " + gone + "open(cache.folder(), 'w').close()")
 
 
+@pytest.mark.slow
 def test_files_that_are_damaged(tmp_path):
     """A full disk, a crash: what cannot be read is compiled anew, and replaced."""
     place, _ = run(tmp_path / "cache", 1)
@@ -220,6 +224,7 @@ def test_files_that_are_damaged(tmp_path):
     assert run(tmp_path / "cache", 1) == (place, 0)
 
 
+@pytest.mark.slow
 def test_a_relative_folder_does_not_move_with_the_process(tmp_path, monkeypatch):
     """Else a folder of that name in whatever directory the process visits would be trusted, pickles and all."""
     monkeypatch.chdir(tmp_path)

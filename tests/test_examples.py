@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+LONG = ("coarse_to_fine", "defocus", "elastic_deformation", "learn_point_convolution", "motion_field", "mri_2d")
 SMALLEST_PICTURE = 20_000  # bytes: an empty figure is smaller
 
 # What an example has to reach: a pattern whose group is the number it prints, and the limit (inclusive), or the limits
@@ -94,7 +95,10 @@ def test_there_are_examples():
     assert {script.stem for script in EXAMPLES} == set(REACHES)
 
 
-@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(e, id=e.stem, marks=pytest.mark.slow if e.stem in LONG else ()) for e in EXAMPLES],
+)
 def test_example_runs(script, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error:::__main__", str(script)],  # warnings that the script causes are errors

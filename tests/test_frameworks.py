@@ -74,6 +74,8 @@ FUNCTIONS = {
     "fold": (lambda F, v: gf.fold(v, [(1, 1), (0, 2)], boundary="natural"), (V,)),
     "nufft1": (lambda F, y, x: F.as_real(gf.nufft1(x, F.moveaxis(y, 0, 1), (5, 6), eps=best(F, x))), (Y, X)),
     "nufft2": (lambda F, v, x: F.as_real(gf.nufft2(x, v, eps=best(F, x))), (V, X)),
+    "smooth": (lambda F, v: gf.smooth(v, "gaussian", sigma=0.8, grid=gf.Grid.pixels((5, 6))), (V,)),
+    "binned_statistic": (lambda F, y, x: gf.binned_statistic(x, y, GRID, "sum", kernel="cubic"), (Y, X)),
     "deform": (lambda F, v, u: gf.deform(v, u, kernel="quintic", boundary="mirror"), (V, U)),
     "SplineField": (lambda F, c, x: SPLINE.sample(F, c, x, "value"), (V, X)),
     "SplineField.jacobian": (lambda F, c, x: SPLINE.sample(F, c, x, "jacobian"), (V, X)),
@@ -82,6 +84,16 @@ FUNCTIONS = {
 }  # fmt: skip
 AT_POINTS = [what for what, (_, arrays) in FUNCTIONS.items() if arrays[-1] is X]
 WITH_POINTS = [what for what, (_, arrays) in FUNCTIONS.items() if arrays[0] is Y]
+OFTEN = (
+    "sample",
+    "splat",
+    "prefilter",
+    "nufft2",
+    "smooth",
+    "binned_statistic",
+    "deform",
+    "SplineField",
+)  # in every run
 ROWS = {  # that are for some functions only
     "integers": [w for w, (_, a) in FUNCTIONS.items() if a[0] is V and not w.startswith(("SplineField", "nufft"))],
     "half precision": [w for w in FUNCTIONS if not w.startswith("nufft")],  # complex numbers have none
@@ -448,7 +460,10 @@ def save_and_reload(framework, what):
     close(framework.numpy(reloaded(*arrays)), reference(what), 1e-12)
 
 
-@pytest.mark.parametrize(("name", "title", "what"), [pytest.param(*c, id="-".join(c)) for c in cells()])
+@pytest.mark.parametrize(
+    ("name", "title", "what"),
+    [pytest.param(*c, id="-".join(c), marks=() if c[2] in OFTEN else pytest.mark.slow) for c in cells()],
+)
 def test_table(name, title, what, record_property):
     framework, (check, _) = FRAMEWORKS[title], TRANSFORMATIONS[name]
     error, reason = framework.cannot.get((name, what), framework.cannot.get(name, (None, None)))
@@ -683,6 +698,7 @@ def test_a_saved_model_cannot_hold_an_op(tmp_path):
         tf.saved_model.save(module, tmp_path)
 
 
+@pytest.mark.slow
 def test_jacobians_in_jax():
     """jacrev, jacfwd and hessian, also through checkpoint, linearize, strict promotion and without jit."""
     v, x = jax.numpy.asarray(V[0]), jax.numpy.asarray(X)
@@ -730,6 +746,7 @@ for a, b in ((total, loss), (penalty(total), penalty(loss))):
 """
 
 
+@pytest.mark.slow
 def test_gradients_over_several_devices_in_jax():
     """Inside and outside of shard_map: what every device has the same of is summed over them."""
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}

@@ -86,6 +86,7 @@ def test_normal_by_our_kernel_and_by_the_framework_s_fft(rng, shape, order, dtyp
         assert np.linalg.norm(got - by_fft.detach().numpy()) <= 2e-6 * np.linalg.norm(got)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
 def test_derivatives_of_normal_in_modes_and_weights(rng):
     op = gf.Nufft(torch.tensor(rng.uniform(-3, 3, (9, 2))), (3, 4))

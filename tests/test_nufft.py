@@ -535,6 +535,7 @@ def test_info_says_how_it_was_computed(dtype, rng):
     assert moved.taps == many.taps + 1
 
 
+@pytest.mark.slow
 def test_info_of_type_3(rng):
     points, frequencies = rng.uniform(-3, 3, (N, 1)), rng.uniform(-40, 40, (5000, 1))
     out, info = gf.nufft3(points, np.ones(N), frequencies, eps=1e-5, return_info=True)

@@ -93,7 +93,7 @@ print("done", flush=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
-@pytest.mark.parametrize("title", EAGER)
+@pytest.mark.parametrize("title", [t if t == "NumPy" else pytest.param(t, marks=pytest.mark.slow) for t in EAGER])
 def test_an_interrupt_in_a_long_call(title):
     """Ctrl-C ends the call, or is raised right after it; the next call works."""
     env = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}

@@ -337,6 +337,7 @@ def test_on_grid_from_many_threads():
     assert all(torch.equal(y, expected[size]) for size, y in got)
 
 
+@pytest.mark.slow
 def test_memory_of_a_training_loop_is_steady():
     """No graph, table or plan is kept from step to step."""
     field = field_of((9, 9))
