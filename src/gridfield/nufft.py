@@ -110,6 +110,12 @@ def _points(F: Any, points: Any, where: str, name: str = "points") -> tuple[Any,
     return points, F.shape(points)[:-2], operator.index(points.shape[-1])
 
 
+def inside(p: Any, half: Any) -> Any:
+    """Which rows have no coordinate greater in magnitude than `half`, and no NaN."""
+    rows = [(p[..., a] <= h) & (p[..., a] >= -h) for a, h in enumerate(half)]
+    return functools.reduce(operator.and_, rows)
+
+
 def _complex(F: Any, x: Any, points: Any, name: str, where: str) -> tuple[Any, str]:
     """Values or modes as complex numbers, and their real type; nothing is cast silently but integers."""
     x = F.array(x)

@@ -21,7 +21,7 @@ from . import check, dispatch
 from .arguments import LENGTH, per_axis
 from .grid import Grid
 from .kernel import bspline
-from .nufft import _options, _points, _text, _values
+from .nufft import _options, _points, _text, _values, inside
 from .nufft_info import of_layout, of_pairs
 from .ops import recipe, static
 from .sampling import prefilter
@@ -205,8 +205,7 @@ def _ends(F: Any, points: Any, frequencies: Any, given: Any, dtype: str, where: 
 def _within(F: Any, p: Any, half: Any) -> tuple[Any, Any]:
     """Numbers that something traces, rows beyond the extent or with a NaN as 0; and for each row 1, NaN for those."""
     one, zero = (F.constant(np.full(1, c), F.dtype(p), p) for c in (1.0, 0.0))
-    inside = [(p[..., a] <= h) & (p[..., a] >= -h) for a, h in enumerate(half)]
-    every = functools.reduce(lambda these, those: these & those, inside)
+    every = inside(p, half)
     return F.where(every[..., None], p, zero), F.where(every, one, one * float("nan"))
 
 
