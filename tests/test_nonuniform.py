@@ -12,6 +12,7 @@ import tensorflow as tf
 import torch
 
 import gridfield as gf
+from gridfield import check
 from gridfield.cpu import direct, places
 from gridfield.linear import Operator
 from gridfield.torch import PointConvolution
@@ -425,6 +426,13 @@ def test_products_with_real_arrays_of_tensorflow(rng):
     halved = op * tf.constant(0.5, tf.float64)
     assert np.allclose(halved(tf.constant(modes)), plain(modes) / 2, atol=1e-5)
     assert np.allclose((op / 2)(tf.constant(modes)), plain(modes) / 2, atol=1e-5)
+
+
+def test_density_weights_that_do_not_fit_into_memory(monkeypatch):
+    op = gf.Nufft(np.zeros((3, 2)), (1000, 1000))  # 16 MB of modes
+    monkeypatch.setattr(check, "memory", lambda: 5e8)
+    with pytest.raises(MemoryError, match=r"density_weights: 4 times modes of shape \(2000, 2000\) .* GiB"):
+        op.density_weights()
 
 
 def test_operators_that_cannot_be():

@@ -203,6 +203,12 @@ class Nufft(Operator):
         array, shape (*batch, N)
             Positive.
 
+        Raises
+        ------
+        MemoryError
+            If the triangle in twice as many modes along each axis, and their transform, have no room in the memory of
+            the machine: nothing is allocated then.
+
         References
         ----------
         J. G. Pipe, P. Menon, "Sampling density compensation in MRI: rationale and an iterative numerical solution",
@@ -215,12 +221,15 @@ class Nufft(Operator):
         >>> gf.Nufft(points, 8).density_weights().round(5)  # evenly spread
         array([0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125])
         """
-        (iterations,) = per_axis("gf.Nufft.density_weights", "iterations", iterations, 1, COUNT)
+        where = "gf.Nufft.density_weights"
+        (iterations,) = per_axis(where, "iterations", iterations, 1, COUNT)
         F = self._face
-        w = self._ones() / prod(self.shape)
         # |A A^H w| would have a Dirichlet kernel, whose negative lobes make weights diverge; its square has none.
         # That is a triangle in twice as many modes, of the same integral.
         wide = tuple(2 * n for n in self.shape)
+        # the triangle, as it is made and as it is used, and the modes of each item before and after it
+        _fits(wide, self._dtype, where, 2 + 2 * prod(n for n in self._batch if isinstance(n, int)))
+        w = self._ones() / prod(self.shape)
         triangle: Any = 1.0
         for n in self.shape:
             triangle = np.multiply.outer(triangle, 1 - np.abs(np.arange(-n, n)) / n)
