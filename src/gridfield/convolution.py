@@ -117,6 +117,7 @@ def convolve_points(
     True
     """
     where = "gf.convolve_points"
+    check.flag(radial, "radial", where)
     F = dispatch.face(where, points=points, values=values, **({} if at is None or isinstance(at, Grid) else {"at": at}))
     given, (points, batch, ndim) = points, _points(F, points, where)
     if isinstance(at, Grid):
@@ -131,7 +132,7 @@ def convolve_points(
             f"{where}: at has shape {tuple(at.shape)} but must have coordinates and batch axes as points, "
             f"{tuple(points.shape)}"
         )
-    values = F.array(values)
+    values = check.array(F, values, "values", where)
     real = F.dtype(values) not in check.REAL
     values, dtype = _complex(F, values, points, "values", where)
     eps, _, modes_order, _ = _options(eps, 1, modes_order, 1.0, ndim, dtype, where)
@@ -219,7 +220,6 @@ def _sampler(
     F: Any, kernel: Any, length: Any, radial: Any, period: Any, reach: Any, eps: float, like: Any, where: str
 ) -> Callable[[tuple[int, ...]], Any]:
     """A function: the kernel at the points of a grid over one period, 0 first."""
-    check.flag(radial, "radial", where)
     if isinstance(kernel, str):
         if kernel not in KERNELS:
             raise ValueError(f"{where}: kernel must be one of {', '.join(KERNELS)}, or a function, got {kernel!r}")

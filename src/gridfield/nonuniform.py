@@ -62,7 +62,8 @@ class Nufft(Operator):
     What depends on the points alone, where they lie and in which order to take them, is worked out in the first call
     and kept (NumPy, tensors of torch on the CPU). Several threads can call one operator; pickled, it is its arguments.
 
-    It is an operator of any framework: build it inside of what is differentiated or compiled. Operators are added
+    It is an operator of any framework: build it inside of what is differentiated or compiled. That of an array of JAX
+    is a pytree, whose one leaf is `points`, so it can also be an argument there. Operators are added
     (``A + B``), composed (``A @ B``), and multiplied by numbers and arrays (``w * A``, ``A * w``).
 
     Examples
@@ -103,6 +104,11 @@ class Nufft(Operator):
             eps, sign, modes_order, period, self._ndim, self._dtype, where
         )
         _fits(self.shape, self._dtype, where)
+        self._forget()
+        F.as_tree(Nufft)
+
+    def _forget(self) -> None:
+        """What was worked out."""
         self._spectra: dict[Any, Any] = {}
         self._kept: tuple[Any, Store] | None = None
 
@@ -113,11 +119,28 @@ class Nufft(Operator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._face = dispatch.face("gf.Nufft", points=self.points)
+        self._face.as_tree(Nufft)
         if isinstance(self.points, np.ndarray):
             self.points.setflags(write=False)
 
+    def tree_flatten(self) -> tuple[tuple[Any], Any]:
+        """For JAX: the points, and what is static."""
+        return (self.points,), (self.shape, self._ndim, self._dtype, self._eps, self._sign, self._order, self._period)
+
+    @classmethod
+    def tree_unflatten(cls, static: Any, leaves: Any) -> Nufft:
+        """For JAX, which also puts things other than arrays in place of the points."""
+        op = cls.__new__(cls)
+        (op.points,) = leaves
+        op.shape, op._ndim, op._dtype, op._eps, op._sign, op._order, op._period = static
+        op._face = dispatch.face("gf.Nufft", points=op.points)
+        op._batch = tuple(getattr(op.points, "shape", ())[:-2])
+        op._forget()
+        return op
+
     def __repr__(self) -> str:
-        return f"Nufft({tuple(self.points.shape)} points, {self.shape}, eps={self._eps:g}, sign={self._sign:+d})"
+        points = tuple(getattr(self.points, "shape", ()))
+        return f"Nufft({points} points, {self.shape}, eps={self._eps:g}, sign={self._sign:+d})"
 
     @recipe
     def __call__(self, modes: Any) -> Any:
@@ -264,7 +287,7 @@ class Nufft(Operator):
         values : array, shape (*batch, N), with coils (*batch, coils, N)
             Real or complex.
         weights : array, shape (N,) or (*batch, N), optional
-            Real and not negative, as `density_weights`; 1 by default.
+            Real and not negative, as those of `density_weights`; 1 by default.
         damping : float or array without axes, default 0
             Added to the diagonal of A^H W A, all of which is the sum of the weights. Derivatives go through an array.
         sense_maps : array, shape (coils, *shape), optional
@@ -284,7 +307,7 @@ class Nufft(Operator):
         Raises
         ------
         ValueError, TypeError
-            If shapes, types, devices or frameworks do not fit together, or damping or tol is negative.
+            If shapes, types, devices or frameworks do not fit together, or weights, damping or tol are negative.
 
         References
         ----------
@@ -311,6 +334,9 @@ class Nufft(Operator):
         check.flag(progress, "progress", where)
         values, _, lead = _values(F, values, self.points, self.points, where)
         weights = self._checked(weights, where)
+        known = None if weights is None else F.concrete(weights)
+        if known is not None and not (known >= 0).all():
+            raise ValueError(f"{where}: weights must not be negative or NaN, got {known[~(known >= 0)][0]:g}")
         normal, right = self._normal(weights), self.adjoint(self._weighted(values, weights))
         items = [*self._batch, *lead]
         if sense_maps is not None:
@@ -424,7 +450,7 @@ class Nufft(Operator):
         if weights is None:
             return None
         dispatch.face(where, points=self.points, weights=weights)
-        weights = F.array(weights)
+        weights = check.array(F, weights, "weights", where)
         if F.dtype(weights) in check.REAL:
             raise TypeError(f"{where}: weights has dtype {F.dtype(weights)} but must be real")
         check.compute_dtype(F.dtype(weights), F.dtype(self.points), where, "weights")

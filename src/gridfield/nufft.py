@@ -95,7 +95,7 @@ def _fits(shape: tuple[int, ...], dtype: str, where: str, *lead: Any) -> None:
 
 def _points(F: Any, points: Any, where: str, name: str = "points") -> tuple[Any, tuple[Any, ...], int]:
     """The points, their batch axes, their number of axes; finite, as far as that is known."""
-    points = F.array(points)
+    points = check.array(F, points, name, where)
     if len(points.shape) < 2 or points.shape[-1] in (0, None):
         raise ValueError(
             f"{where}: {name} must have shape (N, ndim), or (*batch, N, ndim), with coordinates along the last axis, "
@@ -118,7 +118,7 @@ def inside(p: Any, half: Any) -> Any:
 
 def _complex(F: Any, x: Any, points: Any, name: str, where: str) -> tuple[Any, str]:
     """Values or modes as complex numbers, and their real type; nothing is cast silently but integers."""
-    x = F.array(x)
+    x = check.array(F, x, name, where)
     dtype = check.compute_dtype(F.dtype(x), F.dtype(points), where, name)
     if F.dtype(x) in check.HALF:
         raise TypeError(f"{where}: {name} has dtype {F.dtype(x)}; complex numbers need float32 or float64")
@@ -226,6 +226,7 @@ def nufft1(
     'direct'
     """
     where = "gf.nufft1"
+    check.flag(return_info, "return_info", where)
     F = dispatch.face(where, points=points, values=values)
     points, batch, ndim = _points(F, points, where)
     values, dtype, extra = _values(F, values, points, points, where)
@@ -289,6 +290,7 @@ def nufft2(
     True
     """
     where = "gf.nufft2"
+    check.flag(return_info, "return_info", where)
     F = dispatch.face(where, points=points, modes=modes)
     points, batch, ndim = _points(F, points, where)
     modes, dtype, extra = _modes(F, modes, points, batch, ndim, where)

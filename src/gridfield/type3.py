@@ -114,6 +114,7 @@ def nufft3(
     (True, 'direct')
     """
     where = "gf.nufft3"
+    check.flag(return_info, "return_info", where)
     F = dispatch.face(where, points=points, values=values, frequencies=frequencies)
     points, batch, ndim = _points(F, points, where)
     frequencies, of_frequencies, width = _points(F, frequencies, where, "frequencies")
