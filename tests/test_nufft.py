@@ -235,6 +235,19 @@ def test_two_pi_is_taken_away_with_more_digits_than_it_has():
     assert wrong(gf.nufft2(points, modes, eps=1e-10), summed(turns, modes, period=1.0)) <= 1e-10
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double has no more digits than double here")
+@pytest.mark.parametrize("half", (np.pi, 2 * np.pi))
+def test_a_quarter_of_a_million_modes(rng, half):
+    """Their phases go to 4e5, where the last digit of a double is 6e-11; and their factors take no 50 us each."""
+    n = 1 << 18
+    points, modes = rng.uniform(-half, half, (1000, 1)), draw(rng, n)
+    values, info = gf.nufft2(points, modes, eps=1e-12, return_info=True)
+    k = (np.arange(n) - n // 2).astype(np.longdouble)
+    exact = [(np.exp(1j * (k * x)) * modes).sum() for x in points[:10, 0]]
+    assert info.method == "fft"
+    assert wrong(values[:10], np.array(exact)) <= 1e-12
+
+
 def test_cells_are_found_in_double_precision(rng):
     """In float32 a point at 3 on a grid of 8192 samples is 4e-4 of a sample off, which is 1e-3 of the highest waves."""
     points = rng.uniform(0, 2 * np.pi, (200, 1)).astype(np.float32)

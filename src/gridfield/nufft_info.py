@@ -93,16 +93,16 @@ def of_sums(text: str, dtype: str, points: Any) -> NufftInfo:
 
 
 @static
-def of_pairs(given: str, computed: str, pairs: Any) -> NufftInfo:
-    """Of type 3 without a grid."""
-    return _direct(given, computed, (4 if computed == "float32" else 8) * 3 * pairs)
+def of_pairs(given: str, computed: str, rounding: float, pairs: Any) -> NufftInfo:
+    """Of type 3 without a grid; rounding: of the phases."""
+    return _direct(given, computed, (4 if computed == "float32" else 8) * 3 * pairs, rounding)
 
 
 @static
-def of_layout(text: str, taps: int, dtype: str, given: str, points: Any, memory: float) -> NufftInfo:
+def of_layout(text: str, taps: int, dtype: str, given: str, rounding: float, points: Any, memory: float) -> NufftInfo:
     """Of type 3: a splat with a window of so many taps, and type 2, of which text is."""
     inner, size = of_sums(text, dtype, None), decode(text).shape
-    wrong = (inner.error**2 + error(taps, size, dtype) ** 2 + ROUNDING[given] ** 2) ** 0.5
+    wrong = (inner.error**2 + error(taps, size, dtype) ** 2 + ROUNDING[given] ** 2 + rounding**2) ** 0.5
     enough = waves.plan(text, dtype).places.worth_sorting
     ordered = points >= enough if isinstance(points, int) else None
     return NufftInfo(
@@ -110,7 +110,7 @@ def of_layout(text: str, taps: int, dtype: str, given: str, points: Any, memory:
     )
 
 
-def _direct(given: str, computed: str, memory: int) -> NufftInfo:
+def _direct(given: str, computed: str, memory: int, rounding: float = 0.0) -> NufftInfo:
     return NufftInfo(
-        "direct", None, ROUNDING[given], None, None, False, computed, threads.get_num_threads(), int(memory)
+        "direct", None, ROUNDING[given] + rounding, None, None, False, computed, threads.get_num_threads(), int(memory)
     )

@@ -17,7 +17,7 @@ import functools
 from math import log, pi, prod, sqrt
 
 import numpy as np
-from numpy.polynomial import Chebyshev, Polynomial, legendre
+from numpy.polynomial import Chebyshev, Polynomial, chebyshev, legendre
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
@@ -29,6 +29,7 @@ ERRORS = dict(zip(WIDTHS, (3.3e-2, 4.9e-3, 4.9e-4, 4.8e-5, 5e-6, 5.4e-7, 5.4e-8,
                            7.2e-13, 7.6e-14, 9e-15), strict=True))  # fmt: skip
 # what rounding adds: of the window, of the FFT, of the coordinates; and the least error that a type is good for
 ROUNDING = {"float32": 5e-7, "float64": 2e-13}
+DIGIT = {"float32": 2.0**-24, "float64": 2.0**-53}  # half of the last one
 FEW = 16  # modes
 BEST = {"float32": 1e-6, "float64": 1e-12}
 
@@ -64,6 +65,20 @@ def window(width: int, sigma: float = 2.0) -> Kernel:
         piece = Chebyshev.fit(t, (prolate(c, x) - end) / (1 - end), width, domain=[0, 1])
         rows.append(np.pad(piece.convert(kind=Polynomial).coef, (0, width + 1))[: width + 1])
     return Kernel(rows, f"window({width})")
+
+
+def band(width: int, k: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The window's Fourier transform within the band, |k| <= 1 / 4.
+
+    By a polynomial in k**2, to 1e-14: Kernel.fourier takes 16 kB and 50 us for each k, and there may be millions.
+    """
+    return chebyshev.chebval(32 * k**2 - 1, _series(width))
+
+
+@functools.cache
+def _series(width: int) -> NDArray[np.float64]:
+    nodes = chebyshev.chebpts1(20)
+    return chebyshev.chebfit(nodes, np.real(window(width).fourier(np.sqrt((nodes + 1) / 32))), len(nodes) - 1)
 
 
 @functools.cache

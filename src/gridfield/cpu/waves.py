@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..scheme import Waves, decode
-from ..window import window
+from ..window import band, window
 from . import direct, threads
 from .fourier import Axis, Transform, fine_size
 from .gathering import Gather
@@ -37,7 +37,7 @@ class Plan:
         self.waves, self.dtype = waves, np.dtype(dtype)
         kernel, width = window(waves.width), waves.width
         self.fine = tuple(fine_size(max(2 * n, 2 * width)) for n in waves.shape)
-        hats = (kernel.fourier(k / nf).real for k, nf in zip(waves.modes, self.fine, strict=True))
+        hats = (band(width, k / nf) for k, nf in zip(waves.modes, self.fine, strict=True))
         table = kernel.table()
         self.value, self.contracted = (Gather(table, waves.orders, dtype, dot) for dot in (False, True))
         self.back = Scatter(table, waves.orders, dtype)
