@@ -156,7 +156,7 @@ def convolve_points(
     else:
         shape = None if shape is None else per_axis(where, "shape", shape, ndim, SIZE)
         if shape is not None:
-            _fits(shape, dtype, where)
+            _fits(shape, eps, dtype, F.followed(points), F.known(F.shape(points)[-2]), where)
         least, kind = max(eps, 1e-5 * (dtype == "float32")), F.dtype(values)
         if isinstance(kernel, str) and isinstance(length, (int, float, np.number, str)):
             (length,) = per_axis(where, "length", length, 1, LENGTH)

@@ -103,9 +103,14 @@ class Nufft(Operator):
         self._eps, self._sign, self._order, self._period = _options(
             eps, sign, modes_order, period, self._ndim, self._dtype, where
         )
-        _fits(self.shape, self._dtype, where)
+        _fits(*self._fitted(self.shape), where)
         self._forget()
         F.as_tree(Nufft)
+
+    def _fitted(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
+        """What the grid for modes of a shape depends on."""
+        F, points = self._face, self.points
+        return shape, self._eps, self._dtype, F.followed(points), F.known(F.shape(points)[-2])
 
     def _forget(self) -> None:
         """What was worked out."""
@@ -251,7 +256,7 @@ class Nufft(Operator):
         # That is a triangle in twice as many modes, of the same integral.
         wide = tuple(2 * n for n in self.shape)
         # the triangle, as it is made and as it is used, and the modes of each item before and after it
-        _fits(wide, self._dtype, where, 2 + 2 * prod(n for n in self._batch if isinstance(n, int)))
+        _fits(*self._fitted(wide), where, 2 + 2 * prod(n for n in self._batch if isinstance(n, int)))
         w = self._ones() / prod(self.shape)
         triangle: Any = 1.0
         for n in self.shape:

@@ -649,6 +649,10 @@ class Face:
         known = self.at_hand(x)
         return None if known is None else self.constant(f(known), self.dtype(x), x)
 
+    def known(self, size: Any) -> int | None:
+        """The size of an axis, if it is a number, the same in each call of what a compiler makes."""
+        return size if isinstance(size, int) else None
+
     def widest(self, dtype: str) -> str:
         """The float type that stands for this one, where a framework does not have all of them switched on."""
         return dtype
