@@ -505,7 +505,7 @@ def test_weights_of_a_solution_are_not_negative(rng, of):
 
 def test_density_weights_that_do_not_fit_into_memory(monkeypatch):
     op = gf.Nufft(np.zeros((3, 2)), (1000, 1000))  # 16 MB of modes
-    monkeypatch.setattr(check, "memory", lambda: 5e8)
+    monkeypatch.setattr(check, "memory", lambda: 3e8)
     with pytest.raises(MemoryError, match=r"density_weights: 4 times modes of shape \(2000, 2000\) .* GiB"):
         op.density_weights()
 

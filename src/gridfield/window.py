@@ -17,7 +17,7 @@ import functools
 from math import ceil, log, pi, prod, sqrt
 
 import numpy as np
-from numpy.polynomial import Chebyshev, Polynomial, chebyshev, legendre
+from numpy.polynomial import chebyshev, legendre
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
@@ -64,12 +64,23 @@ def window(width: int, sigma: float = FINE) -> Kernel:
     c = pi * width * (1 - 1 / (2 * sigma))
     end = prolate(c, np.array(1.0))
     t = (1 - np.cos(pi * np.arange(width + 1) / width)) / 2
-    rows = []
-    for j in range(width):
-        x = np.clip((2 * (1 + j - t) / width) - 1, -1, 1)
-        piece = Chebyshev.fit(t, (prolate(c, x) - end) / (1 - end), width, domain=[0, 1])
-        rows.append(np.pad(piece.convert(kind=Polynomial).coef, (0, width + 1))[: width + 1])
-    return Kernel(rows, f"window({width}, {sigma:g})")
+    x = np.clip((2 * (1 + np.arange(width)[:, None] - t) / width) - 1, -1, 1)
+    pieces = chebyshev.chebfit(2 * t - 1, (prolate(c, x) - end).T / (1 - end), width)
+    return Kernel(pieces.T @ _powers(width), f"window({width}, {sigma:g})")
+
+
+def _powers(degree: int) -> NDArray[np.float64]:
+    """Chebyshev's polynomials of 2 t - 1 in powers of t, a row each: numpy.polynomial takes 20 ms for a window."""
+    rows = np.zeros((degree + 1, degree + 1))
+    rows[0, 0] = 1
+    for j in range(degree):  # T_(j+1) = 2 (2 t - 1) T_j - T_(j-1)
+        rows[j + 1, 1:] = 4 * rows[j, :-1]
+        rows[j + 1] -= 2 * rows[j]
+        if j:
+            rows[j + 1] -= rows[j - 1]
+        else:
+            rows[1] /= 2
+    return rows
 
 
 def band(width: int, sigma: float, k: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -95,8 +106,8 @@ def leak(width: int, n: int, sigma: float = FINE) -> tuple[float, float, float]:
     """
     fine = 8 * ceil(max(sigma * n, 2 * width) / 8)
     k = np.linspace(-(n // 2), (n - 1) // 2, min(n, 128)) / fine
-    # the midpoint rule, good up to 8 cycles, takes a twentieth of the time that Kernel.fourier does
-    x = (np.arange(16 * width) + 0.5) / 16 - width / 2
+    # the midpoint rule, good up to 8 cycles, takes a fortieth of the time that Kernel.fourier does; of an even function
+    x = (np.arange(8 * width) + 0.5) / 16
     hat = np.cos(2 * pi * (k + np.arange(-4, 5)[:, None])[..., None] * x) @ window(width, sigma)(x)
     squares = (np.delete(hat, 4, 0) ** 2).sum(0) / hat[4] ** 2
     return float(squares.mean()), float((squares**2).mean()), float(squares.max())
