@@ -128,12 +128,12 @@ class Nufft(Operator):
         if isinstance(self.points, np.ndarray):
             self.points.setflags(write=False)
 
-    def tree_flatten(self) -> tuple[tuple[Any], Any]:
+    def _flattened(self) -> tuple[tuple[Any], Any]:
         """For JAX: the points, and what is static."""
         return (self.points,), (self.shape, self._ndim, self._dtype, self._eps, self._sign, self._order, self._period)
 
     @classmethod
-    def tree_unflatten(cls, static: Any, leaves: Any) -> Nufft:
+    def _unflattened(cls, static: Any, leaves: Any) -> Nufft:
         """For JAX, which also puts things other than arrays in place of the points."""
         op = cls.__new__(cls)
         (op.points,) = leaves

@@ -633,8 +633,8 @@ class Face:
         """Changes when the numbers of an array do. None: unknown, or such numbers reach the kernels as copies."""
         return None
 
-    def as_tree(self, cls: type) -> None:
-        """Make instances of a class trees of arrays, by its `tree_flatten` and `tree_unflatten`, if there are such."""
+    def as_tree(self, cls: Any) -> None:
+        """Make instances of a class trees of arrays, by its `_flattened` and `_unflattened`, where there are such."""
 
     def nearby(self, x: Any) -> bool:
         """Whether an array lies in the memory of the CPU."""

@@ -88,14 +88,14 @@ def band(width: int, sigma: float, k: NDArray[np.float64]) -> NDArray[np.float64
 
     By a polynomial in k**2, to 1e-14: Kernel.fourier takes 16 kB and 50 us for each k, and there may be millions.
     """
-    return chebyshev.chebval(2 * (2 * sigma * k) ** 2 - 1, _series(width, sigma))
+    return np.asarray(chebyshev.chebval(2 * (2 * sigma * k) ** 2 - 1, _series(width, sigma)), np.float64)
 
 
 @functools.cache
 def _series(width: int, sigma: float) -> NDArray[np.float64]:
     nodes = chebyshev.chebpts1(20)
     values = window(width, sigma).fourier(np.sqrt((nodes + 1) / 2) / (2 * sigma))
-    return chebyshev.chebfit(nodes, np.real(values), len(nodes) - 1)
+    return np.asarray(chebyshev.chebfit(nodes, np.real(values), len(nodes) - 1), np.float64)
 
 
 @functools.cache

@@ -241,11 +241,11 @@ class Jax(Face):
         """The numbers, or None for a tracer."""
         return None if isinstance(x, Tracer) else np.asarray(x)
 
-    def as_tree(self, cls: type) -> None:
+    def as_tree(self, cls: Any) -> None:
         """Once for each class."""
         with _lock:
             if cls not in _trees:
-                jax.tree_util.register_pytree_node_class(cls)
+                jax.tree_util.register_pytree_node(cls, cls._flattened, cls._unflattened)
                 _trees.add(cls)
 
     def nearby(self, x: Any) -> bool:
