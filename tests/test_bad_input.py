@@ -136,6 +136,50 @@ BAD = {  # what: (call, error, message)
     "nothing next to a tensor": (sample(None, TX), (TypeError, ValueError), r"gf\.sample: values"),
     "a word next to a tensor": (sample("abc", TX), (TypeError, ValueError), r"gf\.sample: values"),
     "ragged points next to a tensor": (sample(TV, RAGGED), (TypeError, ValueError), r"gf\.sample: points"),
+    "ragged points of waves": (lambda: gf.nufft1(RAGGED, Y, 4), (TypeError, ValueError), r"gf\.nufft1: points"),
+    "ragged points of waves next to a tensor": (
+        lambda: gf.nufft2(RAGGED, TV),
+        (TypeError, ValueError),
+        r"gf\.nufft2: points",
+    ),
+    "ragged values of waves": (lambda: gf.nufft1(X, RAGGED, 4), (TypeError, ValueError), r"gf\.nufft1: values"),
+    "ragged frequencies": (lambda: gf.nufft3(X, Y, RAGGED), (TypeError, ValueError), r"gf\.nufft3: frequencies"),
+    "ragged points of an operator": (lambda: gf.Nufft(RAGGED, 4), (TypeError, ValueError), r"gf\.Nufft: points"),
+    "ragged weights": (
+        lambda: gf.Nufft(X, (4, 4)).normal(np.zeros((4, 4)), weights=RAGGED),
+        (TypeError, ValueError),
+        r"gf\.Nufft\.normal: weights",
+    ),
+    "ragged points to convolve": (
+        lambda: gf.convolve_points(RAGGED, Y, "gaussian", length=1),
+        (TypeError, ValueError),
+        r"gf\.convolve_points: points",
+    ),
+    "a word for return_info of type 1": (
+        lambda: gf.nufft1(X, Y, (4, 4), return_info="no"),
+        TypeError,
+        r"gf\.nufft1: return_info must be True or False, got 'no'",
+    ),
+    "a word for return_info of type 2": (
+        lambda: gf.nufft2(X, V, return_info="no"),
+        TypeError,
+        r"gf\.nufft2: return_info must be True or False, got 'no'",
+    ),
+    "a number for return_info of type 3": (
+        lambda: gf.nufft3(X, Y, X, return_info=1),
+        TypeError,
+        r"gf\.nufft3: return_info must be True or False, got 1",
+    ),
+    "a word for radial": (
+        lambda: gf.convolve_points(X, Y, "gaussian", length=1.0, radial="no"),
+        TypeError,
+        r"gf\.convolve_points: radial must be True or False, got 'no'",
+    ),
+    "a word for progress": (
+        lambda: gf.Nufft(X, (4, 4)).solve(Y, progress="no"),
+        TypeError,
+        r"gf\.Nufft\.solve: progress must be True or False, got 'no'",
+    ),
     "objects to prefilter": (
         lambda: gf.prefilter(V.astype(object)),
         TypeError,
@@ -347,7 +391,8 @@ def test_errors_say_what_is_wrong(what):
     assert re.match(pattern, message), message
     # the operation, then the argument, in one sentence
     arguments = (
-        "values|points|grid|kernel|boundary|derivative|cval|margins|channels|coefficients|prefilter|bounds|dtype|shape"
+        "values|points|grid|kernel|boundary|derivative|cval|margins|channels|coefficients|prefilter|bounds|dtype|shape|"
+        "frequencies|weights|return_info|radial|progress"
     )
     assert re.match(rf"gf\.[\w.]+: ({arguments})\b", message)
     assert "\n" not in message and len(message) < 400

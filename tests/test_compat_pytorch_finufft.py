@@ -1,6 +1,7 @@
 """The functions of pytorch-finufft: by direct sums, beside the original if installed, and beyond it."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -180,11 +181,71 @@ def test_options(rng):
     assert torch.equal(ours.finufft_type3(x, c, x, **how), ours.finufft_type3(x, c, x))
     assert_allclose(ours.finufft_type2(x, f, eps=1e-20), type2(x, f), atol=1e-10)  # as exactly as can be
     assert_allclose(ours.finufft_type2(x, f, eps=2.0), type2(x, f), atol=20)
-    with pytest.raises(TypeError, match="finufft_type1: FINUFFT has no option 'modes_order'"):
-        ours.finufft_type1(x, c, (6, 5), modes_order=1)
-    with pytest.raises(TypeError, match="no option 'spreadinterponly' that applies here"):
-        ours.finufft_type2(x, f, spreadinterponly=1)
     assert ours.FINUFFT_AVAIL and torch.cuda.is_available() == ours.CUFINUFFT_AVAIL
+
+
+OPTIONS = (
+    *({"out": None}, {"isign": None}, {"isign": 0}, {"isign": 5}, {"isign": np.int32(-3)}, {"isign": True}),
+    *({"modeord": None}, {"modeord": 2}, {"nthreads": 1}, {"upsampfac": 1.25}, {"fftw": 64}, {"chkbnds": 1}),
+    *({"spread_kerformula": 1}, {"spreadinterponly": 0}, {"spread_max_sp_size": 0}, {"allow_eps_too_small": 1}),
+    *({"modes_order": 1}, {"bogus": None}, {"hint_nj": 3, "isign": 1}),
+    *({"isign": "a"}, {"isign": 2.5}, {"eps": None}, {"eps": "1e-3"}, {"dtype": "complex64"}, {"n_trans": 1}),
+    *({"fftw_lock_fun": None}, {"out": torch.zeros(6, 5).cdouble()}),
+)
+OLDER = {"chkbnds", "allow_eps_too_small"}  # options of some versions of FINUFFT; others warn
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_as_the_original_has_them(rng, theirs, options):
+    """The same numbers, the same warning, or an error in both."""
+    x, c, f = problem(rng, 2)
+    for name, arguments in (("finufft_type1", (x, c, (6, 5))), ("finufft_type2", (x, f))):
+        answers = []
+        for package in (ours, theirs):
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                try:
+                    answer = getattr(package, name)(*arguments, **options)
+                except Exception:
+                    answer = None
+            answers.append((answer, {(w.category, str(w.message)) for w in told if not OLDER & set(options)}))
+        (a, told_a), (b, told_b) = answers
+        assert told_a == told_b
+        assert (a is None) == (b is None)
+        assert a is None or np.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    (
+        ({"isign": "a"}, TypeError, "finufft_type1: isign must be an integer"),
+        ({"isign": 2.5}, TypeError, "finufft_type1: isign must be an integer"),
+        ({"eps": None}, TypeError, "finufft_type1: eps must be a real number, got None"),
+        ({"eps": "1e-3"}, TypeError, "finufft_type1: eps must be a real number"),
+        ({"dtype": "complex64"}, TypeError, "got multiple values for argument 'dtype'"),
+        ({"fftw_lock_fun": None}, TypeError, "Invalid option 'fftw_lock_fun': FFTW locks are not exposed in Python"),
+        ({"out": np.zeros((6, 5), complex)}, TypeError, "out must be None, as results are new tensors; got ndarray"),
+        ({"spreadinterponly": 1}, ValueError, "spreadinterponly must be 0"),
+    ),
+)
+def test_options_that_are_errors(options, error, message):
+    with pytest.raises(error, match=message):
+        ours.finufft_type1(X, C, (6, 5), **options)
+
+
+def test_an_unknown_option_is_a_warning_and_ignored(rng):
+    x, c, _ = problem(rng, 2)
+    with pytest.warns(Warning, match='finufft_opts does not have attribute "modes_order"') as told:
+        found = ours.finufft_type1(x, c, (6, 5), modes_order=1)
+    assert told[0].category is Warning and told[0].filename == __file__
+    assert torch.equal(found, ours.finufft_type1(x, c, (6, 5)))
+    # gradients with FINUFFT's own sign, which the original loses on the way back
+    x.requires_grad_()
+    slopes = [
+        torch.autograd.grad(ours.finufft_type1(x, c, (6, 5), isign=isign).abs().square().sum(), x)[0]
+        for isign in (None, 1)
+    ]
+    assert torch.equal(*slopes)
 
 
 X, C, F = torch.zeros(2, 7).double(), torch.zeros(7).cdouble(), torch.zeros(6, 5).cdouble()

@@ -141,8 +141,60 @@ def test_jit(rng):
     assert np.allclose(by_function(points, values), expected, atol=1e-4)
     with pytest.raises(ValueError, match="shape must be given where a compiler traces"):
         jax.jit(lambda x, v: gf.convolve_points(x, v, lambda q: jnp.exp(-q)))(points, values)
-    with pytest.raises(ValueError, match="period must be given where a compiler traces"):
+    with pytest.raises(ValueError, match=r"give extent=greatest \|coordinate\|"):
         jax.jit(lambda x, v: gf.convolve_points(x, v, "gaussian", length=1.0, period=None))(points, values)
+
+
+def test_without_a_period_where_something_traces(rng):
+    """Value and gradient, as the sum over all pairs has them."""
+    points, at, values = rng.uniform(-2, 2, (20, 2)), rng.uniform(-1, 1, (5, 2)), rng.normal(size=20)
+
+    def smooth(points, at, values, extent=(2.0, 3.0)):
+        return gf.convolve_points(points, values, "gaussian", length=0.6, at=at, period=None, eps=1e-8, extent=extent)
+
+    x, places = (torch.tensor(a, requires_grad=True) for a in (points, at))
+    exact = torch.exp(-(torch.cdist(places, x) ** 2) / 0.72) @ torch.tensor(values)
+    slopes = [s.numpy() for s in torch.autograd.grad(exact.sum(), (x, places))]
+    value = exact.detach().numpy()
+
+    assert np.allclose(smooth(points, at, values), value, atol=1e-6)
+    of = [jnp.asarray(a) for a in (points, at, values)]
+    assert np.allclose(jax.jit(smooth)(*of), value, atol=1e-6)
+    for grad in (jax.grad(lambda *a: smooth(*a).sum(), (0, 1)), jax.jit(jax.grad(lambda *a: smooth(*a).sum(), (0, 1)))):
+        assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(grad(*of), slopes, strict=True))
+    mapped = jax.vmap(smooth, (0, None, None))(jnp.stack([of[0], of[0] / 2]), *of[1:])
+    assert np.allclose(mapped[0], value, atol=1e-6)
+
+    in_graph = tf.function(smooth)
+    a, b, v = (tf.constant(a) for a in (points, at, values))
+    with tf.GradientTape() as tape:
+        tape.watch((a, b))
+        found = in_graph(a, b, v)
+    assert np.allclose(found.numpy(), value, atol=1e-6)
+    assert all(np.allclose(g.numpy(), s, atol=1e-5) for g, s in zip(tape.gradient(found, (a, b)), slopes, strict=True))
+
+    tensors = [torch.tensor(a) for a in (points, at, values)]
+    assert np.allclose(torch.compile(smooth, fullgraph=True, backend="aot_eager")(*tensors), value, atol=1e-6)
+    slope = torch.func.grad(lambda p: smooth(p, *tensors[1:]).sum())(tensors[0])
+    assert np.allclose(slope, slopes[0], atol=1e-5)
+
+
+def test_beyond_the_extent(rng):
+    points, values = rng.uniform(-2, 2, (20, 2)), np.ones(20)
+    how = {"kernel": "gaussian", "length": 0.6, "period": None, "extent": 2}
+    for name in ("points", "at"):
+        given = {"points": points, "at": points, name: points + 3}
+        with pytest.raises(ValueError, match=f"{name} reach to .*beyond extent = 2"):
+            gf.convolve_points(values=values, **given, **how)
+    traced = jax.jit(lambda points, at: gf.convolve_points(points, jnp.asarray(values), at=at, **how))
+    inside, beyond = jnp.asarray(points), jnp.asarray(points).at[3, 1].set(2.5)
+    assert np.isnan(traced(beyond, inside)).all()
+    assert np.flatnonzero(np.isnan(traced(inside, beyond))).tolist() == [3]
+    whole = jnp.asarray(rng.integers(-2, 3, (20, 2)))
+    found = traced(whole, whole)
+    assert np.allclose(found, gf.convolve_points(np.asarray(whole), values, **how), atol=1e-5)
+    stated = gf.convolve_points(points, values, **how)  # of another period
+    assert np.allclose(stated, gf.convolve_points(points, values, **{**how, "extent": None}), atol=1e-4)
 
 
 def test_compiled_and_mapped(rng):
@@ -186,6 +238,9 @@ def test_few_points():
         ({"kernel": np.cos, "at": torch.zeros(4, 2)}, TypeError, "one framework"),
         ({"fourier_kernel": np.ones(4)}, ValueError, "fourier_kernel has shape"),
         ({"fourier_kernel": np.ones((4, 4)), "period": None}, ValueError, "period must be given with fourier_kernel"),
+        ({"kernel": np.cos, "extent": 1.0}, ValueError, "extent goes with period=None"),
+        ({"kernel": np.cos, "period": None, "extent": -1.0}, ValueError, "extent -1.0 must hold a positive"),
+        ({"kernel": np.cos, "period": None, "extent": (1, 2, 3)}, ValueError, "extent has 3 values"),
         ({"kernel": np.cos, "radial": 1}, TypeError, "radial"),
     ],
 )

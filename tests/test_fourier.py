@@ -1,6 +1,7 @@
-"""The pruned FFT between modes and a finer grid is SciPy's FFT of modes among zeros, each way."""
+"""The FFT, pruned where that can be, between modes and a finer grid is SciPy's FFT of modes among zeros, each way."""
 
 import functools
+from math import ceil
 
 import numpy as np
 import pytest
@@ -23,9 +24,10 @@ def embedded(shape, fine, centered):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("centered", (True, False), ids=("centered", "fft"))
 @pytest.mark.parametrize("dtype", COMPLEX)
-def test_widen_and_narrow(shape, centered, dtype, rng):
+@pytest.mark.parametrize("finer", (2, 1.5, 1))
+def test_widen_and_narrow(shape, centered, dtype, finer, rng):
     margins = [3 + a for a in range(len(shape))]
-    fine = [fine_size(max(2 * n, 2 * m)) for n, m in zip(shape, margins, strict=True)]
+    fine = [fine_size(max(ceil(finer * n), 2 * m)) for n, m in zip(shape, margins, strict=True)]
     factors = [rng.uniform(1, 2, n) for n in shape]
     axes = [Axis(*a, centered, f, dtype) for *a, f in zip(shape, fine, margins, factors, strict=True)]
     transform = Transform(axes, dtype)

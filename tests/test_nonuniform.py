@@ -12,6 +12,7 @@ import tensorflow as tf
 import torch
 
 import gridfield as gf
+from gridfield import check
 from gridfield.cpu import direct, places
 from gridfield.linear import Operator
 from gridfield.torch import PointConvolution
@@ -426,6 +427,88 @@ def test_products_with_real_arrays_of_tensorflow(rng):
     halved = op * tf.constant(0.5, tf.float64)
     assert np.allclose(halved(tf.constant(modes)), plain(modes) / 2, atol=1e-5)
     assert np.allclose((op / 2)(tf.constant(modes)), plain(modes) / 2, atol=1e-5)
+
+
+def composed(op, weights):
+    """All that operators are made of."""
+    return (op.H @ (weights * op) + 2 * (op.T @ (op / 3)) - -op.H @ op) * np.linspace(1, 2, 16).reshape(4, 4)
+
+
+def test_composed_operators_are_pickled_and_copied(rng):
+    points, weights, modes = rng.normal(size=(7, 2)), rng.uniform(1, 2, 7), draw(rng, 4, 4)
+    made = composed(gf.Nufft(points, (4, 4)), weights)
+    expected, back = made(modes), made.adjoint(modes)
+    for other in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy(made)):
+        assert np.array_equal(other(modes), expected)
+        assert np.array_equal(other.adjoint(modes), back)
+    op = gf.Nufft(torch.tensor(points), (4, 4))
+    values = torch.tensor(draw(rng, 7))
+    for of in (op.H, op.T):
+        assert torch.equal(pickle.loads(pickle.dumps(of))(values), of(values))
+
+
+def test_a_tree_of_jax(rng):
+    """An operator as an argument of what JAX transforms, its points the one leaf."""
+    points, modes = rng.normal(size=(3, 7, 2)), jnp.asarray(draw(rng, 4, 4))
+    how = {"eps": 1e-9, "sign": -1, "modes_order": "fft", "period": (5, 6)}
+    ops = [gf.Nufft(jnp.asarray(p), (4, 4), **how) for p in points]
+    op = ops[0]
+    expected = gf.Nufft(points[0], (4, 4), **how)(np.asarray(modes))
+    (leaf,), tree = jax.tree.flatten(op)
+    assert leaf is op.points
+    again = jax.tree.unflatten(tree, [leaf])
+    assert repr(again) == repr(op) and np.allclose(again(modes), expected)
+
+    traced = []
+
+    @jax.jit
+    def apply(op, modes):
+        traced.append(op)
+        return op(modes)
+
+    assert np.allclose(apply(op, modes), expected)
+    assert np.allclose(apply(ops[1], modes), ops[1](modes)) and len(traced) == 1  # what is static is the same
+    apply(gf.Nufft(op.points, (4, 4)), modes)
+    assert len(traced) == 2
+
+    def loss(op, modes):
+        return (jnp.abs(op(modes)) ** 2).sum()
+
+    slope = jax.grad(loss)(op, modes)
+    assert isinstance(slope, gf.Nufft)
+    of_points = jax.grad(lambda p: loss(gf.Nufft(p, (4, 4), **how), modes))(op.points)
+    assert np.allclose(slope.points, of_points)
+    moved = jax.tree.map(lambda p, s: p - 0.1 * s, op, slope)
+    assert np.allclose(moved.points, op.points - 0.1 * of_points)
+
+    stacked = jax.tree.map(lambda *p: jnp.stack(p), *ops)  # with a batch axis, which vmap takes away
+    mapped = jax.vmap(apply, (0, None))(stacked, modes)
+    assert np.allclose(mapped, [op(modes) for op in ops])
+    assert np.allclose(stacked(jnp.stack([modes] * 3)), mapped)
+    values = jnp.asarray(draw(rng, 7))
+    found = jax.jit(lambda op, y: op.solve(y, iterations=3))(op, values)
+    assert np.allclose(found, op.solve(values, iterations=3), atol=1e-6)
+    assert np.allclose(jax.jit(loss)(pickle.loads(pickle.dumps(op)), modes), loss(op, modes))
+    for odd in (None, object(), 3):
+        assert "Nufft" in repr(jax.tree.unflatten(tree, [odd]))
+
+
+@pytest.mark.parametrize("of", [np.asarray, torch.as_tensor])
+def test_weights_of_a_solution_are_not_negative(rng, of):
+    op = gf.Nufft(of(rng.normal(size=(3, 2))), (4, 4))
+    values = of(draw(rng, 3))
+    for bad, given in (([1.0, -2.0, 1.0], "-2"), ([1.0, 1.0, np.nan], "nan")):
+        with pytest.raises(ValueError, match=rf"gf\.Nufft\.solve: weights must not be negative or NaN, got {given}"):
+            op.solve(values, weights=of(np.array(bad)))
+    assert np.isfinite(np.asarray(op.solve(values, weights=of(np.array([0.0, 1.0, 2.0]))))).all()
+    op.normal(of(draw(rng, 4, 4)), weights=of(np.array([1.0, -2.0, 1.0])))  # an operator like any other
+
+
+def test_density_weights_that_do_not_fit_into_memory(monkeypatch):
+    op = gf.Nufft(np.zeros((3, 2)), (1000, 1000))  # 16 MB of modes
+    monkeypatch.setattr(check, "memory", lambda: 3e8)
+    with pytest.raises(MemoryError, match=r"density_weights: 4 times modes of shape \(2000, 2000\) .* GiB"):
+        op.density_weights()
 
 
 def test_operators_that_cannot_be():

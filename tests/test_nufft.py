@@ -9,6 +9,8 @@ import torch
 from numpy.testing import assert_array_equal
 
 import gridfield as gf
+from gridfield import check, nufft
+from gridfield.cpu import waves as engine
 from gridfield.cpu.places import SORTED
 
 
@@ -235,6 +237,19 @@ def test_two_pi_is_taken_away_with_more_digits_than_it_has():
     assert wrong(gf.nufft2(points, modes, eps=1e-10), summed(turns, modes, period=1.0)) <= 1e-10
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double has no more digits than double here")
+@pytest.mark.parametrize("half", (np.pi, 2 * np.pi))
+def test_a_quarter_of_a_million_modes(rng, half):
+    """Their phases go to 4e5, where the last digit of a double is 6e-11; and their factors take no 50 us each."""
+    n = 1 << 18
+    points, modes = rng.uniform(-half, half, (1000, 1)), draw(rng, n)
+    values, info = gf.nufft2(points, modes, eps=1e-12, return_info=True)
+    k = (np.arange(n) - n // 2).astype(np.longdouble)
+    exact = [(np.exp(1j * (k * x)) * modes).sum() for x in points[:10, 0]]
+    assert info.method == "fft"
+    assert wrong(values[:10], np.array(exact)) <= 1e-12
+
+
 def test_cells_are_found_in_double_precision(rng):
     """In float32 a point at 3 on a grid of 8192 samples is 4e-4 of a sample off, which is 1e-3 of the highest waves."""
     points = rng.uniform(0, 2 * np.pi, (200, 1)).astype(np.float32)
@@ -299,7 +314,10 @@ def test_the_same_bits_for_any_number_of_threads(eps, many):
     assert gf.get_num_threads() == before
 
 
-def test_many_points_are_sorted_and_few_are_not(many):
+def test_many_points_are_sorted_and_few_are_not(many, monkeypatch):
+    monkeypatch.setattr(engine, "cost_ns", lambda *_: 1.0)  # or fewer points had a coarser grid
+    monkeypatch.setattr(nufft, "_window", nufft._window.__wrapped__)
+    monkeypatch.setattr(nufft, "_cached_text", nufft._cached_text.__wrapped__)
     points, values, modes = many
     parts = [slice(i, i + SORTED // 2) for i in range(0, N, SORTED // 2)]
     got = gf.nufft2(points, modes)
@@ -508,7 +526,7 @@ def test_a_nan_that_nobody_sees_is_not_hidden():
 
 def test_more_modes_than_memory_are_refused_before_anything_is_allocated():
     with pytest.raises(
-        MemoryError, match=r"gf\.nufft1: modes of shape \(100000, 100000\) and the grid .* take 745 GiB"
+        MemoryError, match=r"gf\.nufft1: modes of shape \(100000, 100000\) and the grid of 1.5 times .* take 484 GiB"
     ):
         gf.nufft1(np.zeros((3, 2)), np.ones(3), (100_000, 100_000))
 
@@ -624,3 +642,69 @@ def test_compiled_with_unknown_sizes(rng):
 def test_memory_of_many_modes_is_named():
     with pytest.raises(MemoryError, match=r"nufft1: 1000 times modes of shape \(30000, 30000\)"):
         gf.nufft1(np.zeros((1000, 1, 2)), np.ones((1000, 1)), (30000, 30000))
+
+
+LESS_FINE = {1: (400,), 2: (64, 48), 3: (24, 20, 32)}  # grids 1.5 times as fine have good sizes
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("ndim", LESS_FINE)
+@pytest.mark.parametrize("order", ("centered", "fft"))
+def test_a_less_fine_grid_is_as_exact(rng, dtype, ndim, order):
+    """Where modes are many beside points: every eps that it can give, both types, adjoint to rounding."""
+    shape = LESS_FINE[ndim]
+    points = rng.uniform(-9, 9, (200, ndim)).astype(REAL[dtype])
+    modes, values = draw(rng, *shape, dtype=dtype), draw(rng, 200, dtype=dtype)
+    how = {"modes_order": order}
+    exact, back = summed(points, modes, **how), coefficients(points, values, shape, **how)
+    found = []
+    for eps in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6) + (1e-8, 1e-9, 1e-10, 1e-12) * (dtype == "complex128"):
+        ours, info = gf.nufft2(points, modes, eps=eps, return_info=True, **how)
+        found.append(min(info.upsampling) < 1.7)
+        assert info.method == "fft" and info.error <= eps
+        assert wrong(ours, exact) <= eps
+        adjoint, other = gf.nufft1(points, values, shape, eps=eps, return_info=True, **how)
+        assert other.grid == info.grid
+        assert wrong(adjoint, back) <= eps
+        rounding = 1e-13 if dtype == "complex128" else 1e-5
+        assert abs(np.vdot(values, ours) - np.vdot(adjoint, modes)) <= rounding * np.linalg.norm(
+            values
+        ) * np.linalg.norm(ours)
+    assert all(found[:5]) and found[-1] == (dtype == "complex64" and ndim < 3)  # no window is wide enough for the best
+
+
+@pytest.mark.parametrize("ndim", LESS_FINE)
+@pytest.mark.parametrize("eps", (1e-3, 1e-6, 1e-9))
+def test_derivatives_with_a_less_fine_grid(rng, ndim, eps):
+    """The first as exact as eps, the second 100 times less."""
+    shape = LESS_FINE[ndim]
+    points, modes = rng.uniform(-3, 3, (100, ndim)), draw(rng, *shape)
+    x = torch.tensor(points, requires_grad=True)
+    k = np.arange(shape[0]).reshape(-1, *[1] * (ndim - 1)) - shape[0] // 2
+    ours, info = gf.nufft2(x, torch.tensor(modes), eps=eps, return_info=True)
+    assert min(info.upsampling) < 1.7 and info.taps == gf.nufft2(points, modes, eps=eps, return_info=True)[1].taps + 1
+    (first,) = torch.autograd.grad(ours.real.sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first[:, 0].sum(), x)
+    assert wrong(first[:, 0].detach().numpy(), summed(points, 1j * k * modes).real) <= eps
+    assert wrong(second[:, 0].numpy(), summed(points, -(k**2) * modes).real) <= 100 * eps
+
+
+def test_how_fine_a_grid_is_chosen(rng, monkeypatch):
+    def upsampling(n, shape=(64,) * 3, **how):
+        points, values = np.zeros((n, len(shape))), np.zeros(n)
+        return gf.nufft1(points, values, shape, return_info=True, **how)[1].upsampling[0]
+
+    assert upsampling(10_000) == upsampling(1000, (128, 128)) == 1.5  # the FFT is most of the work
+    assert upsampling(400_000) == upsampling(50_000, (128, 128)) == 2.0  # the taps are
+    assert upsampling(10_000, eps=1e-12) == 2.0
+    # where the size of a grid is not known to be the same in each call, that of any number of points
+    points, values = torch.zeros(1000, 2), torch.zeros(1000)
+    compiled = torch.compile(
+        lambda x, y: gf.nufft1(x, y, (128, 128), return_info=True)[1].upsampling, fullgraph=True, backend="eager"
+    )
+    assert compiled(points, values) == (2.0, 2.0)
+    # a grid for which there is no room is no choice
+    choose, usual = nufft._window.__wrapped__, ((2048, 2048), 1e-6, "float64", False, 1 << 26)
+    assert choose(*usual)[1] == 2.0
+    monkeypatch.setattr(check, "memory", lambda: 300e6)  # modes take 67 MB, the grid 268 MB
+    assert choose(*usual)[1] == 1.5

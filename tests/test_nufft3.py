@@ -56,6 +56,23 @@ def test_as_exact_as_asked_for(rng, by_grid, ndim, dtype, sign):
     assert relative(gf.nufft3(x, v, f, eps=1e-6, sign=sign, extent=(16, 80)), direct(x, v, f, sign)) <= 1e-6
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double has no more digits than double here")
+@pytest.mark.parametrize("centre", (0.0, 1e6))
+@pytest.mark.parametrize("n", (50, 3000))
+def test_large_phases_are_as_exact_as_their_numbers(rng, centre, n):
+    """Points 1e6 away and frequencies up to 1: off by 2**-53 of a million at most, and it is said."""
+    half = 1.0 if centre else 1e6
+    x, f = centre + half * rng.uniform(-1, 1, (n, 1)), rng.uniform(-1, 1, (2000, 1))
+    v = rng.normal(size=n) + 1j * rng.normal(size=n)
+    ours, info = gf.nufft3(x, v, f, eps=1e-12, return_info=True)
+    exact = np.exp(-1j * (f[:40].astype(np.longdouble) @ x.T.astype(np.longdouble))) @ v
+    bound = 2.0**-53 * np.abs(x).max() * np.abs(f).max()
+    assert info.method == ("direct" if n == 50 and not centre else "fft")
+    assert relative(ours[:40], exact) <= bound
+    assert bound < info.error < 1.1 * bound
+    assert gf.nufft3(x[:, [0]] / 1e6, v, f, eps=1e-12, return_info=True)[1].error < 1e-12  # nothing to be felt
+
+
 def test_by_direct_sums(rng):
     x, v, f = problem(rng, 2)
     assert_allclose(gf.nufft3(x, v, f), direct(x, v, f), rtol=0, atol=1e-11)

@@ -4,18 +4,26 @@ import numpy as np
 import pytest
 from scipy.special import pro_ang1
 
-from gridfield.window import BEST, ERRORS, WIDTHS, error, leak, prolate, width_for, window
+from gridfield.window import BEST, ERRORS, WIDTHS, band, error, leak, prolate, width_for, window
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_table_of_errors(width):
+@pytest.mark.parametrize("sigma", ERRORS)
+def test_table_of_errors(width, sigma):
     """The formula at the head of window.py, worked out; the table rounds up, by a quarter at most."""
-    kernel = window(width)
-    k = (np.arange(200) + 0.5) / 400 / 2  # the mean of an even function
+    kernel = window(width, sigma)
+    k = (np.arange(200) + 0.5) / 400 / sigma  # the mean of an even function
     others = np.array([m for m in range(-300, 301) if m])
     ratio = kernel.fourier(k[:, None] + others).real / kernel.fourier(k).real[:, None]
     found = np.sqrt((ratio**2).sum(1).mean())
-    assert 0.75 * ERRORS[width] <= found <= ERRORS[width]
+    assert 0.75 * ERRORS[sigma][width] <= found <= ERRORS[sigma][width]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("sigma", ERRORS)
+def test_transform_in_the_band(width, sigma):
+    k = np.linspace(-1, 1, 101) / (2 * sigma)
+    np.testing.assert_allclose(band(width, sigma, k), window(width, sigma).fourier(k).real, rtol=1e-13)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -55,15 +63,16 @@ def test_widths(dtype):
 
 
 @pytest.mark.parametrize("n", (8, 36, 37, 128))
-@pytest.mark.parametrize("width", (3, 7, 13))
-def test_errors_of_random_modes(width, n, rng):
+@pytest.mark.parametrize(("width", "sigma"), ((3, 2.0), (7, 2.0), (13, 2.0), (5, 1.5), (9, 1.5)))
+def test_errors_of_random_modes(width, sigma, n, rng):
     """One in a thousand is larger than said, and most are not much smaller."""
-    k = (np.arange(n) - n // 2) / (8 * -(-max(n, width) // 4))
+    k = (np.arange(n) - n // 2) / (8 * np.ceil(max(sigma * n, 2 * width) / 8))
     others = np.array([m for m in range(-50, 51) if m])
-    squares = ((window(width).fourier(k + others[:, None]) / window(width).fourier(k)).real ** 2).sum(0)
-    assert leak(width, n) == pytest.approx((squares.mean(), (squares**2).mean(), squares.max()), rel=0.1, abs=0)
+    kernel = window(width, sigma)
+    squares = ((kernel.fourier(k + others[:, None]) / kernel.fourier(k)).real ** 2).sum(0)
+    assert leak(width, n, sigma) == pytest.approx((squares.mean(), (squares**2).mean(), squares.max()), rel=0.1, abs=0)
     amplitudes = rng.exponential(size=(20_000, n))
     found = np.sqrt((amplitudes @ squares) / amplitudes.sum(1))
-    expected = error(width, (n,), "float64")
+    expected = error(width, (n,), "float64", sigma)
     assert (found > 1.05 * expected).mean() <= 1e-3
     assert np.median(found) > expected / 4

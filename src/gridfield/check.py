@@ -124,6 +124,14 @@ def compute_dtype(values: str, points: str, where: str, name: str = "values") ->
     return real
 
 
+def array(F: Any, x: Any, name: str, where: str) -> Any:
+    """As an array of the framework of the face F."""
+    try:
+        return F.array(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{where}: {name} must be an array of numbers, or convertible to one ({error})") from None
+
+
 def is_integer(dtype: str) -> bool:
     """Integers and bool."""
     return dtype.startswith(("int", "uint", "bool"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from math import pi, prod
 from typing import Any
@@ -15,7 +16,7 @@ from .arguments import LENGTH, SIZE, per_axis
 from .faces.numpy import FACE as NUMPY
 from .grid import Grid
 from .nonuniform import fast
-from .nufft import _complex, _fits, _options, _points, nufft1, nufft2
+from .nufft import _complex, _fits, _options, _points, inside, nufft1, nufft2
 from .ops import recipe, static
 
 # of squared distances in units of the length
@@ -40,6 +41,7 @@ def convolve_points(
     at: Any = None,
     shape: Any = None,
     period: Any = 2 * pi,
+    extent: Any = None,
     eps: float = 1e-6,
     modes_order: str = "centered",
 ) -> Any:
@@ -73,8 +75,12 @@ def convolve_points(
         Number of modes along each axis. By default so many that those left out of the kernel are below eps; needed
         where a compiler traces, unless the kernel is a word.
     period : float or one per axis, or None, default 2 pi
-        After which everything repeats. None: nothing does; the points, whose extent has to be known, are placed in a
-        period three times as large, and the kernel is smoothly cut off beyond their distances.
+        After which everything repeats. None: nothing does; the points are placed in a period three times as large as
+        they reach, and the kernel is smoothly cut off beyond their distances.
+    extent : float or one per axis, optional
+        With ``period=None``: a number that no coordinate of `points` and `at` exceeds in magnitude; the period is then
+        6 times that, whatever the points. Default: from the numbers themselves, which are not known where something
+        traces (``jit``, ``torch.func``, ``torch.compile``, ``tf.function``); there it is needed.
     eps : float, default 1e-6
         Error relative to the sum of ``|values|`` times the kernel's largest value.
     modes_order : {"centered", "fft"}, default "centered"
@@ -88,7 +94,9 @@ def convolve_points(
     Raises
     ------
     ValueError, TypeError
-        If shapes, types, devices or frameworks do not fit together, or a kernel takes too many modes for this eps.
+        If shapes, types, devices or frameworks do not fit together, or a kernel takes too many modes for this eps; if
+        the extent is needed and not given; if a coordinate exceeds it (where a compiler traces, the result is NaN
+        instead: all of it for one of the points, the result there for one of `at`).
 
     References
     ----------
@@ -109,6 +117,7 @@ def convolve_points(
     True
     """
     where = "gf.convolve_points"
+    check.flag(radial, "radial", where)
     F = dispatch.face(where, points=points, values=values, **({} if at is None or isinstance(at, Grid) else {"at": at}))
     given, (points, batch, ndim) = points, _points(F, points, where)
     if isinstance(at, Grid):
@@ -123,15 +132,19 @@ def convolve_points(
             f"{where}: at has shape {tuple(at.shape)} but must have coordinates and batch axes as points, "
             f"{tuple(points.shape)}"
         )
-    values = F.array(values)
+    values = check.array(F, values, "values", where)
     real = F.dtype(values) not in check.REAL
     values, dtype = _complex(F, values, points, "values", where)
     eps, _, modes_order, _ = _options(eps, 1, modes_order, 1.0, ndim, dtype, where)
     if (kernel is None) == (fourier_kernel is None):
         raise ValueError(f"{where}: give one of kernel and fourier_kernel")
     reach = None
+    if period is None and fourier_kernel is not None:
+        raise ValueError(f"{where}: period must be given with fourier_kernel")
+    if period is not None and extent is not None:
+        raise ValueError(f"{where}: extent goes with period=None, but the period is {period!r}")
     if period is None:
-        points, at, reach = _placed(F, points, at, fourier_kernel, where)
+        points, at, reach = _placed(F, points, at, extent, dtype, where)
         period = tuple(2 * WIDER * r for r in reach)
     period = per_axis(where, "period", period, ndim, LENGTH)
     if fourier_kernel is not None:
@@ -143,7 +156,7 @@ def convolve_points(
     else:
         shape = None if shape is None else per_axis(where, "shape", shape, ndim, SIZE)
         if shape is not None:
-            _fits(shape, dtype, where)
+            _fits(shape, eps, dtype, F.followed(points), F.known(F.shape(points)[-2]), where)
         least, kind = max(eps, 1e-5 * (dtype == "float32")), F.dtype(values)
         if isinstance(kernel, str) and isinstance(length, (int, float, np.number, str)):
             (length,) = per_axis(where, "length", length, 1, LENGTH)
@@ -163,13 +176,26 @@ def convolve_points(
     return out if places is None else F.reshape(out, (*F.shape(out)[:-1], *places))
 
 
-def _placed(F: Any, points: Any, at: Any, fourier_kernel: Any, where: str) -> tuple[Any, Any, Any]:
-    """Points and places from their middle, and the largest distance along each axis."""
-    known = [F.concrete(x) for x in (points, at)]
-    if fourier_kernel is not None or any(x is None for x in known):
-        raise ValueError(f"{where}: period must be given " + ("with fourier_kernel" if fourier_kernel is not None else
-                         "where a compiler traces, as the extent of the points is not known then"))  # fmt: skip
-    ends = np.concatenate([np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for x in known])
+def _placed(F: Any, points: Any, at: Any, extent: Any, dtype: str, where: str) -> tuple[Any, Any, tuple[float, ...]]:
+    """Points and places near 0, and the largest distance along each axis."""
+    known = {"points": F.concrete(points), "at": F.concrete(at)}
+    if extent is not None:
+        half = per_axis(where, "extent", extent, operator.index(points.shape[-1]), LENGTH)
+        for name, x in known.items():
+            if x is not None and (np.abs(x) > half).any():
+                raise ValueError(f"{where}: {name} reach to {np.abs(x).max():g}, beyond extent = {extent}")
+
+        def marked(x: Any) -> Any:
+            return F.where(inside(x, half)[..., None], F.astype(x, dtype), F.constant(np.full(1, np.nan), dtype, x))
+
+        points, at = (marked(x) if found is None else x for x, found in zip((points, at), known.values(), strict=True))
+        return points, at, tuple(2 * h for h in half)
+    if any(x is None for x in known.values()):
+        raise ValueError(
+            f"{where}: without a period the extent of the points has to be known beforehand where something traces "
+            "them: give extent=greatest |coordinate| of points and at, one number or one per axis"
+        )
+    ends = np.concatenate([np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for x in known.values()])
     if len(ends) == 0:
         return points, at, (1.0,) * ends.shape[-1]
     low, high = ends.min(0), ends.max(0)
@@ -194,7 +220,6 @@ def _sampler(
     F: Any, kernel: Any, length: Any, radial: Any, period: Any, reach: Any, eps: float, like: Any, where: str
 ) -> Callable[[tuple[int, ...]], Any]:
     """A function: the kernel at the points of a grid over one period, 0 first."""
-    check.flag(radial, "radial", where)
     if isinstance(kernel, str):
         if kernel not in KERNELS:
             raise ValueError(f"{where}: kernel must be one of {', '.join(KERNELS)}, or a function, got {kernel!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -21,7 +22,8 @@ class Operator:
     Parameters
     ----------
     forward, adjoint : callable
-        Of arrays of one framework: ``sum(conj(y) * forward(x)) == sum(conj(adjoint(y)) * x)``.
+        Of arrays of one framework: ``sum(conj(y) * forward(x)) == sum(conj(adjoint(y)) * x)``. An operator can be
+        copied and pickled where these can, and so can what is made of it.
 
     Examples
     --------
@@ -75,35 +77,54 @@ class Operator:
     @property
     def T(self) -> Operator:
         """The transpose, as an operator."""
-        return Operator(_conjugated(self.adjoint), _conjugated(self))
+        return Operator(partial(_conjugated, self.adjoint), partial(_conjugated, self))
 
     @recipe
     def __matmul__(self, other: Any) -> Any:
         if not isinstance(other, Operator):
             return self(other)
-        return Operator(lambda x: self(other(x)), lambda y: other.adjoint(self.adjoint(y)))
+        return Operator(partial(_after, self, other), partial(_after, other.adjoint, self.adjoint))
 
     def __add__(self, other: Any) -> Operator:
         if not isinstance(other, Operator):
             return NotImplemented
-        return Operator(lambda x: self(x) + other(x), lambda y: self.adjoint(y) + other.adjoint(y))
+        return Operator(partial(_sum, self, other), partial(_sum, self.adjoint, other.adjoint))
 
     def __sub__(self, other: Any) -> Operator:
         return self + -other if isinstance(other, Operator) else NotImplemented
 
     def __neg__(self) -> Operator:
-        return Operator(lambda x: -self(x), lambda y: -self.adjoint(y))
+        return Operator(partial(_negative, self), partial(_negative, self.adjoint))
 
     def __rmul__(self, factor: Any) -> Operator:
-        return Operator(lambda x: _times(factor, self(x)), lambda y: self.adjoint(_times(_conj(factor), y)))
+        first = partial(_times, _conj(factor))
+        return Operator(partial(_after, partial(_times, factor), self), partial(_after, self.adjoint, first))
 
     def __mul__(self, factor: Any) -> Operator:
         if isinstance(factor, Operator):
             raise TypeError("the product of two operators is A @ B")
-        return Operator(lambda x: self(_times(factor, x)), lambda y: _times(_conj(factor), self.adjoint(y)))
+        last = partial(_times, _conj(factor))
+        return Operator(partial(_after, self, partial(_times, factor)), partial(_after, last, self.adjoint))
 
     def __truediv__(self, divisor: Any) -> Operator:
         return NotImplemented if isinstance(divisor, Operator) else self * (1 / divisor)
+
+
+# what operators are made of others by: functions of a module, as those can be pickled
+def _after(f: Map, g: Map, x: Any) -> Any:
+    return f(g(x))
+
+
+def _sum(f: Map, g: Map, x: Any) -> Any:
+    return f(x) + g(x)
+
+
+def _negative(f: Map, x: Any) -> Any:
+    return -f(x)
+
+
+def _conjugated(f: Map, x: Any) -> Any:
+    return _conj(f(_conj(x)))
 
 
 def _times(factor: Any, x: Any) -> Any:
@@ -118,10 +139,6 @@ def _times(factor: Any, x: Any) -> Any:
 def _conj(x: Any) -> Any:
     """Of a number or an array of any framework."""
     return x.conjugate() if isinstance(x, (int, float, complex)) else dispatch.face("conj", x=x).conj(x)
-
-
-def _conjugated(f: Map) -> Map:
-    return lambda x: _conj(f(_conj(x)))
 
 
 def conjugate_gradients(

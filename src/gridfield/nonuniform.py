@@ -62,7 +62,8 @@ class Nufft(Operator):
     What depends on the points alone, where they lie and in which order to take them, is worked out in the first call
     and kept (NumPy, tensors of torch on the CPU). Several threads can call one operator; pickled, it is its arguments.
 
-    It is an operator of any framework: build it inside of what is differentiated or compiled. Operators are added
+    It is an operator of any framework: build it inside of what is differentiated or compiled. That of an array of JAX
+    is a pytree, whose one leaf is `points`, so it can also be an argument there. Operators are added
     (``A + B``), composed (``A @ B``), and multiplied by numbers and arrays (``w * A``, ``A * w``).
 
     Examples
@@ -102,7 +103,17 @@ class Nufft(Operator):
         self._eps, self._sign, self._order, self._period = _options(
             eps, sign, modes_order, period, self._ndim, self._dtype, where
         )
-        _fits(self.shape, self._dtype, where)
+        _fits(*self._fitted(self.shape), where)
+        self._forget()
+        F.as_tree(Nufft)
+
+    def _fitted(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
+        """What the grid for modes of a shape depends on."""
+        F, points = self._face, self.points
+        return shape, self._eps, self._dtype, F.followed(points), F.known(F.shape(points)[-2])
+
+    def _forget(self) -> None:
+        """What was worked out."""
         self._spectra: dict[Any, Any] = {}
         self._kept: tuple[Any, Store] | None = None
 
@@ -113,11 +124,28 @@ class Nufft(Operator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._face = dispatch.face("gf.Nufft", points=self.points)
+        self._face.as_tree(Nufft)
         if isinstance(self.points, np.ndarray):
             self.points.setflags(write=False)
 
+    def _flattened(self) -> tuple[tuple[Any], Any]:
+        """For JAX: the points, and what is static."""
+        return (self.points,), (self.shape, self._ndim, self._dtype, self._eps, self._sign, self._order, self._period)
+
+    @classmethod
+    def _unflattened(cls, static: Any, leaves: Any) -> Nufft:
+        """For JAX, which also puts things other than arrays in place of the points."""
+        op = cls.__new__(cls)
+        (op.points,) = leaves
+        op.shape, op._ndim, op._dtype, op._eps, op._sign, op._order, op._period = static
+        op._face = dispatch.face("gf.Nufft", points=op.points)
+        op._batch = tuple(getattr(op.points, "shape", ())[:-2])
+        op._forget()
+        return op
+
     def __repr__(self) -> str:
-        return f"Nufft({tuple(self.points.shape)} points, {self.shape}, eps={self._eps:g}, sign={self._sign:+d})"
+        points = tuple(getattr(self.points, "shape", ()))
+        return f"Nufft({points} points, {self.shape}, eps={self._eps:g}, sign={self._sign:+d})"
 
     @recipe
     def __call__(self, modes: Any) -> Any:
@@ -203,6 +231,12 @@ class Nufft(Operator):
         array, shape (*batch, N)
             Positive.
 
+        Raises
+        ------
+        MemoryError
+            If the triangle in twice as many modes along each axis, and their transform, have no room in the memory of
+            the machine: nothing is allocated then.
+
         References
         ----------
         J. G. Pipe, P. Menon, "Sampling density compensation in MRI: rationale and an iterative numerical solution",
@@ -215,12 +249,15 @@ class Nufft(Operator):
         >>> gf.Nufft(points, 8).density_weights().round(5)  # evenly spread
         array([0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125])
         """
-        (iterations,) = per_axis("gf.Nufft.density_weights", "iterations", iterations, 1, COUNT)
+        where = "gf.Nufft.density_weights"
+        (iterations,) = per_axis(where, "iterations", iterations, 1, COUNT)
         F = self._face
-        w = self._ones() / prod(self.shape)
         # |A A^H w| would have a Dirichlet kernel, whose negative lobes make weights diverge; its square has none.
         # That is a triangle in twice as many modes, of the same integral.
         wide = tuple(2 * n for n in self.shape)
+        # the triangle, as it is made and as it is used, and the modes of each item before and after it
+        _fits(*self._fitted(wide), where, 2 + 2 * prod(n for n in self._batch if isinstance(n, int)))
+        w = self._ones() / prod(self.shape)
         triangle: Any = 1.0
         for n in self.shape:
             triangle = np.multiply.outer(triangle, 1 - np.abs(np.arange(-n, n)) / n)
@@ -255,7 +292,7 @@ class Nufft(Operator):
         values : array, shape (*batch, N), with coils (*batch, coils, N)
             Real or complex.
         weights : array, shape (N,) or (*batch, N), optional
-            Real and not negative, as `density_weights`; 1 by default.
+            Real and not negative, as those of `density_weights`; 1 by default.
         damping : float or array without axes, default 0
             Added to the diagonal of A^H W A, all of which is the sum of the weights. Derivatives go through an array.
         sense_maps : array, shape (coils, *shape), optional
@@ -275,7 +312,7 @@ class Nufft(Operator):
         Raises
         ------
         ValueError, TypeError
-            If shapes, types, devices or frameworks do not fit together, or damping or tol is negative.
+            If shapes, types, devices or frameworks do not fit together, or weights, damping or tol are negative.
 
         References
         ----------
@@ -302,6 +339,9 @@ class Nufft(Operator):
         check.flag(progress, "progress", where)
         values, _, lead = _values(F, values, self.points, self.points, where)
         weights = self._checked(weights, where)
+        known = None if weights is None else F.concrete(weights)
+        if known is not None and not (known >= 0).all():
+            raise ValueError(f"{where}: weights must not be negative or NaN, got {known[~(known >= 0)][0]:g}")
         normal, right = self._normal(weights), self.adjoint(self._weighted(values, weights))
         items = [*self._batch, *lead]
         if sense_maps is not None:
@@ -415,7 +455,7 @@ class Nufft(Operator):
         if weights is None:
             return None
         dispatch.face(where, points=self.points, weights=weights)
-        weights = F.array(weights)
+        weights = check.array(F, weights, "weights", where)
         if F.dtype(weights) in check.REAL:
             raise TypeError(f"{where}: weights has dtype {F.dtype(weights)} but must be real")
         check.compute_dtype(F.dtype(weights), F.dtype(self.points), where, "weights")

@@ -12,28 +12,67 @@ import numpy as np
 
 from . import check, dispatch
 from .arguments import LENGTH, SIZE, per_axis
+from .cpu import waves
 from .nufft_info import of_sums
 from .ops import recipe, static
 from .scheme import Waves, intern
-from .window import BEST, width_for
+from .window import BEST, FINE, LESS_FINE, WIDTHS, error, width_for
 
 ORDERS = ("centered", "fft")
 
 
 @static
 def _text(
-    shape: tuple[int, ...], eps: float, sign: int, modes_order: str, periods: Any, dtype: str, smooth: bool
+    shape: tuple[int, ...],
+    eps: float,
+    sign: int,
+    modes_order: str,
+    periods: Any,
+    dtype: str,
+    smooth: bool,
+    points: int | None = None,
 ) -> str:
-    """The static argument; `smooth`: one tap more, so that first derivatives in the points are as exact as eps."""
-    return _cached_text(shape, eps, sign, modes_order, periods, dtype, smooth)
+    """The static argument, for so many points if that is known; `smooth`: for derivatives in them, too."""
+    return _cached_text(shape, eps, sign, modes_order, periods, dtype, smooth, _about(points))
 
 
 @functools.lru_cache(maxsize=4096)
 def _cached_text(
-    shape: tuple[int, ...], eps: float, sign: int, modes_order: str, periods: Any, dtype: str, smooth: bool
+    shape: tuple[int, ...],
+    eps: float,
+    sign: int,
+    modes_order: str,
+    periods: Any,
+    dtype: str,
+    smooth: bool,
+    points: int | None,
 ) -> str:
-    width = width_for(eps, shape, dtype) + smooth
-    return intern(Waves(shape, periods, sign, modes_order == "centered", width, ((0,) * len(shape),)))
+    width, sigma = _window(shape, eps, dtype, smooth, points)
+    return intern(Waves(shape, periods, sign, modes_order == "centered", width, ((0,) * len(shape),), sigma))
+
+
+def _about(points: int | None) -> int | None:
+    """A power of two, so that choices are met again."""
+    return None if points is None else 1 << points.bit_length()
+
+
+@functools.lru_cache(maxsize=4096)
+def _window(shape: tuple[int, ...], eps: float, dtype: str, smooth: bool, points: int | None) -> tuple[int, float]:
+    """Taps, and how much finer the grid: as cheap as can be, of few points a coarser grid with more taps.
+
+    `smooth`: so much wider that first derivatives in the points are as exact as eps.
+    """
+    width = width_for(eps, shape, dtype)
+    if points is None:
+        return width + smooth, FINE
+    target = 0.75 * eps  # what is off at a hundred points is off by a tenth, and so few points come with such grids
+    wider = width_for(target, shape, dtype, LESS_FINE)
+    choices = (width + smooth, FINE), (wider + smooth, LESS_FINE)
+    # a tap more is no better where rounding grows with the width
+    if choices[1][0] not in WIDTHS or any(error(w, shape, dtype, LESS_FINE) > target for w in {wider, choices[1][0]}):
+        return choices[0]
+    usual, less = (waves.cost_ns(shape, *choice, dtype, points) for choice in choices)
+    return choices[less < 0.9 * usual or _bytes(shape, FINE, dtype) > check.memory()]
 
 
 def _options(
@@ -77,25 +116,33 @@ def _usual_options(*arguments: Any) -> tuple[float, int, str, Any]:
 _cached_options = functools.lru_cache(maxsize=256, typed=True)(_checked_options)
 
 
+def _bytes(shape: tuple[int, ...], sigma: float, dtype: str, times: int = 1) -> float:
+    """Of so many times these modes, and a grid."""
+    return (times + sigma ** len(shape)) * prod(shape) * (8 if dtype == "float32" else 16)
+
+
 @static
-def _fits(shape: tuple[int, ...], dtype: str, where: str, *lead: Any) -> None:
-    """The modes and a grid, twice as fine along each axis, have room in the memory of the machine, or an error.
+def _fits(
+    shape: tuple[int, ...], eps: float, dtype: str, smooth: bool, points: int | None, where: str, *lead: Any
+) -> None:
+    """The modes and the finer grid have room in the memory of the machine, or an error.
 
     lead: how many times these modes, where that is known.
     """
     times = prod(n for n in lead if isinstance(n, int))
-    needed = (times + 2 ** len(shape)) * prod(shape) * (8 if dtype == "float32" else 16)
+    _, sigma = _window(shape, eps, dtype, smooth, _about(points))
+    needed = _bytes(shape, sigma, dtype, times)
     if needed > check.memory():
         raise MemoryError(
             f"{where}: {times if times != 1 else ''}{' times ' if times != 1 else ''}modes of shape {shape} and the "
-            f"grid of twice that shape take {needed / 2**30:.3g} GiB, and this machine has "
+            f"grid of {sigma:g} times that shape take {needed / 2**30:.3g} GiB, and this machine has "
             f"{check.memory() / 2**30:.3g} GiB"
         )
 
 
 def _points(F: Any, points: Any, where: str, name: str = "points") -> tuple[Any, tuple[Any, ...], int]:
     """The points, their batch axes, their number of axes; finite, as far as that is known."""
-    points = F.array(points)
+    points = check.array(F, points, name, where)
     if len(points.shape) < 2 or points.shape[-1] in (0, None):
         raise ValueError(
             f"{where}: {name} must have shape (N, ndim), or (*batch, N, ndim), with coordinates along the last axis, "
@@ -110,9 +157,15 @@ def _points(F: Any, points: Any, where: str, name: str = "points") -> tuple[Any,
     return points, F.shape(points)[:-2], operator.index(points.shape[-1])
 
 
+def inside(p: Any, half: Any) -> Any:
+    """Which rows have no coordinate greater in magnitude than `half`, and no NaN."""
+    rows = [(p[..., a] <= h) & (p[..., a] >= -h) for a, h in enumerate(half)]
+    return functools.reduce(operator.and_, rows)
+
+
 def _complex(F: Any, x: Any, points: Any, name: str, where: str) -> tuple[Any, str]:
     """Values or modes as complex numbers, and their real type; nothing is cast silently but integers."""
-    x = F.array(x)
+    x = check.array(F, x, name, where)
     dtype = check.compute_dtype(F.dtype(x), F.dtype(points), where, name)
     if F.dtype(x) in check.HALF:
         raise TypeError(f"{where}: {name} has dtype {F.dtype(x)}; complex numbers need float32 or float64")
@@ -220,14 +273,16 @@ def nufft1(
     'direct'
     """
     where = "gf.nufft1"
+    check.flag(return_info, "return_info", where)
     F = dispatch.face(where, points=points, values=values)
     points, batch, ndim = _points(F, points, where)
     values, dtype, extra = _values(F, values, points, points, where)
     shape = per_axis(where, "shape", shape, ndim, SIZE)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
-    _fits(shape, dtype, where, *batch, *extra)
-    text = _text(shape, eps, -sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
+    smooth, count = F.followed(points), F.known(n)
+    _fits(shape, eps, dtype, smooth, count, where, *batch, *extra)
+    text = _text(shape, eps, -sign, modes_order, period, dtype, smooth, count)
     y, x = F.as_real(values), F.astype(points, dtype)
     if _several(c):
         y, x = F.moveaxis(F.reshape(y, (b, c, n, 2)), 1, 2), F.reshape(x, (b, n, ndim))
@@ -283,14 +338,16 @@ def nufft2(
     True
     """
     where = "gf.nufft2"
+    check.flag(return_info, "return_info", where)
     F = dispatch.face(where, points=points, modes=modes)
     points, batch, ndim = _points(F, points, where)
     modes, dtype, extra = _modes(F, modes, points, batch, ndim, where)
     shape = check.grid_shape(modes.shape[len(modes.shape) - ndim :], "modes", where)
     eps, sign, modes_order, period = _options(eps, sign, modes_order, period, ndim, dtype, where)
-    _fits(shape, dtype, where, *batch, *extra)
-    text = _text(shape, eps, sign, modes_order, period, dtype, F.followed(points))
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
+    smooth, count = F.followed(points), F.known(n)
+    _fits(shape, eps, dtype, smooth, count, where, *batch, *extra)
+    text = _text(shape, eps, sign, modes_order, period, dtype, smooth, count)
     y, x = F.as_real(modes), F.astype(points, dtype)
     if _several(c):
         out = F.sample(F.reshape(y, (b, c, *shape, 2)), F.reshape(x, (b, n, ndim)), text)

@@ -33,7 +33,8 @@ class NufftInfo:
     grid : tuple of int or None
         Shape of the fine grid, None for "direct".
     upsampling : tuple of float or None
-        How many times finer than the modes it is, along each axis.
+        How many times finer than the modes it is, along each axis: 1.5 or 2, and what makes its size quick to
+        transform. 1.5 takes more taps, and less time where modes are many beside points.
     sorted : bool or None
         Whether the points are taken in an order that suits the memory.
     precision : {"float32", "float64"}
@@ -82,7 +83,7 @@ def of_sums(text: str, dtype: str, points: Any) -> NufftInfo:
     return NufftInfo(
         "fft" if known else None,
         scheme.width,
-        error(scheme.width, scheme.shape, dtype),
+        error(scheme.width, scheme.shape, dtype, scheme.sigma),
         plan.fine,
         tuple(nf / n for nf, n in zip(plan.fine, scheme.shape, strict=True)),
         ordered,
@@ -93,16 +94,16 @@ def of_sums(text: str, dtype: str, points: Any) -> NufftInfo:
 
 
 @static
-def of_pairs(given: str, computed: str, pairs: Any) -> NufftInfo:
-    """Of type 3 without a grid."""
-    return _direct(given, computed, (4 if computed == "float32" else 8) * 3 * pairs)
+def of_pairs(given: str, computed: str, rounding: float, pairs: Any) -> NufftInfo:
+    """Of type 3 without a grid; rounding: of the phases."""
+    return _direct(given, computed, (4 if computed == "float32" else 8) * 3 * pairs, rounding)
 
 
 @static
-def of_layout(text: str, taps: int, dtype: str, given: str, points: Any, memory: float) -> NufftInfo:
+def of_layout(text: str, taps: int, dtype: str, given: str, rounding: float, points: Any, memory: float) -> NufftInfo:
     """Of type 3: a splat with a window of so many taps, and type 2, of which text is."""
     inner, size = of_sums(text, dtype, None), decode(text).shape
-    wrong = (inner.error**2 + error(taps, size, dtype) ** 2 + ROUNDING[given] ** 2) ** 0.5
+    wrong = (inner.error**2 + error(taps, size, dtype) ** 2 + ROUNDING[given] ** 2 + rounding**2) ** 0.5
     enough = waves.plan(text, dtype).places.worth_sorting
     ordered = points >= enough if isinstance(points, int) else None
     return NufftInfo(
@@ -110,7 +111,7 @@ def of_layout(text: str, taps: int, dtype: str, given: str, points: Any, memory:
     )
 
 
-def _direct(given: str, computed: str, memory: int) -> NufftInfo:
+def _direct(given: str, computed: str, memory: int, rounding: float = 0.0) -> NufftInfo:
     return NufftInfo(
-        "direct", None, ROUNDING[given], None, None, False, computed, threads.get_num_threads(), int(memory)
+        "direct", None, ROUNDING[given] + rounding, None, None, False, computed, threads.get_num_threads(), int(memory)
     )

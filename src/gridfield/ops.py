@@ -633,6 +633,9 @@ class Face:
         """Changes when the numbers of an array do. None: unknown, or such numbers reach the kernels as copies."""
         return None
 
+    def as_tree(self, cls: Any) -> None:
+        """Make instances of a class trees of arrays, by its `_flattened` and `_unflattened`, where there are such."""
+
     def nearby(self, x: Any) -> bool:
         """Whether an array lies in the memory of the CPU."""
         return True
@@ -645,6 +648,10 @@ class Face:
         """f(x), f a linear map of NumPy arrays, which depends on the arrays `of`. None: not where x is, or followed."""
         known = self.at_hand(x)
         return None if known is None else self.constant(f(known), self.dtype(x), x)
+
+    def known(self, size: Any) -> int | None:
+        """The size of an axis, if it is a number, the same in each call of what a compiler makes."""
+        return size if isinstance(size, int) else None
 
     def widest(self, dtype: str) -> str:
         """The float type that stands for this one, where a framework does not have all of them switched on."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import check, dispatch
 from .boundary import ENLARGE, ENLARGED, as_boundaries
+from .check import array as _array
 from .grid import Grid
 from .kernel import Kernel, as_kernels
 from .ops import recipe, static
@@ -482,14 +483,6 @@ def _arrays(F: Any, values: Any, points: Any, where: str) -> tuple[Any, Any, str
         values = F.astype(values, F.dtype(points))
     check.same_device(where, values=F.device(values), points=F.device(points))
     return values, points, F.widest(check.compute_dtype(F.dtype(values), F.dtype(points), where))
-
-
-def _array(F: Any, x: Any, name: str, where: str) -> Any:
-    """As an array of the framework."""
-    try:
-        return F.array(x)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{where}: {name} must be an array of numbers, or convertible to one ({error})") from None
 
 
 def _to_channels(F: Any, values: Any, lead: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> Any:

@@ -175,6 +175,7 @@ class Waves(Static):
     centered: bool  # k_i from -(n_i // 2) upwards; else the order of an FFT
     width: int  # taps of the window: how exact
     orders: tuple[MultiIndex, ...]
+    sigma: float = 2.0  # of the window: how many times finer the grid is, at least
 
     parts = 2  # numbers of a point for each channel of the values
 
@@ -205,9 +206,9 @@ class Waves(Static):
         return intern(replace(self, orders=raised(self.orders)))
 
     @staticmethod
-    def parse(shape: Any, periods: Any, sign: int, centered: bool, width: int, orders: Any) -> Waves:
+    def parse(shape: Any, periods: Any, sign: int, centered: bool, width: int, orders: Any, sigma: float) -> Waves:
         """From JSON."""
-        return Waves(_tuple(shape), _tuple(periods), sign, centered, width, _tuple(orders))
+        return Waves(_tuple(shape), _tuple(periods), sign, centered, width, _tuple(orders), sigma)
 
 
 @dataclass(frozen=True, eq=False)

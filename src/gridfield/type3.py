@@ -21,12 +21,12 @@ from . import check, dispatch
 from .arguments import LENGTH, per_axis
 from .grid import Grid
 from .kernel import bspline
-from .nufft import _options, _points, _text, _values
+from .nufft import _options, _points, _text, _values, inside
 from .nufft_info import of_layout, of_pairs
 from .ops import recipe, static
 from .sampling import prefilter
 from .scheme import Scheme, intern
-from .window import ROUNDING, width_for, window
+from .window import DIGIT, ROUNDING, width_for, window
 
 FEW = 4096  # points x frequencies up to which direct sums are no slower than the calls of a grid
 MOST = 1 << 24  # and beyond which their waves would be too many to hold
@@ -77,7 +77,9 @@ def nufft3(
     frequencies : array, shape (M, ndim) or (*batch, M, ndim)
         In radians per unit of the points.
     eps : float, default 1e-6
-        As for `nufft1`: relative error in l2. float32 is computed in float64 where its rounding would be felt.
+        As for `nufft1`: relative error in l2. float32 is computed in float64 where its rounding would be felt. That of
+        float64 is felt where phases are large: it adds up to ``2**-53 sum_a max|points_a| max|frequencies_a|``, as much
+        as the last digits of the numbers themselves (1e-10 for points and frequencies up to 1e6 and 1).
     sign : {-1, 1}, default -1
         Of the exponent.
     extent : (float, float) or pair of one per axis, optional
@@ -114,6 +116,7 @@ def nufft3(
     (True, 'direct')
     """
     where = "gf.nufft3"
+    check.flag(return_info, "return_info", where)
     F = dispatch.face(where, points=points, values=values, frequencies=frequencies)
     points, batch, ndim = _points(F, points, where)
     frequencies, of_frequencies, width = _points(F, frequencies, where, "frequencies")
@@ -152,10 +155,13 @@ def nufft3(
         if pairs is None or not _directly(pairs, c, layout, where):
             out = _through_grid(F, x, f, y, ends, layout, work, sign)
             if return_info:
-                info = of_layout(layout.waves, layout.width, work, dtype, n, layout.bytes)
+                rounding = _rounding(ends, F.widest("float64"), work)
+                info = of_layout(layout.waves, layout.width, work, dtype, rounding, n, layout.bytes)
     if out is None:
         out = _direct_sums(F, x, f, y, sign)
-        info = of_pairs(dtype, F.widest("float64"), pairs) if return_info else None
+        if return_info:
+            wide = F.widest("float64")
+            info = of_pairs(dtype, wide, _rounding(ends, wide, wide) if ends else 0.0, pairs)
     out = F.reshape(F.astype(out, F.dtype(values)), (*batch, *extra, m))
     return (out, info) if return_info else out
 
@@ -205,9 +211,16 @@ def _ends(F: Any, points: Any, frequencies: Any, given: Any, dtype: str, where: 
 def _within(F: Any, p: Any, half: Any) -> tuple[Any, Any]:
     """Numbers that something traces, rows beyond the extent or with a NaN as 0; and for each row 1, NaN for those."""
     one, zero = (F.constant(np.full(1, c), F.dtype(p), p) for c in (1.0, 0.0))
-    inside = [(p[..., a] <= h) & (p[..., a] >= -h) for a, h in enumerate(half)]
-    every = functools.reduce(lambda these, those: these & those, inside)
+    every = inside(p, half)
     return F.where(every[..., None], p, zero), F.where(every, one, one * float("nan"))
+
+
+def _rounding(ends: Ends, wide: str, dtype: str) -> float:
+    """What phases are off by: those from the centres in the one type, those to the centres in the other."""
+    (from_x, far), (from_f, high) = ends
+    near = sum(a * k for a, k in zip(far, high, strict=True))
+    whole = sum((abs(x) + a) * (abs(f) + k) for x, a, f, k in zip(from_x, far, from_f, high, strict=True))
+    return DIGIT[dtype] * near + DIGIT[wide] * (whole - near)
 
 
 # ---- which way
@@ -217,7 +230,7 @@ def _layout_for(
     """The layout, and the type to compute in."""
     (_, far), (_, high) = ends
     # coordinates count cells of the grid: float32 is off by its last digit of their number
-    felt = ROUNDING["float32"] + 6e-8 * sum(a * b for a, b in zip(far, high, strict=True))
+    felt = ROUNDING["float32"] + DIGIT["float32"] * sum(a * b for a, b in zip(far, high, strict=True))
     moves, turns = F.followed(x), F.followed(f)
     asked = eps * (_narrowest(far, high) if moves or turns else 1.0)
     if dtype == "float32" and 10 * felt > asked:

@@ -1,10 +1,10 @@
-"""The FFT between n modes and a grid that is at least twice as fine, one axis at a time, of any number of axes.
+"""The FFT between n modes and a grid that is finer, one axis at a time, of any number of axes.
 
 A complex Stockham FFT over many lines at once, a line per lane, real and imaginary parts apart. What makes it pay
-beside a library's: half of the fine grid's modes are zero, so the first stage (towards the grid) and the last (back)
-of four blocks touch only two, the other axes are still short when the first is transformed, and the factors of the
-window, the order of the modes and the periodic margin are part of reading and writing. 256**2 in complex128 0.1 ms,
-pocketfft 0.5 (both one thread, Zen 4; ours 0.3 on a Xeon).
+beside a library's: where the grid is twice as fine half of its modes are zero, so the first stage (towards the grid)
+and the last (back) of four blocks touch only two (`pruned`); the other axes are still short when the first is
+transformed, and the factors of the window, the order of the modes and the periodic margin are part of reading and
+writing. 256**2 in complex128 0.1 ms, pocketfft 0.5 (both one thread, Zen 4; ours 0.3 on a Xeon).
 
 A stage of radix R, s values done and `count` = n / (s R) to go (C. Van Loan, Computational Frameworks for the Fast
 Fourier Transform (1992), section 1.7):
@@ -151,9 +151,12 @@ last_pruned = _stage(4, blocks_out=OUTER, turned=False)
 
 
 @njit(error_model="numpy", inline="never")
-def _towards(spec, a, b, factors, twiddles, at, nf):  # type: ignore[no-untyped-def]
+def _towards(spec, a, b, factors, twiddles, at, nf, pruned):  # type: ignore[no-untyped-def]
     """All stages towards the grid, from a to b and back; whether the result is in b."""
-    first_pruned(spec, a, b, nf // 4, 1, twiddles, at[0])
+    if pruned:
+        first_pruned(spec, a, b, nf // 4, 1, twiddles, at[0])
+    else:
+        stage4(spec, a, b, nf // 4, 1, twiddles, at[0])
     s, swapped = 4, True
     for i in range(1, len(factors)):
         r = factors[i]
@@ -180,7 +183,7 @@ def _towards(spec, a, b, factors, twiddles, at, nf):  # type: ignore[no-untyped-
 
 
 @njit(error_model="numpy", inline="never")
-def _back(spec, a, b, factors, twiddles, at, nf):  # type: ignore[no-untyped-def]
+def _back(spec, a, b, factors, twiddles, at, nf, pruned):  # type: ignore[no-untyped-def]
     """All stages back to the modes."""
     s, swapped = 1, False
     for i in range(len(factors) - 1):
@@ -200,7 +203,10 @@ def _back(spec, a, b, factors, twiddles, at, nf):  # type: ignore[no-untyped-def
         swapped = not swapped
         s *= r
     source, target = (b, a) if swapped else (a, b)
-    last_pruned(spec, source, target, 1, s, twiddles, at[len(factors) - 1])
+    if pruned:
+        last_pruned(spec, source, target, 1, s, twiddles, at[len(factors) - 1])
+    else:
+        last4(spec, source, target, 1, s, twiddles, at[len(factors) - 1])
     return not swapped
 
 
@@ -337,44 +343,50 @@ def _row_starts(starts, first, rows, length):  # type: ignore[no-untyped-def]
 # ---- one axis of many lines. ints = (n, nf, margin, mode of frequency 0, mode of the lowest, lines before, after)
 def _widen_columns(spec, x, out, ints, factors, at, twiddles, factor, ones, flip, a, b, starts, first, stop):  # type: ignore[no-untyped-def]
     n, nf, margin, zero, lowest, post = ints[0], ints[1], ints[2], ints[3], ints[4], ints[6]
-    high, low, blocks, step = (n + 1) // 2, n // 2, post // len(starts), 2 * post
+    high, low, blocks, step, pruned = (n + 1) // 2, n // 2, post // len(starts), 2 * post, nf >= 2 * n
     for task in range(first, stop):
         p = task // blocks
         column = 2 * len(starts) * (task - p * blocks)
         source, target = p * n * step + column, p * (nf + margin) * step + column
-        clear(spec, a, high, nf // 4)
-        clear(spec, a, nf - nf // 4, nf - low)
+        if pruned:
+            clear(spec, a, high, nf // 4)
+            clear(spec, a, nf - nf // 4, nf - low)
+        else:
+            clear(spec, a, high, nf - low)
         read_columns(spec, x, source + zero * step, step, high, factor, zero, a, 0, flip)
         read_columns(spec, x, source + lowest * step, step, low, factor, lowest, a, nf - low, flip)
-        c = b if _towards(spec, a, b, factors, twiddles, at, nf) else a
+        c = b if _towards(spec, a, b, factors, twiddles, at, nf, pruned) else a
         write_columns(spec, out, target, step, nf, ones, 0, c, 0, flip)
         write_columns(spec, out, target + nf * step, step, margin, ones, 0, c, 0, flip)
 
 
 def _narrow_columns(spec, x, out, ints, factors, at, twiddles, factor, ones, flip, a, b, starts, first, stop):  # type: ignore[no-untyped-def]
     n, nf, margin, zero, lowest, post = ints[0], ints[1], ints[2], ints[3], ints[4], ints[6]
-    high, low, blocks, step = (n + 1) // 2, n // 2, post // len(starts), 2 * post
+    high, low, blocks, step, pruned = (n + 1) // 2, n // 2, post // len(starts), 2 * post, nf >= 2 * n
     for task in range(first, stop):
         p = task // blocks
         column = 2 * len(starts) * (task - p * blocks)
         source, target = p * (nf + margin) * step + column, p * n * step + column
         read_columns(spec, x, source, step, nf + margin, ones, 0, a, 0, flip)
         unwrap(spec, a, nf, margin)
-        c = b if _back(spec, a, b, factors, twiddles, at, nf) else a
+        c = b if _back(spec, a, b, factors, twiddles, at, nf, pruned) else a
         write_columns(spec, out, target + zero * step, step, high, factor, zero, c, 0, flip)
         write_columns(spec, out, target + lowest * step, step, low, factor, lowest, c, nf - low, flip)
 
 
 def _widen_rows(spec, x, out, ints, factors, at, twiddles, factor, ones, flip, a, b, starts, first, stop):  # type: ignore[no-untyped-def]
     n, nf, zero, lowest, rows, pitch = ints[0], ints[1], ints[3], ints[4], ints[5], ints[6]
-    high, low = (n + 1) // 2, n // 2
+    high, low, pruned = (n + 1) // 2, n // 2, nf >= 2 * n
     for task in range(first, stop):
-        clear(spec, a, high, nf // 4)
-        clear(spec, a, nf - nf // 4, nf - low)
+        if pruned:
+            clear(spec, a, high, nf // 4)
+            clear(spec, a, nf - nf // 4, nf - low)
+        else:
+            clear(spec, a, high, nf - low)
         _row_starts(starts, task * len(starts), rows, 2 * n)
         read_rows(spec, x, starts, zero, high, factor, zero, a, 0, flip)
         read_rows(spec, x, starts, lowest, low, factor, lowest, a, nf - low, flip)
-        c = b if _towards(spec, a, b, factors, twiddles, at, nf) else a
+        c = b if _towards(spec, a, b, factors, twiddles, at, nf, pruned) else a
         wrap(spec, c, nf, pitch - nf)
         _row_starts(starts, task * len(starts), rows, 2 * pitch)
         write_rows(spec, out, starts, 0, pitch, ones, 0, c, 0, flip)
@@ -382,12 +394,12 @@ def _widen_rows(spec, x, out, ints, factors, at, twiddles, factor, ones, flip, a
 
 def _narrow_rows(spec, x, out, ints, factors, at, twiddles, factor, ones, flip, a, b, starts, first, stop):  # type: ignore[no-untyped-def]
     n, nf, margin, zero, lowest, rows, pitch = ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6]
-    high, low = (n + 1) // 2, n // 2
+    high, low, pruned = (n + 1) // 2, n // 2, nf >= 2 * n
     for task in range(first, stop):
         _row_starts(starts, task * len(starts), rows, 2 * pitch)
         read_rows(spec, x, starts, 0, pitch, ones, 0, a, 0, flip)
         unwrap(spec, a, nf, margin)
-        c = b if _back(spec, a, b, factors, twiddles, at, nf) else a
+        c = b if _back(spec, a, b, factors, twiddles, at, nf, pruned) else a
         _row_starts(starts, task * len(starts), rows, 2 * n)
         write_rows(spec, out, starts, zero, high, factor, zero, c, 0, flip)
         write_rows(spec, out, starts, lowest, low, factor, lowest, c, nf - low, flip)
@@ -430,6 +442,12 @@ def _radices(n: int) -> list[int] | None:
     return found if n == 1 else None
 
 
+def fft_ns(shape: tuple[int, ...], fine: tuple[int, ...], dtype: str) -> float:
+    """What the transform from modes of this shape to that grid takes, or back: of all lines along each axis."""
+    per_number = NS * np.dtype(dtype).itemsize / 8
+    return sum(per_number * prod(shape[:a]) * prod(fine[a:]) * log2(nf) for a, nf in enumerate(fine))
+
+
 class Side:
     """Stages of a length in one order, and their twiddle factors."""
 
@@ -447,7 +465,7 @@ class Side:
 
 
 class Axis:
-    """An axis of n modes, nf >= 2 n points of the fine grid, and `margin` points that continue it."""
+    """An axis of n modes, nf points of the fine grid, and `margin` points that continue it."""
 
     def __init__(self, n: int, nf: int, margin: int, centered: bool, factor: Array, dtype: str) -> None:
         self.n, self.nf, self.margin, self.centered = n, nf, margin, centered
@@ -482,12 +500,6 @@ class Transform:
             f, tasks = (_widen_columns if wide else _narrow_columns), before * post // self.lanes
         ints = np.array([a.n, a.nf, a.margin, a.zero, a.lowest, before, self.pitch if last else post])
         return *entry(f, self.dtype.name), tasks, ints
-
-    def cost_ns(self) -> float:
-        """What all axes take, either way."""
-        lines = (prod(self.shape[:a]) * prod(self.grid[a + 1 :]) for a in range(len(self.axes)))
-        per_number = NS * self.dtype.itemsize / 8
-        return sum(per_number * n * a.nf * log2(a.nf) for n, a in zip(lines, self.axes, strict=True))
 
     def _run(self, axis: int, wide: bool, x: Array, out: Array, sign: int) -> None:
         if (axis, wide) not in self.passes:

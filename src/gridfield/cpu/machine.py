@@ -266,12 +266,12 @@ class Emit:
         return self._value(self.b.sitofp(self.b.trunc(i.v, I32) if i.v.type.width > 32 else i.v, like.v.type))
 
     def fused(self, x: Value, y: Value, z: Value) -> Value:
-        """x y + z, rounded once, whatever is around it."""
+        """x y + z, rounded once, whatever is around it; scalars broadcast against a vector x."""
         t = x.v.type
         element = t.element if _is_vector(t) else t
         name = f"llvm.fma.{f'v{t.count}' if _is_vector(t) else ''}f{32 if element == ir.FloatType() else 64}"
         f = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(t, [t, t, t]), name)
-        return self._value(self.b.call(f, [x.v, y.v, z.v]))
+        return self._value(self.b.call(f, [x.v, x._pair(y)[1], x._pair(z)[1]]))
 
     def quotient(self, x: Value, n: int) -> Value:
         """x // n of a 64-bit integer that is not negative."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 from typing import Any
 
@@ -67,7 +68,8 @@ def locate(m: Any, spec: Any, x: Any, frame: Any, cells: Any, t: Any, first: Any
     """Points x[a * ROUND + q]: the first sample of their stencil -> cells[a * ROUND + q], their fraction ->
     t[a * row + first + q].
 
-    x - period floor(x / period) with the period in two parts, and the fraction by one rounding from that.
+    x less the nearest multiple of the period, which is exact for x from -period to period, and the fraction by one
+    rounding from that; `rest`: what the period is longer by than a number can say, in cells.
     """
     lanes = WHOLE // 8
     for a in range(spec.ndim):
@@ -77,10 +79,10 @@ def locate(m: Any, spec: Any, x: Any, frame: Any, cells: Any, t: Any, first: Any
                  scale: Any = scale, scale_rest: Any = scale_rest, shift: Any = shift, n: Any = n) -> None:  # fmt: skip
             q = k * lanes
             u = m.load(x, q + a * ROUND, lanes)
-            turns = m.floor(u * inverse)
-            r = (u - turns * period) - turns * rest
-            start = m.floor(r * scale + shift)
-            fraction = (r * scale - (start - shift)) + r * scale_rest
+            turns = m.floor(u * inverse + 0.5)
+            r = m.fused(turns, period * -1.0, u)
+            start = m.floor(m.fused(r, scale, shift))
+            fraction = m.fused(r, scale, shift - start) + (r * scale_rest - turns * rest)
             start = m.select(start < 0.0, start + n, start)
             start = m.select(start > n - 1.0, start - n, start)
             finite = (fraction > -1.0) & (fraction < 2.0)
@@ -203,8 +205,17 @@ class Fine:
         for period, size in zip(periods, shape, strict=True):
             rest = period_rest(period)
             scale = size / period
-            scale_rest = (size - scale * period - scale * rest) / period
-            frame += [period, rest, 1 / period, scale, scale_rest, 0.5 * (width % 2) - (width - 1) // 2, float(size)]
+            exact = Fraction(period) + Fraction(rest)  # of a million cells the last digit of the scale is 1e-10
+            scale_rest = float((size - Fraction(scale) * exact) / exact)
+            frame += [
+                period,
+                rest * scale,
+                1 / period,
+                scale,
+                scale_rest,
+                0.5 * (width % 2) - (width - 1) // 2,
+                float(size),
+            ]
         self.frame, self.dtype = np.array(frame), np.dtype(dtype)
         first, *rest = TILES.get(nd, (8,) * nd)
         tiles = max(first, 1 << (width - 1).bit_length()), *rest  # slabs are at least a stencil thick

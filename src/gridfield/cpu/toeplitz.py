@@ -57,10 +57,10 @@ def _columns(spec, x, spectrum, ints, wide, at, turns, narrow, back_at, back_tur
         clear(spec, a, nf - nf // 4, nf - low)
         read_columns(spec, x, column + zero * step, step, high, factor, zero, a, 0, 0)
         read_columns(spec, x, column + lowest * step, step, low, factor, lowest, a, nf - low, 0)
-        if _towards(spec, a, b, wide, turns, at, nf):
+        if _towards(spec, a, b, wide, turns, at, nf, True):
             a, b = b, a
         multiply(spec, a, spectrum, lanes * task, post, nf)
-        if _back(spec, a, b, narrow, back_turns, back_at, nf):
+        if _back(spec, a, b, narrow, back_turns, back_at, nf, True):
             a, b = b, a
         write_columns(spec, x, column + zero * step, step, high, factor, zero, a, 0, lanes)
         write_columns(spec, x, column + lowest * step, step, low, factor, lowest, a, nf - low, lanes)

@@ -1,6 +1,6 @@
 """sample, splat and dot of waves: the non-uniform FFT, as window, FFT and the taps of any kernel.
 
-    sample:  y[p] = sum_l phi(x_p - l) g[l],  g = FFT of c[k] / phi^(k) on a grid twice as fine      (type 2)
+    sample:  y[p] = sum_l phi(x_p - l) g[l],  g = FFT of c[k] / phi^(k) on a grid sigma times as fine (type 2)
     splat:   the transpose, step by step                                                            (type 1)
 
 (A. Dutt, V. Rokhlin, SIAM J. Sci. Comput. 14 (1993), 1368-1393; L. Greengard, J.-Y. Lee, SIAM Rev. 46 (2004), 443-454.)
@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
 
 from ..scheme import Waves, decode
-from ..window import window
+from ..window import band, window
 from . import direct, threads
-from .fourier import Axis, Transform, fine_size
+from .fourier import BYTES, Axis, Transform, fft_ns, fine_size
 from .gathering import Gather
 from .kept import finder
 from .places import Located, fine
@@ -29,15 +29,29 @@ from .scratch import scratch
 
 Array = np.ndarray[Any, Any]
 
+VECTOR_NS = 0.75  # measured, beside NS of fourier.py: 64 bytes of the taps of a point
+
+
+def fine_grid(shape: tuple[int, ...], width: int, sigma: float) -> tuple[int, ...]:
+    """Shape of the grid that a window of so many taps, made for sigma, goes with."""
+    return tuple(fine_size(max(ceil(sigma * n), 2 * width)) for n in shape)
+
+
+def cost_ns(shape: tuple[int, ...], width: int, sigma: float, dtype: str, points: int) -> float:
+    """What depends on width and sigma of the time that a transform takes: the FFT, and the taps."""
+    each = np.dtype(dtype).itemsize
+    vectors = width ** (len(shape) - 1) * ceil(2 * each * width / BYTES)
+    return fft_ns(shape, fine_grid(shape, width, sigma), dtype) + VECTOR_NS * vectors * points
+
 
 class Plan:
     """Waves prepared for one dtype."""
 
     def __init__(self, waves: Waves, dtype: str) -> None:
         self.waves, self.dtype = waves, np.dtype(dtype)
-        kernel, width = window(waves.width), waves.width
-        self.fine = tuple(fine_size(max(2 * n, 2 * width)) for n in waves.shape)
-        hats = (kernel.fourier(k / nf).real for k, nf in zip(waves.modes, self.fine, strict=True))
+        width, sigma = waves.width, waves.sigma
+        kernel, self.fine = window(width, sigma), fine_grid(waves.shape, width, sigma)
+        hats = (band(width, sigma, k / nf) for k, nf in zip(waves.modes, self.fine, strict=True))
         table = kernel.table()
         self.value, self.contracted = (Gather(table, waves.orders, dtype, dot) for dot in (False, True))
         self.back = Scatter(table, waves.orders, dtype)
@@ -51,7 +65,7 @@ class Plan:
         self.slope = np.array([nf / p for nf, p in zip(self.fine, waves.periods, strict=True)], dtype)
         self.places = fine(waves.periods, self.fine, self.transform.grid, width, dtype)
         self.size = 2 * prod(self.transform.grid)
-        self.direct_below = float(self.transform.cost_ns() / direct.cost_ns(self.waves, 1))  # points
+        self.direct_below = float(fft_ns(waves.shape, self.fine, dtype) / direct.cost_ns(self.waves, 1))  # points
 
     def few(self, points: int) -> bool:
         """Whether the sums are cheaper as they stand: so few points that they cost less than the FFT."""

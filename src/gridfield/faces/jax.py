@@ -16,6 +16,7 @@ from jax.core import ShapedArray, Tracer
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from ..cached import lock
 from ..ops import COMPOSITES, Face, Op, batched
 from ..scheme import decode
 
@@ -122,6 +123,10 @@ def _alike(arrays: Any) -> Any:
 
 def _zero_as_none(tangents: Any) -> list[Any]:
     return [None if type(t) is ad.Zero else t for t in tangents]
+
+
+_trees: set[type] = set()
+_lock = lock()
 
 
 class Jax(Face):
@@ -235,6 +240,13 @@ class Jax(Face):
     def concrete(x: Any) -> Any:
         """The numbers, or None for a tracer."""
         return None if isinstance(x, Tracer) else np.asarray(x)
+
+    def as_tree(self, cls: Any) -> None:
+        """Once for each class."""
+        with _lock:
+            if cls not in _trees:
+                jax.tree_util.register_pytree_node(cls, cls._flattened, cls._unflattened)
+                _trees.add(cls)
 
     def nearby(self, x: Any) -> bool:
         """Whether it lies in the memory of the CPU."""

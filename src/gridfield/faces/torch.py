@@ -393,6 +393,10 @@ class Torch(Face):
         traced = torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None
         return None if traced or type(x) not in TENSORS else x.numpy(force=True)
 
+    def known(self, size: Any) -> int | None:
+        """Not under a compiler, which would have to compile anew for another size."""
+        return None if torch.compiler.is_compiling() else super().known(size)
+
     def version(self, x: torch.Tensor) -> int | None:
         """How often it has been changed in place, as far as torch counts that."""
         if torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from typing import Any
 
 import torch
 
+from ... import check
 from ...nufft import nufft1, nufft2
 from ...type3 import nufft3
 from ...window import BEST
@@ -21,8 +23,10 @@ REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 IGNORED = {
     *("debug", "spread_debug", "showwarn", "nthreads", "fftw", "spread_sort", "spread_kerevalmeth", "spread_kerpad"),
     *("upsampfac", "spread_thread", "maxbatchsize", "spread_nthr_atomic", "spread_max_sp_size", "chkbnds"),
-    "allow_eps_too_small",
+    *("allow_eps_too_small", "spread_kerformula", "out"),
 }
+LOCKS = {"fftw_lock_fun", "fftw_unlock_fun", "fftw_lock_data"}
+OF_PLANS = {"nufft_type", "n_modes_or_dim", "n_trans", "dtype"}  # what the original itself hands to FINUFFT
 
 
 def finufft_type1(points: torch.Tensor, values: torch.Tensor, output_shape: Any, **finufftkwargs: Any) -> torch.Tensor:
@@ -37,9 +41,10 @@ def finufft_type1(points: torch.Tensor, values: torch.Tensor, output_shape: Any,
     output_shape : int or sequence of D int
         Number of modes along each axis.
     **finufftkwargs : optional
-        `eps` (default 1e-6; what the type is not good for is taken as the best it is), `isign` (default -1) and
-        `modeord` (default 1: the order of an FFT; 0: centred). How FINUFFT is to go about it (`nthreads`, `upsampfac`,
-        `fftw`, `debug`, ..., `gpu_method` and all that begins with `gpu_`) is accepted and ignored.
+        `eps` (default 1e-6; what the type is not good for is taken as the best it is), `isign` (default -1; None is
+        FINUFFT's own, +1, and -1 for type 2) and `modeord` (default 1: the order of an FFT; 0: centred). How FINUFFT is
+        to go about it (`nthreads`, `upsampfac`, `fftw`, `debug`, ..., `gpu_method` and all that begins with `gpu_`) is
+        accepted and ignored. Names that FINUFFT does not know are ignored with its warning.
 
     Returns
     -------
@@ -49,7 +54,12 @@ def finufft_type1(points: torch.Tensor, values: torch.Tensor, output_shape: Any,
     Raises
     ------
     TypeError, ValueError
-        As the original, in its words; for options that FINUFFT does not have.
+        As the original, in its words. For what cannot be had: an `out` to write to, `spreadinterponly`.
+
+    Warns
+    -----
+    Warning
+        As FINUFFT, of an option that it does not have.
 
     Examples
     --------
@@ -64,7 +74,7 @@ def finufft_type1(points: torch.Tensor, values: torch.Tensor, output_shape: Any,
     _check_lengths(points, values.shape[-1], "values")
     x = _rows(points)
     shape = _shape(output_shape, x.shape[-1])
-    return nufft1(x, values.resolve_conj(), shape, **_options("finufft_type1", finufftkwargs, values))
+    return nufft1(x, values.resolve_conj(), shape, **_options(1, finufftkwargs, values))
 
 
 def finufft_type2(points: torch.Tensor, targets: torch.Tensor, **finufftkwargs: Any) -> torch.Tensor:
@@ -103,7 +113,7 @@ def finufft_type2(points: torch.Tensor, targets: torch.Tensor, **finufftkwargs: 
     if targets.ndim < x.shape[-1]:
         d = x.shape[-1]
         raise ValueError(f"For type 2 {d}d FINUFFT, targets must be at least a {d}d tensor")
-    return nufft2(x, targets.resolve_conj(), **_options("finufft_type2", finufftkwargs, targets))
+    return nufft2(x, targets.resolve_conj(), **_options(2, finufftkwargs, targets))
 
 
 def finufft_type3(
@@ -151,7 +161,7 @@ def finufft_type3(
         raise ValueError(f"Points are {x.shape[-1]}d but targets {f.shape[-1]}d")
     extent = finufftkwargs.get("extent")
     rest = {name: option for name, option in finufftkwargs.items() if name != "extent"}
-    options = _options("finufft_type3", rest, strengths)
+    options = _options(3, rest, strengths)
     del options["modes_order"]
     return nufft3(x, strengths.resolve_conj(), f, extent=extent, **options)
 
@@ -208,15 +218,28 @@ def _shape(output_shape: Any, ndim: int) -> tuple[int, ...]:
     return shape
 
 
-def _options(where: str, given: dict[str, Any], data: torch.Tensor) -> dict[str, Any]:
-    """FINUFFT's options as ours."""
+def _options(kind: int, given: dict[str, Any], data: torch.Tensor) -> dict[str, Any]:
+    """FINUFFT's options for a transform of type `kind`, as ours."""
+    where = f"finufft_type{kind}"
+    for name in given:
+        if name in LOCKS:
+            raise TypeError(f"{where}: Invalid option '{name}': FFTW locks are not exposed in Python")
+        if name in OF_PLANS:
+            raise TypeError(f"{where}: got multiple values for argument '{name}', which follows from the tensors")
+        if name not in {"eps", "isign", "modeord", "spreadinterponly", *IGNORED} and not name.startswith("gpu_"):
+            warnings.warn(f'Warning: finufft_opts does not have attribute "{name}"', Warning, stacklevel=3)
+    if given.get("out") is not None:
+        raise TypeError(f"{where}: out must be None, as results are new tensors; got {type(given['out']).__name__}")
+    if given.get("spreadinterponly"):
+        raise ValueError(f"{where}: spreadinterponly must be 0: a transform without its FFT is not to be had here")
     eps, isign, modeord = given.get("eps", 1e-6), given.get("isign", -1), given.get("modeord", 1)
-    unknown = [n for n in given if n not in {"eps", "isign", "modeord", *IGNORED} and not n.startswith("gpu_")]
-    if unknown:
-        raise TypeError(f"{where}: FINUFFT has no option {unknown[0]!r} that applies here")
+    if isign is None:
+        isign = -1 if kind == 2 else 1
+    if not hasattr(isign, "__index__"):
+        raise TypeError(f"{where}: isign must be an integer, of the sign of the exponent, or None, got {isign!r}")
     best = BEST["float32" if data.dtype is torch.complex64 else "float64"]
     return {
-        "eps": min(max(float(eps), best), 0.5),
+        "eps": min(max(check.number(eps, "eps", where), best), 0.5),
         "sign": 1 if isign >= 0 else -1,
         "modes_order": "fft" if modeord else "centered",
     }
