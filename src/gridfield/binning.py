@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments, check, dispatch
+from . import arguments, check, dispatch, uniform
 from .cpu import bins as cpu
 from .cpu.cells import MOST, Axes
 from .cpu.summaries import NEEDS, Summary
 from .grid import Grid
 from .histogram import back, native, present
-from .ops import Face, recipe
+from .ops import Face, recipe, static
 from .sampling import KernelLike, sample, splat
 
 Array = np.ndarray[Any, Any]
@@ -27,20 +27,31 @@ MEDIAN = -1.0  # stands for it among probabilities
 
 @dataclass(frozen=True)
 class Cells:
-    """Where points go: edges along each axis, and the grid where these are its."""
+    """Where points go: a grid, or lists of edges along each axis."""
 
-    edges: tuple[Array, ...]
     grid: Grid | None
+    listed: tuple[Array, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Cells along each axis."""
-        return tuple(len(e) - 1 for e in self.edges)
+        return self.grid.shape if self.grid else tuple(len(e) - 1 for e in self.listed)
+
+    @property
+    def edges(self) -> tuple[Array, ...]:
+        """Edges along each axis."""
+        return tuple(self.grid.edges()) if self.grid else self.listed
 
     def axes(self) -> Axes:
         """As the kernels read them."""
-        wraps = self.grid.periodic if self.grid else None
-        return Axes(self.edges, [self.grid is not None] * len(self.edges), wraps)
+        wraps, nd = self.grid.periodic if self.grid else None, len(self.shape)
+        return Axes(self.edges, [self.grid is not None] * nd, wraps)
+
+
+@static
+def _ends(*axes: tuple[Any, ...]) -> tuple[tuple[float, float], ...]:
+    """The outer edges of the cells of a grid, constants where a compiler traces."""
+    return tuple(uniform.outer(*axis) for axis in axes)
 
 
 @recipe
@@ -83,8 +94,12 @@ def bin_index(points: Any, grid: Any, *, bounds: Any = None) -> Any:
     how = cells.axes()
 
     def index(*coordinates: Array) -> tuple[Array]:
-        return (how.index(_columns(coordinates, "points" in named)).reshape(pts),)
+        shape = coordinates[0].shape
+        return (
+            how.index(_columns(coordinates, "points" in named)).reshape(shape[:-1] if "points" in named else shape),
+        )
 
+    x = [F.astype(c, "float32") if F.dtype(c) in check.HALF else c for c in x]  # NumPy has no bfloat16
     known: list[Any] = [F.concrete(c) for c in x]
     if all(c is not None for c in known):
         return back(F, index(*known)[0], named)
@@ -180,6 +195,9 @@ def binned_statistic(
                   for label, a in (("values", values), ("weights", weights), ("where", where)))  # fmt: skip
     dtype = _check_arrays(F, x, v, w, mask, pts, wanted, smooth, cells, kernel, name)
     lead = () if v is None else tuple(v.shape[len(pts) :])
+    *x, v, w, mask = (  # NumPy has no bfloat16
+        F.astype(a, "float32") if a is not None and F.dtype(a) in check.HALF else a for a in (*x, v, w, mask)
+    )
     job = _Job(F, x, "points" in named, v, w, mask, cells, wanted, nan_policy, outside, fill_value, kernel,
                "float32" if dtype in check.HALF else dtype, name, pts, lead)  # fmt: skip
     known = [F.at_hand(a) for a in (*x, v, w, mask) if a is not None]
@@ -215,6 +233,11 @@ class _Job:
     pts: tuple[int, ...]
     lead: tuple[int, ...]
 
+    @property
+    def rows(self) -> Any:
+        """How many points there are; -1 where that is not known while something traces."""
+        return -1 if None in self.pts else math.prod(self.pts)
+
     def known(self, *arrays: Any) -> Array:
         """(statistics, columns, cells) by the kernels, of NumPy arrays."""
         *x, v, w, mask = arrays
@@ -246,12 +269,14 @@ class _Job:
 
     def followed(self, smooth: bool) -> list[Any]:
         """Statistics (columns, *cells) of sums of splat, which have derivatives."""
-        F, shape, n = self.F, self.cells.shape, math.prod(self.pts)
+        F, shape, n = self.F, self.cells.shape, self.rows
         if "raise" in (self.outside, self.nan_policy):
             self._raise()
         x = self.x[0] if self.joined else F.stack(self.x, -1)
         x = F.reshape(x, (n, len(shape)))
         mask = [] if self.mask is None else [F.reshape(self.mask, (n,))]
+        if smooth:
+            return self._smooth(F.astype(x, self.dtype), mask)
         axes, clip = self.cells.axes(), self.outside == "clip"
 
         def centres(points: Array, *where: Array) -> tuple[Array, Array]:
@@ -261,24 +286,16 @@ class _Job:
             numbers = np.stack(np.unravel_index(np.maximum(index, 0), shape), -1)
             return numbers, inside[:, None]
 
-        held, inside = F.outside(centres, [(n, len(shape)), (n, 1)], self.dtype, x, *mask)
-        columns = math.prod(self.lead)
-        v = inside if self.v is None else F.astype(F.reshape(self.v, (n, columns)), self.dtype)
-        if self.nan_policy == "omit":  # a NaN is 0, and counts nothing
-            ones = F.where(v == v, inside, 0 * inside)
-        else:
-            ones = F.broadcast_to(inside, (n, columns))
-        v = F.where(ones > 0, v, 0 * ones)
-        w = ones if self.w is None else F.reshape(F.astype(self.w, self.dtype), (n, 1)) * ones
-        if smooth:
-            return self._smooth(x, v, w)
+        known = None if n == -1 else n
+        held, inside = F.outside(centres, [(known, len(shape)), (known, 1)], self.dtype, x, *mask)
+        v, ones, w = self._counted(inside)
 
         def add(y: Any) -> Any:
             pixels = Grid.pixels(shape)
             return splat(y, held, pixels, kernel="nearest", boundary="nearest")
 
         count, out = add(w), {}
-        empty = count == 0
+        empty = F.fixed(count) == 0
         safe = F.where(empty, 0 * count + 1, count)
         blank = 0 * count + self.fill
         for s in self.wanted:
@@ -293,13 +310,13 @@ class _Job:
                 d = F.where(ones > 0, v - there, 0 * v)
                 var = add(w * d * d) / safe
                 if s == "std":  # of 0 the slope is 0, not infinite
-                    some = var > 0
+                    some = F.fixed(var) > 0
                     var = F.where(some, F.where(some, var, 0 * var + 1) ** 0.5, 0 * var)
                 out[s] = F.where(empty, blank, var)
             else:
                 chosen = self._extreme(s, axes, clip, x, v, ones)
                 number = add(ones)
-                out[s] = F.where(number == 0, 0 * number + self.fill, add(F.where(chosen > 0, v, 0 * v)))
+                out[s] = F.where(F.fixed(number) == 0, 0 * number + self.fill, add(F.where(chosen > 0, v, 0 * v)))
         return [out[s] for s in self.wanted]
 
     def _extreme(self, which: str, axes: Axes, clip: bool, x: Any, v: Any, ones: Any) -> Any:
@@ -319,13 +336,36 @@ class _Job:
 
         return self.F.outside(chosen, [tuple(v.shape)], self.dtype, x, v, ones)[0]
 
-    def _smooth(self, x: Any, v: Any, w: Any) -> list[Any]:
+    def _counted(self, inside: Any) -> tuple[Any, Any, Any]:
+        """Values (n, columns), 0 where they do not count; 1 where they do; their weights. inside: (n, 1)."""
+        F, n, columns = self.F, self.rows, math.prod(self.lead)
+        v = inside if self.v is None else F.astype(F.reshape(self.v, (n, columns)), self.dtype)
+        if self.nan_policy == "omit":  # a NaN is 0, and counts nothing
+            ones = F.where(F.fixed(v) == F.fixed(v), inside, 0 * inside)
+        else:
+            ones = F.broadcast_to(inside, F.shape(v))
+        v = F.where(ones > 0, v, 0 * ones)
+        return v, ones, ones if self.w is None else F.reshape(F.astype(self.w, self.dtype), (n, 1)) * ones
+
+    def _smooth(self, x: Any, mask: list[Any]) -> list[Any]:
         """Points spread by a kernel; what would fall beyond the ends is held there, so that nothing is lost."""
-        F, grid = self.F, self.cells.grid
-        x = F.astype(x, self.dtype)
+        F, grid, n = self.F, self.cells.grid, self.rows
+        assert grid is not None
+        numbers = F.fixed(x)
+        ends, inside = _ends(*grid._each()), None
+        lo, hi = (F.constant(np.array([e[i] for e in ends]), self.dtype, x) for i in (0, 1))
+        for a, (wraps, (first, last)) in enumerate(zip(grid.periodic, ends, strict=True)):
+            u = numbers[:, a]
+            here = u - u == 0 if wraps else (u >= first) & (u <= last)
+            here = u == u if self.outside == "clip" and not wraps else here
+            inside = here if inside is None else inside & here
         if self.outside == "clip":
-            lo, hi = (F.constant(np.array([e[i] for e in self.cells.edges]), self.dtype, x) for i in (0, -1))
-            x = F.where(x < lo, lo + 0 * x, F.where(x > hi, hi + 0 * x, x))
+            held = F.constant(np.array([not wraps for wraps in grid.periodic], float), self.dtype, x) > 0
+            x = F.where((numbers < lo) & held, lo, F.where((numbers > hi) & held, hi, x))
+        x = F.where(F.reshape(inside, (n, 1)), x, lo)  # of points that count nothing, anything that is a number
+        if mask:
+            inside = inside & (F.fixed(mask[0]) > 0)
+        v, _, w = self._counted(F.reshape(F.astype(inside, self.dtype), (n, 1)))
 
         def add(y: Any) -> Any:
             return splat(y, x, grid, kernel=self.kernel, boundary="nearest")
@@ -337,7 +377,7 @@ class _Job:
         if count is not None:
             out["count"] = count
             if "mean" in self.wanted:
-                empty = count == 0
+                empty = F.fixed(count) == 0
                 mean = out["sum"] / F.where(empty, 0 * count + 1, count)
                 out["mean"] = F.where(empty, 0 * mean + self.fill, mean)
         return [out[s] for s in self.wanted]
@@ -385,21 +425,21 @@ def _array(F: Face, x: Any, label: str, name: str) -> Any:
 
 def _checked_points(named: dict[str, Any], cells: Cells, name: str) -> tuple[int, ...]:
     """The shape of the points."""
-    nd, arrays = len(cells.edges), list(named.values())
+    nd, arrays = len(cells.shape), list(named.values())
     if "points" not in named:
         if len(arrays) != nd:
             raise ValueError(f"{name}: points has {len(arrays)} arrays of coordinates but the grid has {nd} axes")
         for label, a in named.items():
             if tuple(a.shape) != tuple(arrays[0].shape):
                 raise ValueError(f"{name}: {label} has shape {tuple(a.shape)} but points[0] {tuple(arrays[0].shape)}")
-        return check.sizes(arrays[0].shape, "points[0]", name)
+        return tuple(arrays[0].shape)
     shape = tuple(arrays[0].shape)
     if len(shape) == 0 or shape[-1] != nd:
         raise ValueError(
             f"{name}: points has shape {shape} but must be (*pts, {nd}), as the grid has {nd} axes {cells.shape}"
             + ("; one line of coordinates may be given as (x,)" if nd == 1 else "")
         )
-    return check.sizes(shape[:-1], "points", name)
+    return shape[:-1]
 
 
 def _cells(grid: Any, bounds: Any, name: str) -> Cells:
@@ -415,7 +455,7 @@ def _cells(grid: Any, bounds: Any, name: str) -> Cells:
         if not counts and bounds is not None:
             raise ValueError(f"{name}: bounds goes with numbers of cells, but grid is a list of edges")
         if not counts:
-            return Cells(tuple(_edges(e, i, name) for i, e in enumerate(items or ())), None)
+            return Cells(None, tuple(_edges(e, i, name) for i, e in enumerate(items or ())))
         sizes, _ = arguments.shape_and_periodic(name, grid, False)
         _fits(math.prod(sizes), name)
         pairs: Any = () if bounds is None else bounds
@@ -426,7 +466,7 @@ def _cells(grid: Any, bounds: Any, name: str) -> Cells:
     elif bounds is not None:
         raise ValueError(f"{name}: bounds goes with numbers of cells, but grid is a gf.Grid")
     _fits(grid.size, name)
-    return Cells(tuple(grid.edges()), grid)
+    return Cells(grid)
 
 
 def _edges(edges: Any, axis: int, name: str) -> Array:

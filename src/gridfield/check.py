@@ -5,7 +5,6 @@ Messages name the operation, the argument, what was given and what was expected.
 
 from __future__ import annotations
 
-import functools
 import operator
 import os
 from collections.abc import Sequence
@@ -166,13 +165,19 @@ def same_device(where: str, values: Any, points: Any, first: str = "values", sec
         raise ValueError(f"{where}: {first} is on {values} but {second} on {points}; both must be on one device")
 
 
-@functools.cache
 def memory() -> float:
     """Bytes of the machine."""
+    return _memory
+
+
+def _bytes() -> float:
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):  # not everywhere
         return 2.0**35
+
+
+_memory = _bytes()
 
 
 def orders(derivative: Any, ndim: int, where: str) -> tuple[tuple[MultiIndex, ...], bool]:

@@ -570,6 +570,7 @@ class Face:
     broadcast_to: Callable[..., Any]
     stack: Callable[..., Any]
     copy: Callable[[Any], Any]
+    fixed: Callable[[Any], Any]  # the same numbers, a constant to derivatives: for comparisons
     array: Callable[[Any], Any]  # from anything array-like
     dtype: Callable[[Any], str]  # the name of the element type
     astype: Callable[[Any, str], Any]

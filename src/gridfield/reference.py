@@ -28,6 +28,12 @@ def _lib(x: Array) -> Any:
     return torch if torch is not None and isinstance(x, torch.Tensor) else sys.modules["jax.numpy"]
 
 
+def _zeros(x: Array, shape: tuple[int, ...]) -> Array:
+    """Zeros of x's library, type and device; JAX may not know all sizes."""
+    lib = _lib(x)
+    return x.new_zeros(shape) if lib is sys.modules.get("torch") else lib.zeros(shape, x.dtype)
+
+
 def _like(x: Array, table: np.ndarray) -> Array:
     """A NumPy table as an array of x's library and device; floats in x's dtype."""
     lib = _lib(x)
@@ -283,11 +289,9 @@ def correlate(values: Array, static: Stencil) -> Array:
     sizes = [n + e for n, e in zip(values.shape[1:], static.extras, strict=True)]
     for axis, size, width, before in zip(axes, sizes, static.shape, static.befores, strict=True):
         rows = before, size + width - 1 - before - values.shape[axis]
-        zeros = [
-            _like(values, np.zeros((*values.shape[:axis], n, *values.shape[axis + 1 :]), np.float64)) for n in rows
-        ]
+        zeros = [_zeros(values, (*values.shape[:axis], n, *values.shape[axis + 1 :])) for n in rows]
         values = xp.concatenate([zeros[0], values, zeros[1]], axis)
-    out = _like(values, np.zeros((values.shape[0], *sizes)))
+    out = _zeros(values, (values.shape[0], *sizes))
     for k in zip(*np.nonzero(static.table), strict=True):
         part = values[(slice(None), *(slice(int(i), int(i) + n) for i, n in zip(k, sizes, strict=True)))]
         out = out + float(static.table[k]) * part

@@ -138,7 +138,7 @@ def smooth(
     if missing is None and not spaces.empty:
         y = spaces.sums(v)
     else:
-        y = _normalised(F, v, v != v if missing is None else missing, spaces, nan_policy, where)
+        y = _normalised(F, v, F.fixed(v) != F.fixed(v) if missing is None else missing, spaces, nan_policy, where)
     out = _grids_from_channels(F, y, lead, given)
     if not return_info:
         return out
@@ -239,6 +239,7 @@ def _missing(F: Any, a: Any, v: Any, given: str, nan_policy: str, where: str) ->
             raise ValueError(f"{where}: a holds NaN ({int(np.isnan(known).sum())} of {known.size}); see nan_policy")
     elif nan_policy == "raise":
         raise ValueError(f"{where}: nan_policy='raise' needs the numbers, which are not known where something traces")
+    a, v = F.fixed(a), F.fixed(v)
     if given not in check.REAL:
         return v != v
     missing = F.reshape(a != a, (F.shape(v)[0] // 2, *F.shape(v)[1:]))

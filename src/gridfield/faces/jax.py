@@ -291,6 +291,8 @@ class Jax(Face):
         x = np.asarray(x)
         return x.astype(np.float32) if x.dtype.name == "bfloat16" else x
 
+    fixed = staticmethod(jax.lax.stop_gradient)
+
     @staticmethod
     def copy(x: Any) -> Any:
         """The array itself: nobody can change it."""

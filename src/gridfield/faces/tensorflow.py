@@ -123,6 +123,7 @@ class TensorFlow(Face):
     broadcast_to = staticmethod(tf.broadcast_to)
     matmul = staticmethod(tf.matmul)
     copy = staticmethod(tf.identity)
+    fixed = staticmethod(tf.stop_gradient)
     transpose = staticmethod(tf.transpose)
     where = staticmethod(tf.where)
     sin, cos, floor = staticmethod(tf.sin), staticmethod(tf.cos), staticmethod(tf.floor)

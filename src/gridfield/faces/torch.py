@@ -374,6 +374,7 @@ class Torch(Face):
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy(force=True)
 
     copy = staticmethod(torch.clone)
+    fixed = staticmethod(torch.Tensor.detach)
 
     @staticmethod
     def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
