@@ -246,15 +246,17 @@ class _Job:
         w, mask = (None if a is None else native(np.ascontiguousarray(a).reshape(n)) for a in (w, mask))
         if v is None:
             counts, lost = (
-                cpu.count(axes, columns, mask, clip) if w is None else cpu.weigh(axes, columns, w, mask, clip)
+                cpu.count(axes, columns, mask, clip, np.float64)
+                if w is None
+                else cpu.weigh(axes, columns, w, mask, clip)
             )
             self._outside(lost)
             one = counts[None, None]
             return one if len(self.wanted) == 1 else np.repeat(one, len(self.wanted), 0)
         plain = [s for s in self.wanted if isinstance(s, str)]
         omit = self.nan_policy == "omit"
-        summary = Summary(axes, columns, native(v.reshape(n, math.prod(self.lead))), plain, w, mask, clip, omit)
-        found: dict[Any, Array] = {s: summary.get(s, self.fill) for s in plain}
+        summary = Summary(axes, columns, native(v.reshape(n, math.prod(self.lead))), w, mask, clip, omit)
+        found: dict[Any, Array] = dict(summary.statistics(plain, self.fill)) if plain else {}
         if probabilities := [s for s in self.wanted if not isinstance(s, str)]:
             found |= dict(zip(probabilities, summary.quantiles(probabilities, self.fill), strict=True))
         self._outside(summary.outside)

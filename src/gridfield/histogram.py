@@ -182,8 +182,12 @@ def histogramdd(
         hist, _ = np.histogramdd(kept, edges, weights=None if weights is None else weights[chosen])
     else:
         axes, columns = Axes(edges, uniform, single=columns[0].dtype == np.float32), [native(c) for c in columns]
-        flat, _ = cpu.count(axes, columns, where) if weights is None else cpu.weigh(axes, columns, weights, where)
-        hist = flat.reshape(shape).astype(np.float64, copy=False)
+        flat, _ = (
+            cpu.count(axes, columns, where, dtype=np.float64)
+            if weights is None
+            else cpu.weigh(axes, columns, weights, where)
+        )
+        hist = flat.reshape(shape)
     if density:
         total = hist.sum()
         for i, e in enumerate(edges):

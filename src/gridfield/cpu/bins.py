@@ -21,6 +21,7 @@ from .cells import BYTES, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
 Array = np.ndarray[Any, Any]
 
 ADD_NS = 2.5  # measured: one number to a random cell of 128**3
+SUM_NS = 1.0  # measured: one number to that beside it
 COPIES, SMALL = 4, 2**12  # so many copies of a grid of so few cells: in one, each would wait for the one before
 PARTS = 8  # at most, where the order of sums matters
 
@@ -82,20 +83,23 @@ def _entry(kind: str, weights: str = "float64C") -> Any:
     return compiled(_add_slices, weights, (*HERE, w, i64, i64, i64, i64, grid))
 
 
-def parts(n: int, cells: int, work: float) -> list[tuple[int, int]]:
-    """Parts of n points with a grid each, as sizes alone would have them: a grid costs as much as its cells. A power of
-    two of them, which threads can share evenly."""
-    count = int(max(1, min(PARTS, n // max(2 * cells, 2**16), work / 1e5)))
+def parts(n: int, numbers: int, work: float) -> list[tuple[int, int]]:
+    """Parts of n points with so many numbers of their own each, as sizes alone would have them: a number costs nearly
+    as much as a point. A power of two of them, which threads can share evenly."""
+    count = int(max(1, min(PARTS, n // max(3 * numbers // 4, 2**16), work / 1e5)))
     count = 1 << (count.bit_length() - 1)
     step = -(-n // count // 64) * 64 if count > 1 else max(n, 1)
     return [(i, min(i + step, n)) for i in range(0, n, step)] or [(0, 0)]
 
 
-def count(axes: Axes, columns: Sequence[Array], where: Array | None = None, clip: bool = False) -> tuple[Array, int]:
-    """Points per cell (cells,), int64, of those in the mask; how many of these are in none."""
+def count(
+    axes: Axes, columns: Sequence[Array], where: Array | None = None, clip: bool = False, dtype: Any = np.int64
+) -> tuple[Array, int]:
+    """Points per cell (cells,) of those in the mask; how many of these are in none."""
     n, size = len(columns[0]), axes.size
     each = threads.split(0, n, (LOCATE_NS * len(columns) + ADD_NS) * n if size <= n else 0)
     inside, lost, carries = axes.inside(columns, where, clip, numbered=False), [0] * len(each), [0] * len(each)
+    carried = np.empty((0, size), np.int64)
     if size <= SMALL and n < 2**32:  # no counter of 32 bits is ever full
         few, grids = _entry("few"), np.zeros((len(each), COPIES, size), np.uint32)
 
@@ -115,9 +119,14 @@ def count(axes: Axes, columns: Sequence[Array], where: Array | None = None, clip
                 lost[p] += out
 
     threads.run([functools.partial(run, p) for p in range(len(each))])
-    total = grids.reshape(-1, size).sum(0, dtype=np.int64)
-    for p in np.flatnonzero(carries):
-        total += carried[p]
+    total, addends = np.empty(size, dtype), [*grids.reshape(-1, size), *(carried[p] for p in np.flatnonzero(carries))]
+
+    def add(start: int, stop: int) -> None:
+        total[start:stop] = addends[0][start:stop]
+        for a in addends[1:]:
+            total[start:stop] += a[start:stop]
+
+    threads.over(add, size, SUM_NS * size * len(addends))
     return total, sum(lost)
 
 

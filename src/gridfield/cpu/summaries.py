@@ -20,7 +20,7 @@ from .bins import ADD_NS, parts
 from .cache import SOURCES, array, compiled
 from .cells import BLOCK, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
 from .machine import specialising, staged
-from .scratch import zeros
+from .scratch import scratch
 
 Array = np.ndarray[Any, Any]
 
@@ -328,9 +328,9 @@ def _cells_entry(kind: str, slots: tuple[str, ...] = ()) -> Any:
 class Summary:
     """Statistics of values (n, columns) in cells: of points in the mask and, with `omit`, of values that are no NaN.
 
-    Parameters: cells; coordinates along each axis; values; names of NEEDS that will be asked for; weights and mask
-    (n,); whether points outside are held at the ends; whether NaN is left out. Attributes, once something was worked
-    out: how many points of the mask are `outside`, and how many values are `nans`.
+    Parameters: cells; coordinates along each axis; values; weights and mask (n,); whether points outside are held at
+    the ends; whether NaN is left out. Attributes, once something was worked out: how many points of the mask are
+    `outside`, and how many values are `nans`.
     """
 
     def __init__(
@@ -338,7 +338,6 @@ class Summary:
         axes: Axes,
         columns: Sequence[Array],
         values: Array,
-        names: Sequence[str],
         weights: Array | None = None,
         where: Array | None = None,
         clip: bool = False,
@@ -347,50 +346,48 @@ class Summary:
         self.axes, self.columns, self.values, self.clip, self.omit = axes, columns, plain(values), clip, int(omit)
         self.mask = where
         self.weights = np.empty(0) if weights is None else plain(weights)
-        kept = {"number"}.union(*(NEEDS[name] for name in names), () if weights is None else ("weight",))
-        self.slots = tuple(name for name in SLOTS if name in kept)
         self.outside = self.nans = 0
-        if names:
-            self.records = self._records()
 
     def _inside(self) -> Any:
         return self.axes.inside(self.columns, self.mask, self.clip)
 
-    def _records(self) -> Array:
-        """(columns, cells * slots)."""
-        (n, count), size, width = self.values.shape, self.axes.size, len(self.slots)
-        each = parts(n, size * count * width // 2, (LOCATE_NS * len(self.columns) + ADD_NS * count) * n)
-        layouts = (a.dtype.name + layout(a) for a in (self.values, self.weights))
-        kernel, inside = _entry("summarise", *layouts, self.slots), self._inside()
-        records, found, spec = (
-            zeros((len(each), count, size * width)),
-            np.zeros((len(each), 2), int),
-            RecordSpec(self.slots),
-        )
+    def statistics(self, names: Sequence[str], fill: float) -> dict[str, Array]:
+        """Statistics (columns, cells); `fill` where there is nothing to make one of."""
+        (n, count), size = self.values.shape, self.axes.size
+        kept = {"number"}.union(*(NEEDS[name] for name in names), ("weight",) if len(self.weights) else ())
+        slots = tuple(name for name in SLOTS if name in kept)
+        width = size * len(slots)
+        each = parts(n, count * width, (LOCATE_NS * len(self.columns) + ADD_NS * count) * n)
+        spec, inside, found = RecordSpec(slots), self._inside(), np.zeros((len(each), 2), int)
+        kernel = _entry("summarise", *(a.dtype.name + layout(a) for a in (self.values, self.weights)), slots)
+        # not fresh pages: 32 MB of them for each of two threads took 41 of 180 ms
+        with scratch(len(each) * count * width, np.float64) as memory:
+            records = memory.reshape(len(each), count, width)
 
-        def run(p: int) -> None:
-            room = np.empty(BLOCK, np.int32), np.empty(BLOCK), np.empty(BLOCK)
-            for i, *here, lost in inside(*each[p]):
-                found[p] += lost, kernel(spec, *here, self.values, self.weights, i, self.omit, *room, records[p])
+            def run(p: int) -> None:
+                room = np.empty(BLOCK, np.int32), np.empty(BLOCK), np.empty(BLOCK)
+                records[p] = 0
+                for i, *here, lost in inside(*each[p]):
+                    found[p] += lost, kernel(spec, *here, self.values, self.weights, i, self.omit, *room, records[p])
 
-        threads.run([functools.partial(run, p) for p in range(len(each))])
-        self.outside, self.nans = found.sum(0).tolist()
-        work = CELL_NS * size * count
-        if "about" in self.slots:
-            for part in records:
-                threads.over(functools.partial(_cells_entry("settle", self.slots), spec, part), size, work)
-        if len(each) > 1:
-            merge = functools.partial(_cells_entry("merge", self.slots), spec, records)
-            threads.over(merge, size, len(each) * work)
-        return records[0]
+            threads.run([functools.partial(run, p) for p in range(len(each))])
+            self.outside, self.nans = found.sum(0).tolist()
+            work = CELL_NS * size * count
+            if "about" in slots:
+                for part in records:
+                    threads.over(functools.partial(_cells_entry("settle", slots), spec, part), size, work)
+            if len(each) > 1:
+                merge = functools.partial(_cells_entry("merge", slots), spec, records)
+                threads.over(merge, size, len(each) * work)
+            return {name: self._statistic(name, records[0], slots, fill) for name in names}
 
-    def get(self, name: str, fill: float) -> Array:
-        """A statistic (columns, cells); `fill` where there is nothing to make it of."""
-        weight = "weight" if "weight" in self.slots else "number"
+    def _statistic(self, name: str, records: Array, slots: tuple[str, ...], fill: float) -> Array:
+        """(columns, cells) of records (columns, cells * slots)."""
+        weight = "weight" if "weight" in slots else "number"
         slot = weight if name == "count" else NEEDS[name][-1]
         how = name in ("mean", "var", "std"), name == "std", 0.0 if name in ("count", "sum") else fill
-        out, places = np.empty((len(self.records), self.axes.size)), (self.slots.index(s) for s in (slot, weight))
-        run = functools.partial(_cells_entry("finish"), self.records, len(self.slots), *places, *how, out)
+        out, places = np.empty((len(records), self.axes.size)), (slots.index(s) for s in (slot, weight))
+        run = functools.partial(_cells_entry("finish"), records, len(slots), *places, *how, out)
         threads.over(run, self.axes.size, CELL_NS * out.size)
         return out
 
@@ -420,10 +417,10 @@ class Summary:
             nans += missing
             ends = np.cumsum(following.T, dtype=places).reshape(size, -1).T  # cell by cell, of each part after part
             following[:] = ends - following
-            line = np.empty(int(ends[-1, -1]) + RANKED)
-            place(c, following, line)
-            # where the last part would put another one, a cell ends
-            tail = functools.partial(sort, ONE, TWO, line, following[-1], wanted, out[c])
-            threads.over(tail, size, SORT_NS * len(line))
+            with scratch(int(ends[-1, -1]) + RANKED, np.float64) as line:
+                place(c, following, line)
+                # where the last part would put another one, a cell ends
+                tail = functools.partial(sort, ONE, TWO, line, following[-1], wanted, out[c])
+                threads.over(tail, size, SORT_NS * len(line))
         self.nans = nans
         return np.moveaxis(out, 1, 0)
