@@ -55,7 +55,7 @@ def scattered(n: int, size: int) -> Iterator[Case]:
     grid, columns = gf.Grid.cells((size,) * 3, (0, 1)), [np.ascontiguousarray(c) for c in points.T]
     axes = [bh.axis.Regular(size, 0, 1)] * 3
     ends: Any = {"bins": (size,) * 3, "range": [(0, 1)] * 3}
-    what = f"{n:.0e} points into {size}³"
+    what = f"{n:,} points into {size}³"
 
     def count() -> Any:
         return gf.binned_statistic(points, None, grid, "count")
@@ -84,7 +84,7 @@ def statistics_of(n: int, size: int) -> Iterator[Case]:
     grid = gf.Grid.cells((size,) * 3, (0, 1))
     for name in ("std", "max", "median"):
         yield Case(
-            f"{n:.0e} points into {size}³: {name}", SCIPY, 50,
+            f"{n:,} points into {size}³: {name}", SCIPY, 50,
             lambda name=name: gf.binned_statistic(points, values, grid, name, fill_value=0),
             lambda name=name: np.nan_to_num(
                 scipy.stats.binned_statistic_dd(points, values, name, **ends).statistic

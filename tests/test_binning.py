@@ -314,6 +314,47 @@ def test_gradients_of_smooth_kernels_in_points_and_values(name):
     assert torch.autograd.gradcheck(f, (points, values))
 
 
+@pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
+def test_no_derivative_in_points_that_are_traced():
+    grid = gf.Grid.cells((3,), (0, 1))
+    p, v = np.array([[0.1], [0.5], [0.9]]), np.array([1.0, 2.0, 3.0])
+    means = np.array([1.0, 2.0, 3.0])
+
+    def total(p, v):
+        return (gf.binned_statistic(p, v, grid) * np.array([1.0, 2.0, 4.0])).sum()
+
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(jax.jit(lambda p, v: gf.binned_statistic(p, v, grid))(p, v), means)
+        np.testing.assert_allclose(jax.jit(jax.grad(total, 1))(jnp.array(p), jnp.array(v)), [1, 2, 4])
+        for f in (jax.grad(total), jax.jit(jax.grad(total)), jax.grad(jax.jit(total))):
+            with pytest.raises(TypeError, match="kernel='nearest' has no derivative"):
+                f(jnp.array(p), jnp.array(v))
+
+    p, v = torch.tensor(p), torch.tensor(v)
+
+    def total(p, v):
+        return (gf.binned_statistic(p, v, grid) * torch.tensor([1.0, 2.0, 4.0])).sum()
+
+    np.testing.assert_allclose(torch.func.grad(total, 1)(p, v), [1, 2, 4])
+    with pytest.raises(TypeError, match="kernel='nearest' has no derivative"):
+        torch.func.grad(total)(p, v)
+    np.testing.assert_allclose(torch.func.jvp(lambda v: total(p, v), (v,), (torch.ones_like(v),))[1], 7)
+    with pytest.raises(TypeError, match="kernel='nearest' has no derivative"):
+        torch.func.jvp(lambda p: total(p, v), (p,), (torch.ones_like(p),))
+
+    @tf.function
+    def slope(p, v, of):
+        with tf.GradientTape() as tape:
+            tape.watch([p, v][of])
+            loss = tf.reduce_sum(gf.binned_statistic(p, v, grid) * np.array([1.0, 2.0, 4.0]))
+        return tape.gradient(loss, [p, v][of])
+
+    p, v = tf.constant(p.numpy()), tf.constant(v.numpy())
+    np.testing.assert_allclose(slope(p, v, 1), [1, 2, 4])
+    with pytest.raises(TypeError, match="kernel='nearest' has no derivative"):
+        slope(p, v, 0)
+
+
 def test_what_has_no_derivative_says_so():
     points, values = torch.rand(9, 2), torch.rand(9, requires_grad=True)
     for name in ("median", 0.3, "first", "last"):

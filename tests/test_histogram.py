@@ -353,3 +353,11 @@ def test_tracing_is_an_error():
 
     with pytest.raises(TypeError, match="no numbers while something traces"):
         jax.jit(lambda a: gf.histogram(a, 3, (0, 1)))(jnp.ones(5))
+
+
+def test_weights_that_are_followed_are_refused():
+    a, w = torch.rand(9), torch.rand(9, requires_grad=True)
+    for f in (gf.histogram, lambda a, **how: gf.histogramdd(a[:, None], **how)):
+        with pytest.raises(TypeError, match="no derivative: detach them"):
+            f(a, weights=w)
+        f(a, weights=w.detach())

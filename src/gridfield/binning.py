@@ -194,6 +194,9 @@ def binned_statistic(
     v, w, mask = (None if a is None else _array(F, a, label, name)
                   for label, a in (("values", values), ("weights", weights), ("where", where)))  # fmt: skip
     dtype = _check_arrays(F, x, v, w, mask, pts, wanted, smooth, cells, kernel, name)
+    if not smooth:
+        refused = "points are followed, but kernel='nearest' has no derivative in them: detach them, or choose a smooth"
+        x = [F.refusing(c, f"{name}: {refused} kernel") for c in x]
     lead = () if v is None else tuple(v.shape[len(pts) :])
     *x, v, w, mask = (  # NumPy has no bfloat16
         F.astype(a, "float32") if a is not None and F.dtype(a) in check.HALF else a for a in (*x, v, w, mask)
@@ -537,11 +540,6 @@ def _check_arrays(
         raise TypeError(
             f"{name}: {[s for s in wanted if s not in DIFFERENTIABLE]} have no derivative in values or weights that "
             f"are followed or traced: only {DIFFERENTIABLE} do; detach them"
-        )
-    if not smooth and F.name != "jax" and F.followed(*x) and F.concrete(x[0]) is not None:
-        raise TypeError(
-            f"{name}: points are followed, but kernel='nearest' has no derivative in them: detach them, or choose a "
-            "smooth kernel"
         )
     dtype = F.dtype(x[0] if v is None else v)
     return F.widest("float64") if check.is_integer(dtype) or (v is None and not smooth) else dtype

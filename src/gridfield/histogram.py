@@ -365,6 +365,11 @@ def _numbers(F: Face, x: Any, name: str, where: str) -> Any:
     """The numbers of an array, which has to have them by now."""
     if x is None:
         return None
+    if name == "weights" and F.followed(F.array(x)):
+        raise TypeError(
+            f"{where}: weights are followed or traced, but a histogram has no derivative: detach them; the 'sum' of "
+            "gf.binned_statistic has one"
+        )
     try:
         x = F.concrete(F.array(x))
     except (TypeError, ValueError, RuntimeError) as error:

@@ -637,6 +637,10 @@ class Face:
     def as_tree(self, cls: Any) -> None:
         """Make instances of a class trees of arrays, by its `_flattened` and `_unflattened`, where there are such."""
 
+    def refusing(self, x: Any, message: str) -> Any:
+        """x; a derivative in it is a TypeError, as far as that can be known."""
+        return x
+
     def nearby(self, x: Any) -> bool:
         """Whether an array lies in the memory of the CPU."""
         return True

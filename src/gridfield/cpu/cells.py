@@ -267,23 +267,9 @@ HERE = NUMBERS, NUMBERS, types.int64  # types of cells, whose they are, and how 
 
 @functools.cache
 def _entry(label: str, spec: types.Type, columns: types.Type, real: str) -> Any:
-    line, i64 = array(real, 1, "C"), types.int64
-    room = types.Tuple((line, NUMBERS, line, NUMBERS, BYTES))
-    args = (
-        spec,
-        columns,
-        array(real, 2, "C"),
-        line,
-        i64,
-        BYTES,
-        room,
-        NUMBERS,
-        NUMBERS,
-        array("int64", 1, "C"),
-        i64,
-        i64,
-    )
-    return compiled(_inside, label, args)
+    line, i64, begin = array(real, 1, "C"), types.int64, (spec, columns, array(real, 2, "C"))
+    room, found = types.Tuple((line, NUMBERS, line, NUMBERS, BYTES)), array("int64", 1, "C")
+    return compiled(_inside, label, (*begin, line, i64, BYTES, room, NUMBERS, NUMBERS, found, i64, i64))
 
 
 @functools.cache

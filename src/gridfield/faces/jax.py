@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray, Tracer
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -24,6 +25,21 @@ try:
     from jax.experimental.buffer_callback import buffer_callback
 except ImportError:  # another version of JAX
     buffer_callback = None
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _refusing(x: Any, message: str) -> Any:
+    """x."""
+    return x
+
+
+def _refused(message: str, primals: Any, tangents: Any) -> Any:
+    if not isinstance(tangents[0], SymbolicZero):
+        raise TypeError(message)
+    return primals[0], tangents[0]
+
+
+_refusing.defjvp(_refused, symbolic_zeros=True)
 
 
 def _kernel(op: Op, *arrays: Any, text: str) -> Any:
@@ -274,6 +290,10 @@ class Jax(Face):
                 np.asarray(target)[...] = y
 
         return buffer_callback(run, out, vmap_method="sequential")(*held)
+
+    def refusing(self, x: Any, message: str) -> Any:
+        """x, without a derivative."""
+        return _refusing(x, message) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     @staticmethod
     def followed(*arrays: Any) -> bool:

@@ -166,6 +166,12 @@ class TensorFlow(Face):
             y.set_shape(shape)
         return tuple(map(tf.stop_gradient, out))
 
+    def refusing(self, x: Any, message: str) -> Any:
+        """x, unless a tape follows it; in a graph, of a tape around that nothing is known."""
+        if should_record_backprop([x]) or pack_tangents([x]).tangents:
+            raise TypeError(message)
+        return x
+
     @staticmethod
     def followed(*arrays: Any) -> bool:
         """By a tape or an accumulator; who knows, in a graph."""

@@ -363,6 +363,13 @@ class Torch(Face):
         run = _uncompiled if torch.compiler.is_compiling() else _outside
         return run(f, shapes, getattr(torch, dtype), *arrays)
 
+    def refusing(self, x: torch.Tensor, message: str) -> torch.Tensor:
+        """x, unless it is followed, by torch.func perhaps."""
+        forward = forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+        if forward or (torch.is_grad_enabled() and x.requires_grad):
+            raise TypeError(message)
+        return x
+
     @staticmethod
     def followed(*arrays: torch.Tensor) -> bool:
         """By autograd or torch.func."""
