@@ -404,3 +404,54 @@ def test_bad_input(points, values, grid, kwargs, error, match):
     with pytest.raises(error, match=match) as caught:
         gf.binned_statistic(points, values, grid, **kwargs)
     assert str(caught.value).startswith("gf.binned_statistic: ")
+
+
+# ---- what a review found
+def test_points_on_an_end_that_is_zero_where_subnormals_are_flushed():
+    """Threads of XLA and of tf.function do, torch on demand: a number below 0 that is compared with is 0 then."""
+    x, v = np.array([[0.0], [0.3], [1.0]]), np.array([5.0, 7.0, 9.0])
+    grid, below = gf.Grid.cells(4, (0, 1)), gf.Grid.cells(4, (-1, 0))
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(jax.jit(lambda p: gf.bin_index(p, grid))(x), [0, 1, 3])
+        np.testing.assert_array_equal(jax.jit(lambda p: gf.bin_index(p, below))(-x), [3, 2, 0])
+        np.testing.assert_array_equal(jax.jit(lambda p: gf.lookup(p, jnp.arange(4.0) + 1, grid))(x), [1, 2, 4])
+        sums = jax.jit(lambda v: gf.binned_statistic(jnp.asarray(x - 0.1), v, grid, "sum", outside="clip"))(v)
+        np.testing.assert_array_equal(sums, [12, 0, 0, 9])
+    np.testing.assert_array_equal(tf.function(lambda p: gf.bin_index(p, grid))(tf.constant(x)), [0, 1, 3])
+    torch.set_flush_denormal(True)
+    try:
+        np.testing.assert_array_equal(gf.histogram(np.array([0.0, 0.0, 0.3, 1.0]), 4, (0, 1))[0], [2, 1, 0, 1])
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_smooth_kernels_and_followed_values_are_summed_in_float64():
+    grid, x = gf.Grid.from_spacing((8,), (5e6,), (0.1,)), 5e6 + np.array([0.05, 0.23, 0.41, 0.62])
+    got = gf.binned_statistic((x,), np.ones(4, "f4"), grid, "sum", kernel="linear")
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, [0.5, 0.5, 0.7, 0.3, 0.9, 0.1, 0.8, 0.2], atol=1e-6)
+    v, at = np.ones(2001, "f4"), (np.full(2001, 0.5),)
+    v[0] = 1e8
+    for kernel, values in (("linear", v), ("nearest", torch.tensor(v, requires_grad=True))):
+        points = (torch.tensor(at[0]),) if torch.is_tensor(values) else at
+        assert gf.binned_statistic(points, values, 1, "sum", bounds=(0, 1), kernel=kernel).tolist() == [100002000]
+
+
+@pytest.mark.parametrize("first", [-1e9, 1e20, 0.0])
+def test_what_has_no_weight_does_not_spoil_a_variance(first):
+    x, v, w = (np.zeros(4),), np.array([first, 1.0, 2, 3]), np.array([0, 1.0, 1, 1])
+    got = gf.binned_statistic(x, v, 1, ["mean", "var", "std"], bounds=(-1, 1), weights=w)
+    np.testing.assert_allclose(got[:, 0], [2, 2 / 3, (2 / 3) ** 0.5], rtol=1e-12)
+    w = np.array([0, 1.0, -1, 2])
+    v[1] = v[2]
+    got = gf.binned_statistic(x, v, 1, "var", bounds=(-1, 1), weights=w)
+    np.testing.assert_allclose(got, np.average((v[1:] - 3) ** 2, weights=w[1:]), atol=1e-12)
+
+
+def test_bool_coordinates_and_memory_of_many_results():
+    np.testing.assert_array_equal(gf.bin_index((np.array([True, False]),), 2, bounds=(0, 1)), [1, 0])
+    with pytest.raises(ValueError, match="343000000 cells with 10000 results each are too many"):
+        gf.binned_statistic(np.zeros((2, 3)), np.zeros((2, 10000)), (700,) * 3, "mean", bounds=(0, 1))
+    v = torch.ones(3, requires_grad=True)
+    with pytest.raises(TypeError, match=r"\['median'\] have no derivative"):
+        gf.binned_statistic(torch.zeros(3, 1), v, 1, "median", bounds=(0, 1))

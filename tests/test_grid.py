@@ -468,3 +468,8 @@ BAD = [
 def test_errors_name_the_operation_and_the_argument(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_covering_of_coordinates_one_by_one():
+    x, y = np.array([0.0, 1, 3]), np.array([0.0, 5, 2])
+    assert Grid.covering((x, y), spacing=1.0) == Grid.covering(np.stack([x, y], -1), spacing=1.0)

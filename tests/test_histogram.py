@@ -361,3 +361,28 @@ def test_weights_that_are_followed_are_refused():
         with pytest.raises(TypeError, match="no derivative: detach them"):
             f(a, weights=w)
         f(a, weights=w.detach())
+
+
+def test_small_types_of_points_and_weights(rng):
+    a, w = rng.random(300), rng.random(300).astype(np.float16)
+    for got, expected in (
+        (gf.histogram(a, 5, (0, 1), weights=w), np.histogram(a, 5, (0, 1), weights=w)),
+        (gf.histogramdd(a[:, None], 5, [(0, 1)], weights=w), np.histogramdd(a[:, None], 5, [(0, 1)], weights=w)),
+    ):
+        np.testing.assert_allclose(got[0], expected[0], rtol=2e-3 if got[0].dtype == np.float16 else 1e-12)
+        assert got[0].dtype == expected[0].dtype
+    slices = gf.histogram(a.reshape(3, 100), 5, (0, 1), weights=w.reshape(3, 100), axis=1)[0]
+    np.testing.assert_allclose(slices.astype(float).sum(0), got[0], rtol=2e-3)
+    b = a[:, None] > 0.3
+    for how in ((2, [(0, 1)]), (2,)):
+        np.testing.assert_array_equal(gf.histogramdd(b, *how)[0], np.histogramdd(b, *how)[0])
+    x = torch.tensor([0.1, 0.6, 0.7], dtype=torch.bfloat16)
+    np.testing.assert_array_equal(gf.histogram(x, 2, (0, 1))[0], [1, 2])
+    np.testing.assert_array_equal(gf.histogramdd(x[:, None], 2, [(0, 1)])[0], [1, 2])
+
+
+def test_more_slices_than_memory():
+    with pytest.raises(ValueError, match=r"1000000000000 bins are too many"):
+        gf.histogram(np.zeros((10**6, 1)), 10**6, (0, 1), axis=1)
+    with pytest.raises(TypeError, match=r"gf\.histogram: "):
+        gf.histogram(np.ones(3), 3, (0, 1), weights=np.ones(3, bool), density="no")

@@ -300,3 +300,19 @@ def test_bad_input(call, error, words):
 def test_indices_while_tracing():
     with pytest.raises(TypeError, match="indices=False"):
         jax.jit(lambda x: gf.select(x, jnp.ones((4, 6)), indices=True))(jnp.ones((3, 2)))
+
+
+def test_no_derivative_in_the_points():
+    grid, p = gf.Grid.cells(3, (0, 1)), np.array([[0.1], [0.5]])
+    for f in (
+        lambda p: gf.lookup(p, jnp.arange(3.0), grid).sum(),
+        lambda p: jnp.nansum(gf.grid_and_smooth(p, jnp.ones(2), grid=grid, radius=1.0)[0]),
+    ):
+        with pytest.raises(TypeError, match="there is no derivative in them"):
+            jax.grad(f)(jnp.array(p))
+    x = torch.tensor(p, requires_grad=True)
+    with pytest.raises(TypeError, match="there is no derivative in them"):
+        gf.grid_and_smooth(x, torch.ones(2, dtype=torch.float64), grid=grid, radius=1.0)
+    with pytest.raises(TypeError, match="there is no derivative in them"):
+        gf.lookup(x, torch.arange(3.0), grid)
+    assert gf.select(x, torch.ones(3), grid).all()

@@ -129,6 +129,8 @@ def floating(array: NDArray[Any]) -> np.dtype[Any]:
 
 def extremes(name: str, points: Any) -> list[tuple[float, float]]:
     """The smallest and largest coordinate along each axis, points with a NaN left out."""
+    if isinstance(points, tuple) and points and all(getattr(p, "ndim", 0) == 1 for p in points):
+        points = np.stack(points, -1)
     array = coordinates(name, points)
     array = array.reshape(-1, array.shape[-1])
     if array.dtype.kind == "f":

@@ -198,11 +198,12 @@ def binned_statistic(
         refused = "points are followed, but kernel='nearest' has no derivative in them: detach them, or choose a smooth"
         x = [F.refusing(c, f"{name}: {refused} kernel") for c in x]
     lead = () if v is None else tuple(v.shape[len(pts) :])
+    _fits(math.prod(cells.shape), name, len(wanted) * math.prod(n for n in lead if isinstance(n, int)))
     *x, v, w, mask = (  # NumPy has no bfloat16
         F.astype(a, "float32") if a is not None and F.dtype(a) in check.HALF else a for a in (*x, v, w, mask)
     )
     job = _Job(F, x, "points" in named, v, w, mask, cells, wanted, nan_policy, outside, fill_value, kernel,
-               "float32" if dtype in check.HALF else dtype, name, pts, lead)  # fmt: skip
+               F.widest("float64"), name, pts, lead)  # fmt: skip
     known = [F.at_hand(a) for a in (*x, v, w, mask) if a is not None]
     if smooth or any(a is None for a in known):
         out = job.followed(smooth)
@@ -484,11 +485,14 @@ def _edges(edges: Any, axis: int, name: str) -> Array:
     return e
 
 
-def _fits(cells: int, name: str) -> None:
-    if 32 * cells > check.memory() or cells > MOST:
+def _fits(cells: int, name: str, each: int = 1) -> None:
+    """So many cells, with so many numbers each."""
+    needed = 32.0 * cells * each
+    if needed > check.memory() or cells > MOST:
+        several = f" with {each} results each" if each > 1 else ""
         raise ValueError(
-            f"{name}: {cells} cells are too many: at 32 bytes each they take {32 * cells / 2**30:.3g} GiB of the "
-            f"{check.memory() / 2**30:.3g} GiB of this machine (and at most {MOST} can be numbered)"
+            f"{name}: {cells} cells{several} are too many: at 32 bytes each they take {needed / 2**30:.3g} GiB of the "
+            f"{check.memory() / 2**30:.3g} GiB of this machine (and at most {MOST} cells can be numbered)"
         )
 
 
@@ -536,10 +540,11 @@ def _check_arrays(
     if smooth and not set(wanted) <= set(SMOOTH):
         raise ValueError(f"{name}: kernel={kernel!r} is for {SMOOTH}; the statistic is {wanted}")
     tracked = [a for a in (v, w) if a is not None and F.followed(a)]
-    if tracked and not set(wanted) <= set(DIFFERENTIABLE):
+    without = ["median" if s == MEDIAN else s for s in wanted if s not in DIFFERENTIABLE]
+    if tracked and without:
         raise TypeError(
-            f"{name}: {[s for s in wanted if s not in DIFFERENTIABLE]} have no derivative in values or weights that "
-            f"are followed or traced: only {DIFFERENTIABLE} do; detach them"
+            f"{name}: {without} have no derivative in values or weights that are followed or traced: only "
+            f"{DIFFERENTIABLE} do; detach them"
         )
     dtype = F.dtype(x[0] if v is None else v)
     return F.widest("float64") if check.is_integer(dtype) or (v is None and not smooth) else dtype

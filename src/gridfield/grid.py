@@ -226,7 +226,7 @@ class Grid:
 
         Parameters
         ----------
-        points : array_like, shape (*pts, ndim)
+        points : array_like, shape (*pts, ndim), or tuple of ndim arrays, shape (n,)
             Coordinates; points with a NaN are left out.
         spacing : float or one per axis
             Distance between samples. Give either this or `shape`.

@@ -91,7 +91,7 @@ def histogram(
     except (ValueError, TypeError) as error:
         if str(error).startswith(where_is):
             raise
-        raise type(error)(f"{where_is}: {error}") from None
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{where_is}: {error}") from None
     if density:
         with np.errstate(invalid="ignore", divide="ignore"):
             hist = hist / np.array(np.diff(edges), float) / hist.sum(-1, keepdims=True)
@@ -153,6 +153,7 @@ def histogramdd(
     given = present(**named, where=where, weights=weights)
     F = dispatch.face(name, **given)
     columns = [_numbers(F, p, label, name) for label, p in named.items()]
+    columns = [c.view(np.uint8) if c.dtype == np.bool_ else c for c in columns]
     if not several:
         if columns[0].ndim not in (1, 2):
             raise ValueError(f"{name}: points must have shape (n, ndim), got {columns[0].shape}")
@@ -173,7 +174,7 @@ def histogramdd(
     except (ValueError, TypeError) as error:
         if str(error).startswith(name):
             raise
-        raise type(error)(f"{name}: {error}") from None
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{name}: {error}") from None
     shape = tuple(len(e) - 1 for e in edges)
     _fits(math.prod(shape), name)
     if _too_wide(columns, edges):  # integers that are no float64: NumPy compares some of them as integers
@@ -185,7 +186,7 @@ def histogramdd(
         flat, _ = (
             cpu.count(axes, columns, where, dtype=np.float64)
             if weights is None
-            else cpu.weigh(axes, columns, weights, where)
+            else cpu.weigh(axes, columns, native(weights), where)
         )
         hist = flat.reshape(shape)
     if density:
@@ -211,7 +212,9 @@ def _histogram(a: Array, bins: Any, range: Any, where: Any, weights: Any, axis: 
         simple = simple and (weights.dtype.kind in "biu" or weights.dtype.name in ("float16", *check.FLOATS))
     if rule or not simple:
         if axes is not None:
-            raise ValueError(f"{name}: axis needs bins that are a number or edges, and real numbers of 64 bits or less")
+            raise ValueError(
+                f"{name}: axis needs bins that are a number or edges, and integers or numbers of 32 or 64 bits"
+            )
         return np.histogram(*_picked(a, where, weights, bins, range))
     if equal and range is None:
         range = _extremes(a, where)
@@ -233,11 +236,11 @@ def _histogram(a: Array, bins: Any, range: Any, where: Any, weights: Any, axis: 
         inside = [tuple(a.dtype.type(e) if type(e) in (int, float) and a.dtype.kind == "f" else e for e in ends)]
     how = Axes([edges], [equal], inside=inside, single=single)
     if axes is not None:
-        return _slices(a, where, weights, axes, how), edges
+        return _slices(a, where, weights, axes, how, name), edges
     a, where, weights = _in_memory_order(a, where, weights)
     if weights is None:
         return cpu.count(how, [a], where)[0], edges
-    return _as_weights(cpu.weigh(how, [a], weights, where)[0], weights.dtype), edges
+    return _as_weights(cpu.weigh(how, [a], native(weights), where)[0], weights.dtype), edges
 
 
 def _number_of_bins(bins: Any) -> int:
@@ -288,7 +291,7 @@ def _by_value(a: Array, where: Any, edges: Array, bins: Any, range: Any) -> tupl
     return hist, edges
 
 
-def _slices(a: Array, where: Any, weights: Any, axes: tuple[int, ...], how: Axes) -> Array:
+def _slices(a: Array, where: Any, weights: Any, axes: tuple[int, ...], how: Axes, name: str) -> Array:
     """A histogram per slice, (*rest, bins)."""
     rest = tuple(i for i in np.arange(a.ndim).tolist() if i not in axes)
     shape = tuple(a.shape[i] for i in rest)
@@ -298,6 +301,8 @@ def _slices(a: Array, where: Any, weights: Any, axes: tuple[int, ...], how: Axes
     else:
         three, order = (math.prod(shape), math.prod(a.shape[i] for i in axes), 1), (*rest, *axes)
     arrays = [None if x is None else x.transpose(order).reshape(three) for x in (a, where, weights)]
+    _fits(how.size * math.prod(shape), name)
+    arrays[2] = None if weights is None else native(arrays[2])
     hist = cpu.slices(how, *arrays).reshape(*shape, how.size)  # type: ignore[arg-type]
     return hist.astype(np.int64) if weights is None else _as_weights(hist, weights.dtype)
 
@@ -371,7 +376,8 @@ def _numbers(F: Face, x: Any, name: str, where: str) -> Any:
             "gf.binned_statistic has one"
         )
     try:
-        x = F.concrete(F.array(x))
+        x = F.array(x)
+        x = F.concrete(F.astype(x, "float32") if F.dtype(x) == "bfloat16" else x)  # NumPy has none
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{where}: {name} must be an array of numbers, or convertible to one ({error})") from None
     if x is None:
@@ -403,6 +409,8 @@ def _fits(cells: int, name: str) -> None:
 
 def native(x: Array) -> Array:
     """Of a type that the kernels read."""
+    if x.dtype == np.bool_:
+        return x.view(np.uint8)
     return x if x.dtype.kind in "biu" or x.dtype.name in check.FLOATS else x.astype(np.float64)
 
 

@@ -103,6 +103,7 @@ class Points:
     def centres(self, grid: Grid, kind: str, like: Any) -> Any:
         """(n, ndim): the middle of the cell of each point, counted in cells, AWAY for points outside; beside `like`."""
         F = self.F
+        self.refuse()
 
         def places(*arrays: np.ndarray) -> tuple[np.ndarray, int]:
             cells = self.cells(arrays, grid)
@@ -118,6 +119,11 @@ class Points:
             return F.constant(at, kind, like)
         n = None if None in self.shape else prod(self.shape)
         return F.outside(lambda *arrays: (places(*arrays)[0],), ((n, grid.ndim),), kind, *self.arrays)[0]
+
+    def refuse(self) -> None:
+        """An error where derivatives in the points are asked for."""
+        message = f"{self.where}: points are followed, but there is no derivative in them: detach them"
+        self.arrays = [self.F.refusing(x, message) for x in self.arrays]
 
     def exist(self, top: int, size: int) -> None:
         """An error where there is no cell of that number."""
@@ -354,7 +360,8 @@ def lookup(points: Any, labels: Any, grid: Grid | None = None, *, outside: Any =
     Returns
     -------
     array, shape (*pts)
-        Of the type of `labels`. Where those are floats, derivatives in them go through; in the points there are none.
+        Of the type of `labels`. Where those are floats, derivatives in them go through; in the points there are none:
+        points that are followed are an error.
 
     Raises
     ------
@@ -378,6 +385,8 @@ def lookup(points: Any, labels: Any, grid: Grid | None = None, *, outside: Any =
     fill = _fill(outside, kind, where)
     if kind in check.HALF:
         return F.astype(lookup(points, F.astype(table, "float32"), grid, outside=outside), kind)
+    if not check.is_integer(kind) and kind != "bool":
+        given.refuse()
     if kind in check.FLOATS and F.followed(table):
         return _followed(F, given, table, over, float(fill), where)
 

@@ -34,9 +34,9 @@ LOCATE_NS = 1.0  # measured: of a coordinate
 MOST = 2**31 - 2**16  # cells, as they are numbered in 32 bits
 
 # columns of the table of axes: what is inside, cells, where their edges begin, how they are found; then for the guess
-# the numbers just beyond what is inside, origin, cells per unit, how near to an edge is too near, the last cell
-LO, HI, COUNT, FIRST, SEARCHED, WRAPS, UNDER, OVER, SHIFT, SCALE, NEAR, FAR, LAST = range(13)
-COLUMNS = 13
+# origin, cells per unit, how near to an edge is too near, the last cell
+LO, HI, COUNT, FIRST, SEARCHED, WRAPS, SHIFT, SCALE, NEAR, FAR, LAST = range(11)
+COLUMNS = 11
 CLIP, TOGETHER = 1, 2  # bits: points outside are held at the ends; see CellSpec
 
 
@@ -69,12 +69,12 @@ def _held(x, lo, hi, m):  # type: ignore[no-untyped-def]
 def along(m: Any, x: Any, table: Any, axis: Any) -> Callable[..., tuple[Any, Any, Any]]:
     """How the cell along an axis is guessed: (number of a vector) -> (whether inside, cell, fraction of it)."""
     lanes, at = WHOLE // m.itemsize(x), axis * COLUMNS
-    under, over, shift, scale, last = (m.load(table, at + c) for c in (UNDER, OVER, SHIFT, SCALE, LAST))
+    lo, hi, shift, scale, last = (m.load(table, at + c) for c in (LO, HI, SHIFT, SCALE, LAST))
     zeros = m.const(x, [0.0] * lanes)
 
     def guessed(j: Any) -> tuple[Any, Any, Any]:
         v = m.load(x, j * lanes + axis * BLOCK, lanes)
-        inside = (v > under) & (v < over)
+        inside = (v >= lo) & (v <= hi)
         f = m.select(inside, (v - shift) * scale, zeros + 0.5)
         whole = m.floor(f)
         whole = m.select(whole < last, whole, zeros + last)
@@ -305,10 +305,8 @@ class Axes:
         for a, (e, (shift, scale, near, far)) in enumerate(zip(edges, guesses, strict=True)):
             lo, hi = (e[0], e[-1]) if inside is None else inside[a]
             searched = not (uniform[a] and max(near, far) < 1 / 4)
-            real = self.dtype.type
-            beyond = np.nextafter(real(lo), real(-np.inf)), np.nextafter(real(hi), real(np.inf))
             ways = len(e) - 1, first, searched, wraps is not None and wraps[a]
-            rows.append([lo, hi, *ways, *beyond, shift, scale, near, 1 - far, len(e) - 2])
+            rows.append([lo, hi, *ways, shift, scale, near, 1 - far, len(e) - 2])
             first += len(e)
         self.table = np.array(rows, self.dtype)
         self.edges = np.concatenate([np.asarray(e, self.dtype) for e in edges])

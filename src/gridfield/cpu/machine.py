@@ -111,6 +111,12 @@ class Value:
     def __gt__(self, other: Any) -> Value:
         return self._compare(other, ">")
 
+    def __le__(self, other: Any) -> Value:
+        return self._compare(other, "<=")
+
+    def __ge__(self, other: Any) -> Value:
+        return self._compare(other, ">=")
+
     def __and__(self, other: Any) -> Value:
         return Value(self.b, self.b.and_(*self._pair(other)))
 

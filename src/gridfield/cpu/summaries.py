@@ -57,6 +57,10 @@ def note(m: Any, spec: Any, records: Any, first: Any, cells: Any, values: Any, w
             new["weight"] = old["weight"] + w
         if "sum" in slots:
             new["sum"] = old["sum"] + (v if w is None else v * w)
+        if w is not None and "about" in slots:
+            # what has no weight is not what differences are taken from: those so far were 0
+            none = [(old[name] >= 0.0) & (old[name] <= 0.0) for name in ("weight", "about", "squares")]
+            fresh = fresh | (none[0] & none[1] & none[2])
         if "first" in slots:
             new["first"] = m.select(fresh, v, old["first"])
         if "about" in slots:
@@ -223,7 +227,7 @@ def settle(m: Any, spec: Any, records: Any, start: Any, stop: Any) -> None:
         w, about = m.load(records, at + of.get("weight", of["number"])), m.load(records, at + of["about"])
         mean = m.select((w < 0.0) | (w > 0.0), about / w, w * 0.0)
         squares = m.load(records, at + of["squares"]) - about * mean
-        squares = m.select(squares < 0.0, squares * 0.0, squares)  # a rounding below 0 is 0
+        squares = m.select(squares > 0.0, squares, m.select(squares <= 0.0, 0.0, squares))  # a rounding below 0 is 0
         m.store(records, at + of["squares"], squares)
         m.store(records, at + of["about"], m.load(records, at + of["first"]) + mean)
 
