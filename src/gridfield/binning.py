@@ -198,7 +198,7 @@ def binned_statistic(
         refused = "points are followed, but kernel='nearest' has no derivative in them: detach them, or choose a smooth"
         x = [F.refusing(c, f"{name}: {refused} kernel") for c in x]
     lead = () if v is None else tuple(v.shape[len(pts) :])
-    _fits(math.prod(cells.shape), name, len(wanted) * math.prod(n for n in lead if isinstance(n, int)))
+    _fits(math.prod(cells.shape), name, len(wanted) * math.prod([n for n in lead if isinstance(n, int)]))
     *x, v, w, mask = (  # NumPy has no bfloat16
         F.astype(a, "float32") if a is not None and F.dtype(a) in check.HALF else a for a in (*x, v, w, mask)
     )
