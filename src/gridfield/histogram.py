@@ -300,9 +300,9 @@ def _slices(a: Array, where: Any, weights: Any, axes: tuple[int, ...], how: Axes
         order = tuple(np.arange(a.ndim))
     else:
         three, order = (math.prod(shape), math.prod(a.shape[i] for i in axes), 1), (*rest, *axes)
-    arrays = [None if x is None else x.transpose(order).reshape(three) for x in (a, where, weights)]
     _fits(how.size * math.prod(shape), name)
-    arrays[2] = None if weights is None else native(arrays[2])
+    read = None if weights is None else native(weights)
+    arrays = [None if x is None else x.transpose(order).reshape(three) for x in (a, where, read)]
     hist = cpu.slices(how, *arrays).reshape(*shape, how.size)  # type: ignore[arg-type]
     return hist.astype(np.int64) if weights is None else _as_weights(hist, weights.dtype)
 
