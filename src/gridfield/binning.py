@@ -355,8 +355,8 @@ class _Job:
 
     def _smooth(self, x: Any, mask: list[Any]) -> list[Any]:
         """Points spread by a kernel; what would fall beyond the ends is held there, so that nothing is lost."""
-        F, grid, n = self.F, self.cells.grid, self.rows
-        assert grid is not None
+        F, n = self.F, self.rows
+        grid: Any = self.cells.grid  # a list of edges was refused
         numbers = F.fixed(x)
         ends, inside = _ends(*grid._each()), None
         lo, hi = (F.constant(np.array([e[i] for e in ends]), self.dtype, x) for i in (0, 1))

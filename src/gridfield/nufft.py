@@ -22,18 +22,9 @@ ORDERS = ("centered", "fft")
 
 
 @static
-def _text(
-    shape: tuple[int, ...],
-    eps: float,
-    sign: int,
-    modes_order: str,
-    periods: Any,
-    dtype: str,
-    smooth: bool,
-    points: int | None = None,
-) -> str:
-    """The static argument, for so many points if that is known; `smooth`: for derivatives in them, too."""
-    return _cached_text(shape, eps, sign, modes_order, periods, dtype, smooth, _about(points))
+def _text(*arguments: Any, points: int | None = None) -> str:
+    """The static argument, see _cached_text; for so many points if that is known."""
+    return _cached_text(*arguments, _about(points))  # torch.compile looks through a cache, but not through a function
 
 
 @functools.lru_cache(maxsize=4096)
@@ -47,6 +38,7 @@ def _cached_text(
     smooth: bool,
     points: int | None,
 ) -> str:
+    """`smooth`: for derivatives in the points, too."""
     width, sigma = _window(shape, eps, dtype, smooth, points)
     return intern(Waves(shape, periods, sign, modes_order == "centered", width, ((0,) * len(shape),), sigma))
 
@@ -282,7 +274,7 @@ def nufft1(
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     smooth, count = F.followed(points), F.known(n)
     _fits(shape, eps, dtype, smooth, count, where, *batch, *extra)
-    text = _text(shape, eps, -sign, modes_order, period, dtype, smooth, count)
+    text = _text(shape, eps, -sign, modes_order, period, dtype, smooth, points=count)
     y, x = F.as_real(values), F.astype(points, dtype)
     if _several(c):
         y, x = F.moveaxis(F.reshape(y, (b, c, n, 2)), 1, 2), F.reshape(x, (b, n, ndim))
@@ -347,7 +339,7 @@ def nufft2(
     n, b, c = F.shape(points)[-2], prod(batch), prod(extra)
     smooth, count = F.followed(points), F.known(n)
     _fits(shape, eps, dtype, smooth, count, where, *batch, *extra)
-    text = _text(shape, eps, sign, modes_order, period, dtype, smooth, count)
+    text = _text(shape, eps, sign, modes_order, period, dtype, smooth, points=count)
     y, x = F.as_real(modes), F.astype(points, dtype)
     if _several(c):
         out = F.sample(F.reshape(y, (b, c, *shape, 2)), F.reshape(x, (b, n, ndim)), text)

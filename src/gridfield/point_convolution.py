@@ -239,7 +239,7 @@ class PointConvolution(torch.nn.Module):
         lead, real = modes.shape[: -nd - 1], points.dtype
         modes = modes.reshape(prod(lead), self.channels_in, *self.shape)
         # from here on the ops themselves: what their callers check is known
-        text = _text(self.shape, self.eps, 1, "fft", self.period, real.name, False, at.shape[-2])
+        text = _text(self.shape, self.eps, 1, "fft", self.period, real.name, False, points=at.shape[-2])
         batch, n, one = prod(at.shape[:-2]), at.shape[-2], self.channels_in == 1
         at = at.reshape(batch, n, nd)
         count = self.channels_out * (prod(lead) // batch if batch else 0)
