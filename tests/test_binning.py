@@ -455,3 +455,37 @@ def test_bool_coordinates_and_memory_of_many_results():
     v = torch.ones(3, requires_grad=True)
     with pytest.raises(TypeError, match=r"\['median'\] have no derivative"):
         gf.binned_statistic(torch.zeros(3, 1), v, 1, "median", bounds=(0, 1))
+
+
+@pytest.mark.parametrize("name", ["min", "max"])
+def test_extremes_alone_are_those_beside_a_count(rng, name):
+    """Alone, NaN stands for an empty cell in their records."""
+    n = 300_000
+    points = rng.random((n, 2))
+    values = rng.choice([np.nan, -np.inf, np.inf, -0.0, 0.0, 1.0, -1.0], (n, 2), p=[0.3, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1])
+    values[points[:, 0] < 0.1] = np.nan
+    grid = gf.Grid.cells((300, 500), (0, 1))
+    both = gf.binned_statistic(points, values, grid, [name, "count"], fill_value=7.0)
+    try:
+        for threads in (1, 2, 3):
+            gf.set_num_threads(threads)
+            alone = gf.binned_statistic(points, values, grid, name, fill_value=7.0)
+            assert alone.tobytes() == both[0].tobytes()
+    finally:
+        gf.set_num_threads(None)
+    assert (alone == 7.0).mean() > 0.1 and np.isinf(alone).mean() > 0.1
+
+
+@pytest.mark.parametrize("n", [511, 512, 513, 70_000])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16])
+def test_masked_histograms_of_lines_of_any_length(rng, n, kind):
+    """Whole blocks of the type that is computed in are read where they are, the last one is not."""
+    a = (rng.normal(size=n + 3) * 50).astype(kind)[3:]  # begins between vectors
+    a[:: max(n // 7, 1)] = 25  # on an edge
+    mask = rng.random(n) < 0.4
+    mask[: n // 2] &= n < 600  # whole blocks without any
+    for edges in (40, np.array([-90.0, -3.0, 25.0, 60.0])):
+        ours = gf.histogram(a, edges, (-100, 100), where=mask)
+        want = np.histogram(a[mask], edges, (-100, 100))
+        np.testing.assert_array_equal(ours[0], want[0])
+        assert ours[1].dtype == want[1].dtype and (ours[1] == want[1]).all()

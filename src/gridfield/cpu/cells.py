@@ -29,7 +29,7 @@ Array = np.ndarray[Any, Any]
 
 NOTHING = np.empty(0, np.uint8)
 BLOCK = 512  # points
-CHUNK = 2**15  # points whose cells are kept: 256 kB, and a call from Python is nothing beside them
+CHUNK = 2**16  # points whose cells are kept: 256 kB, as many their numbers; shorter ones cost threads a fifth in Python
 LOCATE_NS = 1.0  # measured: of a coordinate
 MOST = 2**31 - 2**16  # cells, as they are numbered in 32 bits
 
@@ -37,17 +37,19 @@ MOST = 2**31 - 2**16  # cells, as they are numbered in 32 bits
 # origin, cells per unit, how near to an edge is too near, the last cell
 LO, HI, COUNT, FIRST, SEARCHED, WRAPS, SHIFT, SCALE, NEAR, FAR, LAST = range(11)
 COLUMNS = 11
-CLIP, TOGETHER = 1, 2  # bits: points outside are held at the ends; see CellSpec
+CLIP, TOGETHER, DIRECT = 1, 2, 4  # bits: points outside are held at the ends; see CellSpec
 
 
 @specialising(SOURCES)
 @dataclass(frozen=True)
 class CellSpec:
     """What is specialised to: the number of axes; whether the coordinates of a point lie side by side, in the type that
-    is computed in; whether it matters which point is in a cell."""
+    is computed in; whether there is one coordinate, of that type, read where it is; whether it matters which point is
+    in a cell."""
 
     ndim: int
     together: bool
+    direct: bool
     numbered: bool
 
 
@@ -66,14 +68,15 @@ def _held(x, lo, hi, m):  # type: ignore[no-untyped-def]
         x[j] = lo if x[j] < lo else hi if x[j] > hi else x[j]
 
 
-def along(m: Any, x: Any, table: Any, axis: Any) -> Callable[..., tuple[Any, Any, Any]]:
-    """How the cell along an axis is guessed: (number of a vector) -> (whether inside, cell, fraction of it)."""
+def along(m: Any, x: Any, first: Any, table: Any, axis: Any) -> Callable[..., tuple[Any, Any, Any]]:
+    """How the cell along an axis is guessed, of coordinates from `first` on: (number of a vector) -> (whether inside,
+    cell, fraction of it)."""
     lanes, at = WHOLE // m.itemsize(x), axis * COLUMNS
     lo, hi, shift, scale, last = (m.load(table, at + c) for c in (LO, HI, SHIFT, SCALE, LAST))
     zeros = m.const(x, [0.0] * lanes)
 
     def guessed(j: Any) -> tuple[Any, Any, Any]:
-        v = m.load(x, j * lanes + axis * BLOCK, lanes)
+        v = m.load(x, first + j * lanes + axis * BLOCK, lanes)
         inside = (v >= lo) & (v <= hi)
         f = m.select(inside, (v - shift) * scale, zeros + 0.5)
         whole = m.floor(f)
@@ -83,35 +86,59 @@ def along(m: Any, x: Any, table: Any, axis: Any) -> Callable[..., tuple[Any, Any
     return guessed
 
 
+def packing(m: Any, spec: Any, let: Any, at: Any, some: Any, whose: Any, first: Any, lanes: Any) -> Callable[..., Any]:
+    """How a vector of cells is put behind those that there are, of points that are in one and that the mask lets
+    through, and, if asked for, the numbers of these points: (number of the vector, cells, how many there are, how many
+    the mask let through) -> the last two."""
+    numbers = m.const(some, list(range(lanes))) + m.cast(first, some)
+
+    def packed(j: Any, cells: Any, count: Any, through: Any) -> list[Any]:
+        mask = m.load(let, at + j * lanes, lanes)
+        passed = (mask < 0) | (mask > 0)
+        chosen = passed & (cells > -1)
+        m.store(some, count, m.compress(cells, chosen))
+        if spec.numbered:
+            m.store(whose, count, m.compress(numbers + m.cast(j * lanes, some), chosen))
+        return [count + m.number_of(chosen), through + m.number_of(passed)]
+
+    return packed
+
+
 @staged
-def guess(m: Any, spec: Any, x: Any, table: Any, cells: Any, close: Any) -> None:
-    """cells[j] = the flat cell, -1 outside; close[0] ... above 0 where one is so near an edge that it has to be
-    compared with that."""
+def guess(
+    m: Any, spec: Any, x: Any, column: Any, start: Any, table: Any, let: Any, at: Any, some: Any, whose: Any,
+    first: Any, found: Any, ahead: Any, close: Any,
+) -> None:  # fmt: skip
+    """The cells of a block of coordinates, packed; ahead: what `found` becomes, unless in close[0] ... there is
+    something above 0: then one is so near an edge that it has to be compared with that."""
     lanes = WHOLE // m.itemsize(x)
-    axes = [along(m, x, table, a) for a in range(spec.ndim)]
-    sizes = [m.cast(m.truncate(m.load(table, a * COLUMNS + COUNT), cells), cells) for a in range(spec.ndim)]
+    x, start = (column, start) if spec.direct else (x, 0)
+    axes = [along(m, x, start, table, a) for a in range(spec.ndim)]
+    sizes = [m.cast(m.truncate(m.load(table, a * COLUMNS + COUNT), some), some) for a in range(spec.ndim)]
     bounds = [[m.load(table, a * COLUMNS + c) for c in (NEAR, FAR)] for a in range(spec.ndim)]
-    zeros, outside = m.const(x, [0.0] * lanes), m.const(cells, [-1] * lanes)
+    zeros, outside = m.const(x, [0.0] * lanes), m.const(some, [-1] * lanes)
+    packed = packing(m, spec, let, at, some, whose, first, lanes)
 
     def body(j: Any, carry: Any) -> list[Any]:
         cell, there, tight = None, None, carry[0]
         for guessed, n, (near, far) in zip(axes, sizes, bounds):
             inside, whole, rest = guessed(j)
             tight = m.select((rest < near) | (rest > far), zeros + 1.0, tight)
-            k = m.truncate(whole, cells)
+            k = m.truncate(whole, some)
             cell = k if cell is None else cell * n + k
             there = inside if there is None else there & inside
-        m.store(cells, j * lanes, m.select(there, cell, outside))
-        return [tight]
+        return [tight, *packed(j, m.select(there, cell, outside), *carry[1:])]
 
-    (found,) = m.loop(0, BLOCK // lanes, body, [zeros])
-    m.store(close, 0, found)
+    tight, *totals = m.loop(0, BLOCK // lanes, body, [zeros, *(m.load(found, i) for i in (0, 1))])
+    m.store(close, 0, tight)
+    for i, total in enumerate(totals):
+        m.store(ahead, i, total)
 
 
 @staged
 def compare(m: Any, spec: Any, x: Any, table: Any, axis: Any, edges: Any, k: Any) -> None:
     """k[j] = the cell along an axis, -1 outside, by comparison with the edges of the guess."""
-    lanes, at, guessed = WHOLE // m.itemsize(x), axis * COLUMNS, along(m, x, table, axis)
+    lanes, at, guessed = WHOLE // m.itemsize(x), axis * COLUMNS, along(m, x, 0, table, axis)
     first, last = (m.widen(m.truncate(m.load(table, at + c), k)) for c in (FIRST, LAST))
     zeros, outside, last = m.const(k, [0] * lanes), m.const(k, [-1] * lanes), m.cast(last, k)
 
@@ -167,11 +194,23 @@ def fetch(m: Any, spec: Any, column: Any, start: Any, x: Any) -> None:
     m.loop(0, BLOCK // lanes, body)
 
 
+@staged
+def pack(m: Any, spec: Any, cells: Any, let: Any, at: Any, some: Any, whose: Any, first: Any, found: Any) -> None:
+    """The cells of a block, packed; found: how many there are, how many points the mask let through."""
+    lanes = WHOLE // 4
+    packed = packing(m, spec, let, at, some, whose, first, lanes)
+
+    def body(j: Any, carry: Any) -> list[Any]:
+        return packed(j, m.load(cells, j * lanes, lanes), *carry)
+
+    for i, total in enumerate(m.loop(0, BLOCK // lanes, body, [m.load(found, i) for i in (0, 1)])):
+        m.store(found, i, total)
+
+
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def locate(spec, columns, start, m, axes, edges, how, room):  # type: ignore[no-untyped-def]
-    """room.cells[j] = the flat cell of point start + j, -1 for what is outside or NaN, and beyond m."""
-    x, k, close, cells, _ = room
-    known, apart = True, m < BLOCK or how & TOGETHER == 0
+def read(spec, columns, start, m, axes, how, x):  # type: ignore[no-untyped-def]
+    """x = the coordinates of points start ... start + m, axis by axis, moved to where they count."""
+    apart = m < BLOCK or how & TOGETHER == 0
     if not apart:
         fetch(spec, columns[0], start, x)
     for a in range(len(columns)):
@@ -184,65 +223,62 @@ def locate(spec, columns, start, m, axes, edges, how, room):  # type: ignore[no-
             _wrapped(here, axis[LO], axis[HI], m)
         if how & CLIP:
             _held(here, axis[LO], axis[HI], m)
-        known &= axis[SEARCHED] == 0
-    if known:
-        guess(spec, x, axes, cells, close)
-        for j in range(len(close)):
-            known &= close[j] == 0
-    if not known:
-        for a in range(len(columns)):
-            axis, into = axes[a], k if a else cells
-            n = np.int32(axis[COUNT])
-            if axis[SEARCHED]:
-                _searched(x[a * BLOCK : (a + 1) * BLOCK], edges, axis[LO], axis[HI], np.int64(axis[FIRST]), n, into, m)
-            else:
-                compare(spec, x, axes, a, edges, into)
-            if a:
-                combine(spec, cells, n, k)
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def locate(spec, x, m, axes, edges, cells, k):  # type: ignore[no-untyped-def]
+    """cells[j] = the flat cell of coordinate j by comparison with the edges, -1 for what is outside or NaN, and beyond
+    m."""
+    for a in range(len(axes)):
+        axis, into = axes[a], k if a else cells
+        n = np.int32(axis[COUNT])
+        if axis[SEARCHED]:
+            _searched(x[a * BLOCK : (a + 1) * BLOCK], edges, axis[LO], axis[HI], np.int64(axis[FIRST]), n, into, m)
+        else:
+            compare(spec, x, axes, a, edges, into)
+        if a:
+            combine(spec, cells, n, k)
     for j in range(m, BLOCK):
         cells[j] = np.int32(-1)
-
-
-@staged
-def pack(m: Any, spec: Any, cells: Any, let: Any, some: Any, whose: Any, first: Any, found: Any) -> None:
-    """The cells of a block that hold a point which the mask lets through, behind those that there are already, and, if
-    asked for, the numbers of these points, from `first` on; found: how many cells there are, how many points the mask
-    lets through."""
-    lanes = WHOLE // 4
-    numbers = m.const(cells, list(range(lanes))) + m.cast(first, cells)
-
-    def body(j: Any, carry: Any) -> list[Any]:
-        c, mask = m.load(cells, j * lanes, lanes), m.load(let, j * lanes, lanes)
-        through = (mask < 0) | (mask > 0)
-        chosen = through & (c > -1)
-        m.store(some, carry[0], m.compress(c, chosen))
-        if spec.numbered:
-            m.store(whose, carry[0], m.compress(numbers + m.cast(j * lanes, cells), chosen))
-        return [carry[0] + m.number_of(chosen), carry[1] + m.number_of(through)]
-
-    for i, total in enumerate(m.loop(0, BLOCK // lanes, body, [m.load(found, i) for i in (0, 1)])):
-        m.store(found, i, total)
 
 
 def _inside(spec, columns, axes, edges, how, where, room, some, whose, found, start, stop):  # type: ignore[no-untyped-def]
     """The cells of points start ... stop that are in one and in the mask (one without elements has all), and the
     numbers of these points, counted from start; found as of pack."""
-    cells, let = room[3], room[4]
+    x, k, close, cells, part, every, ahead = room
     found[:] = 0
+    searched = False
+    for a in range(len(axes)):
+        searched |= axes[a, SEARCHED] != 0
     for i in range(start, stop, BLOCK):
-        m = min(BLOCK, stop - i)
+        m, first = min(BLOCK, stop - i), i - start
+        let, at = every, 0
         if len(where):
             wanted = np.uint8(0)
             for j in range(m):
-                let[j] = where[np.uint64(i - start + j)]
-                wanted |= let[j]
+                wanted |= where[np.uint64(first + j)]
             if wanted == 0:
                 continue
-        else:
-            let[:m] = 1
-        let[m:] = 0
-        locate(spec, columns, i, m, axes, edges, how, room)
-        pack(spec, cells, let, some, whose, i - start, found)
+            let, at = where, first
+        if m < BLOCK:
+            part[:m] = let[at : at + m]
+            part[m:] = 0
+            let, at = part, 0
+        kept = how & DIRECT == 0
+        if kept:
+            read(spec, columns, i, m, axes, how, x)
+        if not searched and (kept or m == BLOCK):
+            guess(spec, x, columns[0], i, axes, let, at, some, whose, first, found, ahead, close)
+            tight = False
+            for j in range(len(close)):
+                tight |= close[j] > 0
+            if not tight:
+                found[0], found[1] = ahead[0], ahead[1]
+                continue
+        if not kept:
+            read(spec, columns, i, m, axes, how, x)
+        locate(spec, x, m, axes, edges, cells, k)
+        pack(spec, cells, let, at, some, whose, first, found)
 
 
 def _put(some, whose, n, out, start):  # type: ignore[no-untyped-def]
@@ -268,7 +304,8 @@ HERE = NUMBERS, NUMBERS, types.int64  # types of cells, whose they are, and how 
 @functools.cache
 def _entry(label: str, spec: types.Type, columns: types.Type, real: str) -> Any:
     line, i64, begin = array(real, 1, "C"), types.int64, (spec, columns, array(real, 2, "C"))
-    room, found = types.Tuple((line, NUMBERS, line, NUMBERS, BYTES)), array("int64", 1, "C")
+    found = array("int64", 1, "C")
+    room = types.Tuple((line, NUMBERS, line, NUMBERS, BYTES, BYTES, found))
     return compiled(_inside, label, (*begin, line, i64, BYTES, room, NUMBERS, NUMBERS, found, i64, i64))
 
 
@@ -342,11 +379,13 @@ class Axes:
         together = nd > 1 and first.dtype == real and all(
             c.strides[0] == nd * size and c.ctypes.data == base + a * size for a, c in enumerate(columns)
         )  # fmt: skip
-        spec, name, order = CellSpec(nd, together, numbered), first.dtype.name, layout(*columns)
-        label = f"{name}{order}{nd}_{real}{'_together' * together}{'_numbered' * numbered}"
+        name, order = first.dtype.name, layout(*columns)
+        direct = nd == 1 and first.dtype == real and order == "C" and not clip and not self.table[0, WRAPS]
+        spec = CellSpec(nd, together, direct, numbered)
+        label = f"{name}{order}{nd}_{real}{'_together' * together}{'_direct' * direct}{'_numbered' * numbered}"
         line: Any = types.UniTuple(array(name, 1, order), nd)
         kernel = _entry(label, spec._numba_type_, line, real.name)  # type: ignore[attr-defined]
-        begin = spec, tuple(columns), self.table, self.edges, CLIP * clip + TOGETHER * together
+        begin = spec, tuple(columns), self.table, self.edges, CLIP * clip + TOGETHER * together + DIRECT * direct
 
         def chunks(start: int, stop: int) -> Iterator[tuple[int, Array, Array, int, int]]:
             near, k, cells = (
@@ -354,7 +393,8 @@ class Axes:
                 np.empty(BLOCK, np.int32),
                 np.empty(BLOCK, np.int32),
             )
-            room = np.zeros(BLOCK * nd, real), k, near, cells, np.empty(BLOCK, np.uint8)
+            part, every, ahead = np.empty(BLOCK, np.uint8), np.ones(BLOCK, np.uint8), np.empty(2, np.int64)
+            room = np.zeros(BLOCK * nd, real), k, near, cells, part, every, ahead
             some, whose, found = (
                 np.empty(CHUNK + BLOCK, np.int32),
                 np.empty(CHUNK + BLOCK, np.int32),

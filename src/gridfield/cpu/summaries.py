@@ -38,9 +38,14 @@ SORT_NS = 10.0  # measured: of a value to its cell and through the sort of a cel
 @specialising(SOURCES)
 @dataclass(frozen=True)
 class RecordSpec:
-    """What is noted of a cell."""
+    """What is noted of a cell. Without the number of values, NaN stands for none: a maximum takes half the room."""
 
     slots: tuple[str, ...]
+
+    @property
+    def numbered(self) -> bool:
+        """Whether there is the number of values."""
+        return "number" in self.slots
 
 
 @staged
@@ -51,6 +56,11 @@ def note(m: Any, spec: Any, records: Any, first: Any, cells: Any, values: Any, w
     def body(j: Any, _: Any) -> None:
         at = m.widen(m.load(cells, j)) * len(slots) + first
         v, old = m.load(values, j), {name: m.load(records, at + i) for i, name in enumerate(slots)}
+        if not spec.numbered:
+            for i, name in enumerate(slots):
+                kept = old[name] <= v if name == "min" else old[name] >= v
+                m.store(records, at + i, m.select(kept, old[name], v))
+            return
         w, new, fresh = m.load(weights, j) if "weight" in slots else None, {}, old["number"] < 0.5
         new["number"] = old["number"] + 1.0
         if w is not None:
@@ -242,6 +252,11 @@ def combine(m: Any, spec: Any, records: Any, others: Any, start: Any, stop: Any)
     def body(cell: Any, _: Any) -> None:
         at = cell * len(slots)
         a, b = ({name: m.load(x, at + i) for i, name in enumerate(slots)} for x in (records, others))
+        if not spec.numbered:
+            for i, name in enumerate(slots):
+                further = b[name] < a[name] if name == "min" else b[name] > a[name]
+                m.store(records, at + i, m.select(further | m.not_number(a[name]), b[name], a[name]))
+            return
         nobody, follow = a["number"] < 0.5, b["number"] > 0.5
         new = {name: a[name] + b[name] for name in ("number", "weight", "sum") if name in slots}
         if "first" in slots:
@@ -281,13 +296,16 @@ def _merge(spec, records, start, stop):  # type: ignore[no-untyped-def]
 
 
 def _finish(records, width, slot, weight, divided, root, fill, out, start, stop):  # type: ignore[no-untyped-def]
-    """A slot of every cell, over the weight where it is to be `divided`; `fill` where there is nothing."""
+    """A slot of every cell, over the weight where it is to be `divided`; `fill` where there is nothing: where the first
+    slot is 0, or, without a weight, where there is NaN."""
     for c in range(len(records)):
         a = records[c]
         for cell in range(start, stop):
             at = cell * width
-            x, w = a[at + slot], a[at + weight]
-            if divided:
+            x, w = a[at + slot], a[at + max(weight, 0)]
+            if weight < 0:
+                x = x if x == x else fill
+            elif divided:
                 x = x / w
                 x = np.sqrt(x) if root else x
                 x = x if w != 0 else fill
@@ -358,10 +376,12 @@ class Summary:
     def statistics(self, names: Sequence[str], fill: float) -> dict[str, Array]:
         """Statistics (columns, cells); `fill` where there is nothing to make one of."""
         (n, count), size = self.values.shape, self.axes.size
-        kept = {"number"}.union(*(NEEDS[name] for name in names), ("weight",) if len(self.weights) else ())
-        slots = tuple(name for name in SLOTS if name in kept)
-        width = size * len(slots)
-        each = parts(n, count * width, (LOCATE_NS * len(self.columns) + ADD_NS * count) * n)
+        kept = set().union(*(NEEDS[name] for name in names), ("weight",) if len(self.weights) else ())
+        extremes = set(names) <= {"min", "max"} and bool(self.omit) and not len(self.weights)
+        slots = tuple(name for name in SLOTS if name in kept or (name == "number" and not extremes))
+        width, work = size * len(slots), (LOCATE_NS * len(self.columns) + ADD_NS * count) * n
+        # extremes are the same for any parts
+        each = threads.split(0, n, work if size <= n else 0) if extremes else parts(n, count * width, work)
         spec, inside, found = RecordSpec(slots), self._inside(), np.zeros((len(each), 2), int)
         kernel = _entry("summarise", *(a.dtype.name + layout(a) for a in (self.values, self.weights)), slots)
         # not fresh pages: 32 MB of them for each of two threads took 41 of 180 ms
@@ -370,7 +390,7 @@ class Summary:
 
             def run(p: int) -> None:
                 room = np.empty(BLOCK, np.int32), np.empty(BLOCK), np.empty(BLOCK)
-                records[p] = 0
+                records[p] = np.nan if extremes else 0
                 for i, *here, lost in inside(*each[p]):
                     found[p] += lost, kernel(spec, *here, self.values, self.weights, i, self.omit, *room, records[p])
 
@@ -387,10 +407,11 @@ class Summary:
 
     def _statistic(self, name: str, records: Array, slots: tuple[str, ...], fill: float) -> Array:
         """(columns, cells) of records (columns, cells * slots)."""
-        weight = "weight" if "weight" in slots else "number"
+        weight = "weight" if "weight" in slots else "number" if "number" in slots else ""
         slot = weight if name == "count" else NEEDS[name][-1]
         how = name in ("mean", "var", "std"), name == "std", 0.0 if name in ("count", "sum") else fill
-        out, places = np.empty((len(records), self.axes.size)), (slots.index(s) for s in (slot, weight))
+        out = np.empty((len(records), self.axes.size))
+        places = slots.index(slot), slots.index(weight) if weight else -1
         run = functools.partial(_cells_entry("finish"), records, len(slots), *places, *how, out)
         threads.over(run, self.axes.size, CELL_NS * out.size)
         return out
