@@ -1,20 +1,15 @@
 """warp: an image sampled at displaced pixels, row by row, without a dense displacement.
 
-The lattice of control points is contracted axis by axis: over the first when a plane begins, over the next when a row
-does; along a row, four numbers to a pixel are left. Pixel and displacement stay apart: the displacement's floor is
-added to the pixel as an integer, and what folds at the ends are integers, so that a float32 displacement of 3 pixels is
-as exact at pixel 4000 as at pixel 0 (x + d in float32 is 2e-4 off there). A crop runs the same arithmetic on the same
-numbers, and so gives the same bits.
-
-Where nothing folds, which a look at the displacements tells, pixels are located without what folding takes: two thirds
-of the instructions, a fifth of the time of a 2-D image.
+displaced.py has the displacement of a row, pixels.py locates the pixels of one; here are the kernels that go through
+rows, and what they are given: tables, which part of an image a crop needs. A displacement of 3 pixels in float32 is as
+exact at pixel 4000 as at pixel 0 (x + d is 2e-4 off there). A crop runs the same arithmetic on the same numbers, and so
+gives the same bits.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import ceil, floor, prod
 from typing import Any
 
@@ -26,365 +21,21 @@ from ..boundary import extension
 from ..kernel import bspline
 from ..scheme import Warp, decode
 from . import plan, prefilter, threads
-from .cache import SOURCES, array, compiled
-from .machine import WHOLE, specialising, staged
-from .taps import BLOCK, NAN, fill, gather_code, horner, scatter
+from .cache import array, compiled
+from .displaced import DENSE, LATTICE, LINE, NONE, ROW, SEGMENT, SLAB, RowSpec, displaced
+from .machine import staged
+from .pixels import gather_located, gather_plain, locate_plain, locate_row, plain_row, turning
+from .taps import BLOCK, NAN, fill, scatter
 
 Array = np.ndarray[Any, Any]
 
 Box = tuple[tuple[int, int], ...]
 
-SEGMENT = 1024  # pixels of a row whose displacement is worked out at a time
-# per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room, and
-# between which cells nothing folds and all samples are there
-INTS = 10
-# rows of a plane that are done before those of the next plane, since what they read is then still in cache, and planes
-TILE, SLAB = 32, 32
 RUN = 256  # plain pixels looked for at a time where they are gathered as they are located
 EDGE_RUN = 16  # pixels located at a time where some are not between them
-LINE = 64  # bytes of a vector of displacements; the last of a run may go so far beyond it
-ROW = SEGMENT + LINE  # elements from the displacement along one axis to that along the next
 PLACE_NS = 0.7  # measured: one coordinate of one pixel
 DENSER = 3  # halvings between control points when a crop looks how far they displace
-FAR = 2.0**29  # no displacement is larger: what folds by a period has lost all digits long before
 COPIES = 8  # of a grid, at most, to which parts of the result are added
-NONE, LATTICE, DENSE = 0, 1, 2
-
-
-def turning(fold: str, width: int) -> tuple[float, float]:
-    """Where a period starts, in cells, and the fraction of its turning point: half a period later, a whole number."""
-    start = (-0.5 if fold == "reflect" else 0.0) + 0.5 * (width % 2)
-    return start, start - floor(start)
-
-
-def weigh(m: Any, spec: Any, a: int, t: Any, w: Any, q: Any) -> None:
-    """The weights of an axis at its fraction."""
-    for (axis, o, j), s in spec.slots.items():
-        if axis == a:
-            m.store(w, q + s * BLOCK, horner(spec.table(a, o)[j], t))
-
-
-@staged
-def plain_row(m: Any, spec: Any, d: Any, first: Any, pix: Any, ints: Any, count: Any, base: Any) -> None:
-    """base[(2 + ndim) * BLOCK] = how many of these pixels come before one that is so far out, or NaN, that something
-    may fold there."""
-    nd = spec.ndim
-    pixels = [m.load(pix, a) + m.load(ints, a * INTS) for a in range(nd)]
-    pixels[-1] = pixels[-1] + m.narrow(first, base)
-    low, high = ([m.load(ints, a * INTS + k) - pixels[a] for a in range(nd)] for k in (8, 9))
-    all_of_them = m.narrow(count, base)
-
-    def body(q: Any, carry: list[Any]) -> list[Any]:
-        plain, i = None, m.narrow(q, base)
-        for a in range(nd):
-            x = m.load(d, first + q + a * ROW)
-            at = x + m.to_float(i, x) if a == nd - 1 else x
-            inside = (at > m.to_float(low[a], x)) & (at < m.to_float(high[a], x))
-            plain = inside if plain is None else plain & inside
-        here = m.select(plain, all_of_them, i)
-        return [m.select(here < carry[0], here, carry[0])]
-
-    (before,) = m.loop(0, count, body, [all_of_them])
-    m.store(base, (2 + nd) * BLOCK, before)
-
-
-def plain(m: Any, spec: Any, grid: Any, pix: Any, ints: Any, base: Any) -> Callable[..., Any]:
-    """How pixels of a row are located where nothing folds: (displacements, number in the row) -> (offset, fractions).
-    The same numbers as of locate_row with a third of the instructions; of one pixel, or of a vector of them."""
-    nd = spec.ndim
-    shifts = [0.5 * (n % 2) for n in spec.widths]
-    # the last axis is dense
-    strides = [m.narrow(m.stride(grid, a + 1), base) for a in range(nd - 1)] + [spec.channels]
-    start = None
-    for a in range(nd):
-        cell = m.load(pix, a) + m.load(ints, a * INTS) - m.load(ints, a * INTS + 6) - int(shifts[a] - spec.offsets[a])
-        start = cell * strides[a] if start is None else start + cell * strides[a]
-
-    def located(ds: list[Any], number: Any) -> tuple[Any, list[Any]]:
-        offset, ts = start + number * spec.channels, []
-        for a in range(nd):
-            e = ds[a] + shifts[a] if shifts[a] else ds[a]
-            k = m.floor(e)
-            ts.append(e - k)
-            offset = m.truncate(k, base) * strides[a] + offset
-        return offset, ts
-
-    return located
-
-
-@staged
-def locate_plain(
-    m: Any, spec: Any, grid: Any, d: Any, first: Any, pix: Any, ints: Any, count: Any, base: Any, w: Any
-) -> None:
-    """locate_row where nothing folds."""
-    nd, located = spec.ndim, plain(m, spec, grid, pix, ints, base)
-
-    def body(q: Any, _: Any) -> None:
-        offset, ts = located([m.load(d, first + q + a * ROW) for a in range(nd)], m.narrow(first + q, base))
-        for a, t in enumerate(ts):
-            weigh(m, spec, a, t, w, q)
-        m.store(w, q + len(spec.slots) * BLOCK, ts[-1])
-        m.store(base, q, offset)
-
-    m.loop(0, count, body)
-
-
-def narrow_sum(m: Any, spec: Any, grid: Any, start: Any, places: Any, weights: Any) -> Any:
-    """The sum over the taps of all axes from element `start` + `places` on, for one pixel or a vector of them: the same
-    bits, since what is fused into one operation is not left to the compiler."""
-
-    def contract(a: int, start: Any) -> Any:
-        if a < spec.ndim - 1:
-            parts = [contract(a + 1, start + m.stride(grid, a + 1) * j) for j in range(spec.widths[a])]
-        else:
-            parts = m.pick(grid, start, places, spec.widths[a])
-        total = parts[0] * weights[a][0]
-        for x, weight in zip(parts[1:], weights[a][1:]):
-            total = m.fused(x, weight, total)
-        return total
-
-    return contract(0, start)
-
-
-@staged
-def gather_located(m: Any, spec: Any, grid: Any, g: Any, base: Any, w: Any, q: Any, out: Any, b: Any, i: Any) -> None:
-    """taps.gather, or the same bits as of gather_plain."""
-    if not spec.across:
-        gather_code(m, spec, grid, g, base, q, w, q, out, out, b, i)
-        return
-    nd, t = spec.ndim, m.load(w, q + len(spec.slots) * BLOCK)
-    weights = [[m.load(w, q + spec.slots[a, 0, j] * BLOCK) for j in range(spec.widths[a])] for a in range(nd - 1)]
-    weights.append([horner(taps, t) for taps in spec.table(nd - 1, 0)])
-    total = narrow_sum(m, spec, grid, g * m.stride(grid, 0), m.load(base, q), weights)
-    m.store(out, b * m.stride(out, 0) + i * m.stride(out, 2), total)
-
-
-@staged
-def gather_plain(
-    m: Any, spec: Any, grid: Any, g: Any, d: Any, first: Any, pix: Any, ints: Any, count: Any, base: Any,
-    out: Any, b: Any, i: Any,
-) -> None:  # fmt: skip
-    """locate_plain and gather in one, a vector of pixels at a time, to a result whose pixels lie densely.
-
-    16 images of 256**2 with two taps: 3.0 ms instead of 5.1 (two threads; 1.7 and 1.9 of grid_sample in those runs).
-    """
-    nd, lanes, located = spec.ndim, WHOLE // m.itemsize(d), plain(m, spec, grid, pix, ints, base)
-    numbers = m.const(base, list(range(lanes)))
-
-    def value(q: Any, lanes: int) -> Any:
-        number = m.narrow(first + q, base)
-        places, ts = located(
-            [m.load(d, first + q + a * ROW, lanes) for a in range(nd)], numbers + number if lanes else number
-        )
-        weights = [[horner(taps, t) for taps in spec.table(a, 0)] for a, t in enumerate(ts)]
-        return narrow_sum(m, spec, grid, g * m.stride(grid, 0), places, weights)
-
-    whole, place = m.quotient(count, lanes), b * m.stride(out, 0) + i
-    m.loop(0, whole, lambda p, _: m.store(out, place + p * lanes, value(p * lanes, lanes)))
-    m.loop(whole * lanes, count, lambda q, _: m.store(out, place + q, value(q, 0)))
-
-
-@staged
-def locate_row(
-    m: Any, spec: Any, grid: Any, d: Any, first: Any, pix: Any, ints: Any, frame: Any, count: Any, base: Any, w: Any
-) -> None:
-    """As taps.locate for pixels pix + (0 ... 0, first + q) displaced by d[axis * ROW + first + q]."""
-    nd, rows = spec.ndim, len(spec.slots)
-    strides = [m.narrow(m.stride(grid, a + 1), base) for a in range(nd)]
-    known = [[m.load(ints, a * INTS + k) for k in range(INTS)] for a in range(nd)]
-    pixels = [m.load(pix, a) + known[a][0] for a in range(nd)]
-    slacks = [m.load(frame, a * 7 + 4) for a in range(nd)]  # of "inside": the rounding that is let pass
-    inverses = [m.load(frame, a * 7 + 5) for a in range(nd)]
-    pixels[-1] = pixels[-1] + m.narrow(first, base)
-
-    def body(q: Any, carry: list[Any]) -> list[Any]:
-        ds = [m.load(d, first + q + a * ROW) for a in range(nd)]
-        offset, nan, off, t = None, None, None, None
-        for a in range(nd):
-            how, shift = spec.folds[a], 0.5 * (spec.widths[a] % 2)
-            _, low_cell, high_cell, turn_cell, period, last_cell, cut, room, _, _ = known[a]
-            # what is infinitely far is nowhere within a period
-            is_nan = m.not_number(ds[a] if how in ("hold", "inside") else ds[a] * 0.0)
-            e = m.select(ds[a] > -FAR, ds[a], ds[a] * 0.0)
-            e = m.select(ds[a] > -FAR, e, slacks[a] * 0.0 - FAR)
-            e = m.select(e < FAR, e, slacks[a] * 0.0 + FAR)
-            e = e + shift if shift else e
-            k = m.floor(e)
-            t = e - k
-            cell = m.truncate(k, base) + pixels[a]
-            if a == nd - 1:
-                cell = cell + m.narrow(q, base)
-            if how in ("hold", "inside"):
-                low = m.to_float(cell - low_cell, t) + (t - shift)
-                high = m.to_float(cell - high_cell, t) + (t - shift)
-                if how == "inside":
-                    beyond = (low < slacks[a] * -1.0) | (high > slacks[a])
-                    off = beyond if off is None else off | beyond
-                cell = m.select(low < 0.0, low_cell, m.select(high > 0.0, high_cell, cell))
-                t = m.select((low < 0.0) | (high > 0.0), t * 0.0 + shift, t)
-            else:
-                start, fraction = turning(how, spec.widths[a])
-                turns = m.floor((m.to_float(cell, t) + (t - start)) * inverses[a])
-                cell = cell - m.truncate(turns, base) * period
-                if how != "wrap":
-                    back = m.to_float(cell - turn_cell, t) + (t - fraction) > 0.0
-                    # the sum of a place and its mirror image is twice the turning point
-                    cell = m.select(back, turn_cell * 2 + (int(2 * fraction) - 1) - cell, cell)
-                    t = m.select(back, t * -1.0 + 1.0, t)
-            rel = cell - int(shift - spec.offsets[a])
-            inner = m.select(rel < 0, rel * 0, m.select(rel > last_cell, last_cell, rel))
-            t = t + m.to_float(rel - inner, t)
-            t = m.select(t > 0.0, t, t * 0.0)
-            t = m.select(t < 1.0, t, t * 0.0 + 1.0)
-            weigh(m, spec, a, t, w, q)
-            place = inner - cut
-            place = m.select(place < 0, place * 0, m.select(place > room, room, place))
-            step = place * strides[a]
-            offset = step if offset is None else offset + step
-            nan = is_nan if nan is None else nan | is_nan
-        m.store(w, q + rows * BLOCK, t)
-        flag = m.bit(nan, 0, base)
-        if off is not None:
-            flag = flag + m.bit(off, 1, base)
-        m.store(base, q, offset)
-        m.store(base, q + BLOCK, flag)
-        return [carry[0] | flag]
-
-    zero = m.narrow(count * 0, base)
-    (special,) = m.loop(0, count, body, [zero])
-    m.store(base, (2 + nd) * BLOCK, special)
-
-
-def dot4(vectors: Any, numbers: Any) -> Any:
-    """The sum of four products."""
-    a, b, c, d = (v * x for v, x in zip(vectors, numbers))
-    return (a + b) + (c + d)
-
-
-@staged
-def contract(m: Any, spec: Any, src: Any, s: Any, dst: Any, t: Any, inner: Any, trips: Any, w: Any, at: Any) -> None:
-    """dst[t + j] = sum_k w[at + k] src[s + k inner + j], vector by vector: trips of them, the last may go too far.
-
-    What is written too far is written again later; Numba's own loops do these few numbers one by one.
-    """
-    lanes = LINE // w.itemsize
-    weights = [m.load(w, at + k) for k in range(4)]
-
-    def body(p: Any, _: Any) -> None:
-        j = p * lanes
-        rows = [m.load(src, s + inner * k + j, lanes) for k in range(4)]
-        m.store(
-            dst, t + j, (rows[0] * weights[0] + rows[1] * weights[1]) + (rows[2] * weights[2] + rows[3] * weights[3])
-        )
-
-    m.loop(0, trips, body)
-
-
-@staged
-def along_row(
-    m: Any, spec: Any, src: Any, s: Any, size: Any, w: Any, n: Any, x: Any, d: Any, t: Any, trips: Any
-) -> None:
-    """d[a * ROW + t + p] = sum_k w[k n + x + p] src[s + a size + k] for every axis a, as contract."""
-    lanes = LINE // w.itemsize
-    points = [[m.load(src, s + size * a + k) for k in range(4)] for a in range(spec.ndim)]
-
-    def body(p: Any, _: Any) -> None:
-        i = p * lanes
-        ws = [m.load(w, n * k + x + i, lanes) for k in range(4)]
-        for a, c in enumerate(points):
-            m.store(d, t + i + a * ROW, dot4(ws, c))
-
-    m.loop(0, trips, body)
-
-
-@specialising(SOURCES)
-@dataclass(frozen=True)
-class RowSpec:
-    """What the displacement of a row is specialised to: not to the image's kernel, so it is compiled less often."""
-
-    ndim: int
-
-
-# _nrt=False: without counting references to the arrays it is given, which took a tenth of the time of a volume
-@njit(nogil=True, error_model="numpy", boundscheck=False, _nrt=False)
-def _displaced(spec, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, at, d, unit):  # type: ignore[no-untyped-def]
-    """d[axis * ROW + q]: the displacements of segment `unit` of the rows; at: its first pixel, after it the batch item,
-    as they were before (-1: nowhere) -> as they are. Returns the number of that pixel, and how many there are."""
-    nd = shape.size
-    length = shape[nd - 1]
-    segments = (length + SEGMENT - 1) // SEGMENT
-    rows = 1
-    for a in range(nd - 1):
-        rows *= shape[a]
-    lanes = LINE // lasts.itemsize
-    line = unit // segments
-    x0 = (unit - line * segments) * SEGMENT
-    x1 = min(length, x0 + SEGMENT)
-    b = line // rows
-    row, r, changed = line - b * rows, 0, nd
-    if nd > 1:  # a few rows of many planes, before the next few
-        most = shape[nd - 2]
-        planes = rows // most
-        slab = row // (SLAB * most) * SLAB
-        planes, r = min(SLAB, planes - slab), row - slab * most
-        begin = r // (TILE * planes) * TILE
-        r -= begin * planes
-        few = min(TILE, most - begin)
-        plane = r // few
-        o = begin + r - plane * few
-        r = slab + plane
-        row = r * most + o
-        if o != at[nd - 2]:
-            at[nd - 2], changed = o, nd - 2
-    for a in range(nd - 3, -1, -1):
-        o = r % shape[a]
-        r //= shape[a]
-        if o != at[a]:
-            at[a], changed = o, a
-    if b != at[nd]:
-        at[nd], changed = b, 0
-    at[nd - 1] = x0
-    if mode == LATTICE:
-        source, target, own = 0, 0, b * sizes[0] * nd
-        for k in range(nd - 1):  # levels[source ...]: contracted over the first k axes
-            if k >= changed:
-                inner, n = sizes[k + 1], firsts.shape[1]
-                shift, place, trips = firsts[k, at[k]] * inner, (k * n + at[k]) * 4, (inner + lanes - 1) // lanes
-                for a in range(nd):
-                    s = a * sizes[k] + shift
-                    if k == 0:
-                        contract(spec, field, own + s, levels, target + a * inner, inner, trips, weights, place)
-                    else:
-                        contract(spec, levels, source + s, levels, target + a * inner, inner, trips, weights, place)
-            source, target = target, target + nd * sizes[k + 1]
-        x = x0
-        while x < x1:  # runs of pixels between two control points
-            k = firsts[nd - 1, x]
-            run = min(x1, ends[k])
-            trips, n = (run - x + lanes - 1) // lanes, lasts.size // 4
-            if nd == 1:
-                along_row(spec, field, own + k, sizes[0], lasts, n, x, d, x - x0, trips)
-            else:
-                along_row(spec, levels, source + k, sizes[nd - 1], lasts, n, x, d, x - x0, trips)
-            x = run
-    else:
-        for a in range(nd):
-            place, s = np.uintp(a * ROW), np.uintp(((b * nd + a) * rows + row) * length + x0)
-            for x in range(np.uintp(x1 - x0)):
-                if mode == DENSE:
-                    d[place + x] = field[s + x]
-                else:
-                    d[place + x] = 0.0
-    if posed:
-        for a in range(nd):
-            origin, slope = pose[b, a, nd], pose[b, a, nd - 1]
-            for j in range(nd - 1):
-                origin += pose[b, a, j] * (at[j] - 0.5 * (shape[j] - 1))
-            origin += slope * (x0 - 0.5 * (length - 1))
-            place = np.uintp(a * ROW)  # an index that may be negative would keep the loop from being vectorised
-            for x in range(np.uintp(x1 - x0)):
-                d[place + x] += origin + slope * x
-    return row * length + x0, x1 - x0
 
 
 @staged
@@ -422,7 +73,7 @@ def _warp(
     nd = shape.size
     at[:] = -1
     for unit in range(start, stop):
-        first, length = _displaced(
+        first, length = displaced(
             rows, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, at, d, unit
         )
         b = at[nd]
@@ -462,7 +113,7 @@ def _unwarp(
     at[:] = -1
     least, greatest = np.int64(grid.size), np.int64(-1)
     for unit in range(start, stop):
-        first, length = _displaced(
+        first, length = displaced(
             rows, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, at, d, unit
         )
         b = at[nd]
@@ -489,7 +140,7 @@ def _places(
     nd = shape.size
     at[:] = -1
     for unit in range(start, stop):
-        first, length = _displaced(
+        first, length = displaced(
             rows, mode, field, firsts, weights, ends, lasts, sizes, levels, pose, posed, shape, at, d, unit
         )
         b = at[nd]
@@ -500,7 +151,7 @@ def _places(
 
 
 def _arguments(real: Any, index: Any) -> tuple[Any, ...]:
-    """Types of what `_displaced` takes, between the spec and the segment."""
+    """Types of what `displaced` takes, between the spec and the segment."""
     whole, one = array(np.int64, 1, "C"), array(real, 1, "C")
     return (
         types.int64, one, array(np.int64, 2, "C"), array(real, 3, "C"), whole, one, whole, one,
