@@ -571,6 +571,10 @@ def test_arrays_of_two_frameworks():
                 with pytest.raises(TypeError, match="all arrays of a call must belong to one framework") as caught:
                     gf.sample(values, points[:, :2])
                 assert a in str(caught.value) and b in str(caught.value)
+    with pytest.raises(
+        TypeError, match=r"points is a torch.Tensor but weights is a jax.Array"
+    ):  # not the two that agree
+        gf.binned_statistic(torch.ones(5, 2), torch.ones(5), gf.Grid((4, 4)), weights=jax.numpy.ones(5))
 
 
 def test_a_variable_goes_where_a_tensor_goes():

@@ -45,7 +45,8 @@ def face(where: str, /, **arrays: Any) -> Face:
     given = [(f, name) for f, (name, x) in zip(found, arrays.items(), strict=True) if f != "numpy" or np.ndim(x)]
     given = [g for g in given if g[0]]
     if len({f for f, _ in given}) > 1:
-        (f, a), (g, b) = sorted(given, key=lambda item: item[0] == "numpy")[:2]
+        given = sorted(given, key=lambda item: item[0] == "numpy")
+        (f, a), (g, b) = given[0], next(item for item in given if item[0] != given[0][0])
         raise TypeError(
             f"{where}: {a} is a {_name(f, arrays[a])} but {b} is a {_name(g, arrays[b])}; "
             "all arrays of a call must belong to one framework"
