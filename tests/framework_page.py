@@ -34,6 +34,8 @@ TAIL = """
 - **Points.** `deform_points` and `invert_displacement` solve by as many steps as the numbers need: what traces or maps calls
   back into Python for that, one item after the other, so that there is no `jax.export`, and `torch.compile` breaks the graph.
   Two steps in the framework follow, which make first and second derivatives right, and no further ones.
+- **Cells.** `binned_statistic` with the nearest kernel breaks the graph of `torch.compile`, as cells are compared with their
+  edges outside of it; with any other kernel it does not.
 - **Other devices.** torch and JAX use the reference implementation in plain array code, with one warning; TensorFlow copies
   to the CPU and back.
 """

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gridfield as gf
+from gridfield import dispatch
 
 NAMES = ["count", "sum", "mean", "var", "std", "min", "max", "first", "last", "median", 0.0, 0.3, 0.9, 1.0]
 PLAIN = {
@@ -489,3 +490,23 @@ def test_masked_histograms_of_lines_of_any_length(rng, n, kind):
         want = np.histogram(a[mask], edges, (-100, 100))
         np.testing.assert_array_equal(ours[0], want[0])
         assert ours[1].dtype == want[1].dtype and (ours[1] == want[1]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensors_that_are_elsewhere(rng, monkeypatch, name):
+    """Of tensors on another device the framework computes what it can; quantiles and the first came out as extremes."""
+    points, values = cloud(rng, 300, 2)
+    grid = gf.Grid.cells((5, 4), (0, 1))
+    want = gf.binned_statistic(points, values, grid, [name, "count"])
+    monkeypatch.setattr(type(dispatch.of("torch")), "nearby", lambda self, x: False)
+    ours = gf.binned_statistic(torch.as_tensor(points), torch.as_tensor(values), grid, [name, "count"])
+    np.testing.assert_allclose(ours.numpy(), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("name", ["mean", "median"])
+def test_a_compiler_leaves_cells_as_they_are(rng, name):
+    points, values = map(torch.as_tensor, cloud(rng, 300, 2))
+    grid = gf.Grid.cells((5, 4), (0, 1))
+    f = torch.compile(lambda p, v: 2 * gf.binned_statistic(p, v, grid, name, fill_value=0), backend="eager")
+    assert torch.equal(f(points, values), 2 * gf.binned_statistic(points, values, grid, name, fill_value=0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,16 +204,27 @@ def binned_statistic(
     )
     job = _Job(F, x, "points" in named, v, w, mask, cells, wanted, nan_policy, outside, fill_value, kernel,
                F.widest("float64"), name, pts, lead)  # fmt: skip
-    known = [F.at_hand(a) for a in (*x, v, w, mask) if a is not None]
-    if smooth or any(a is None for a in known):
-        out = job.followed(smooth)
-        stacked = F.astype(F.stack(out, 0) if several else out[0], dtype)
-        return F.reshape(stacked, (*([len(wanted)] if several else []), *lead, *cells.shape))
-    arrays = iter(known)
-    result = job.known(*(None if a is None else next(arrays) for a in (*x, v, w, mask)))
-    shape = *((len(wanted),) if several else ()), *lead, *cells.shape
-    result = np.ascontiguousarray(result).reshape(shape)
-    return F.constant(result, dtype, x[0] if v is None else v)
+    out = _stacked(job, job.followed(smooth)) if smooth else F.apart(_nearest, job)
+    return F.reshape(F.astype(out, dtype), (*([len(wanted)] if several else []), *lead, *cells.shape))
+
+
+def _stacked(job: _Job, each: list[Any]) -> Any:
+    return each[0] if len(each) == 1 else job.F.stack(each, 0)
+
+
+def _nearest(job: _Job) -> Any:
+    """Statistics by the kernels, where nothing follows or traces, else by the framework."""
+    F, arrays = job.F, (*job.x, job.v, job.w, job.mask)
+    # what the framework cannot compute goes to the kernels from wherever it is
+    own = set(job.wanted) <= set(DIFFERENTIABLE)
+    known = [None if a is None else F.at_hand(a) if own else F.concrete(a) for a in arrays]
+    if any(k is None for k, a in zip(known, arrays, strict=True) if a is not None):
+        if not own:
+            raise TypeError(
+                f"{job.name}: {_names(job.wanted)} need numbers, which are not known while something traces"
+            )
+        return _stacked(job, job.followed(False))
+    return F.constant(np.ascontiguousarray(job.known(*known)), job.dtype, job.x[0] if job.v is None else job.v)
 
 
 @dataclass
@@ -517,6 +528,11 @@ def _statistics(statistic: Any, name: str) -> tuple[list[Any], bool]:
     return out, several
 
 
+def _names(wanted: Iterable[Any]) -> list[Any]:
+    """As they were given."""
+    return ["median" if s == MEDIAN else s for s in wanted]
+
+
 def _check_arrays(
     F: Face, x: list[Any], v: Any, w: Any, mask: Any, pts: Any, wanted: Any, smooth: bool, cells: Any, kernel: Any,
     name: str,
@@ -532,15 +548,15 @@ def _check_arrays(
     for label, a in (("values", v), ("weights", w), ("where", mask)):
         if a is not None:
             check.same_device(name, F.device(a), F.device(x[0]), label, "points")
-    unweighed = [s for s in wanted if s in ("min", "max", "first", "last") or not isinstance(s, str)]
+    unweighed = _names(s for s in wanted if s in ("min", "max", "first", "last") or not isinstance(s, str))
     if w is not None and unweighed:
-        raise ValueError(f"{name}: weights do not go with {['median' if s == MEDIAN else s for s in unweighed]}")
+        raise ValueError(f"{name}: weights do not go with {unweighed}")
     if smooth and cells.grid is None:
         raise ValueError(f"{name}: kernel={kernel!r} needs a uniform grid, not a list of edges")
     if smooth and not set(wanted) <= set(SMOOTH):
         raise ValueError(f"{name}: kernel={kernel!r} is for {SMOOTH}; the statistic is {wanted}")
     tracked = [a for a in (v, w) if a is not None and F.followed(a)]
-    without = ["median" if s == MEDIAN else s for s in wanted if s not in DIFFERENTIABLE]
+    without = _names(s for s in wanted if s not in DIFFERENTIABLE)
     if tracked and without:
         raise TypeError(
             f"{name}: {without} have no derivative in values or weights that are followed or traced: only "

@@ -637,6 +637,10 @@ class Face:
     def as_tree(self, cls: Any) -> None:
         """Make instances of a class trees of arrays, by its `_flattened` and `_unflattened`, where there are such."""
 
+    def apart(self, f: Callable[..., Any], *args: Any) -> Any:
+        """f(*args), which a compiler that cannot look into it leaves as it is."""
+        return f(*args)
+
     def refusing(self, x: Any, message: str) -> Any:
         """x; a derivative in it is a TypeError, as far as that can be known."""
         return x

@@ -248,8 +248,13 @@ def _outside(*args: Any) -> Any:
     return _Outside.apply(*args)
 
 
+def _aside(f: Callable[..., Any], *args: Any) -> Any:
+    return f(*args)
+
+
 _private: Any = torch
-_uncompiled = _private._disable_dynamo(_outside)  # torch.compiler.disable would import all of Dynamo
+# torch.compiler.disable would import all of Dynamo
+_uncompiled, _apart = _private._disable_dynamo(_outside), _private._disable_dynamo(_aside)
 
 
 def _twice_forward(op: Op) -> NotImplementedError:
@@ -362,6 +367,10 @@ class Torch(Face):
         """A function of its own, at which torch.compile breaks the graph."""
         run = _uncompiled if torch.compiler.is_compiling() else _outside
         return run(f, shapes, getattr(torch, dtype), *arrays)
+
+    def apart(self, f: Callable[..., Any], *args: Any) -> Any:
+        """With a break of the graph that torch.compile makes."""
+        return _apart(f, *args) if torch.compiler.is_compiling() else f(*args)
 
     def refusing(self, x: torch.Tensor, message: str) -> torch.Tensor:
         """x, unless it is followed, by torch.func perhaps."""
