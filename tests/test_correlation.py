@@ -150,13 +150,14 @@ def test_the_question(dtype, gaps):
     assert np.nanmax(np.abs(before - r)) > 0.01
 
 
-def test_lags():
+@pytest.mark.parametrize("policy", ("propagate", "omit"))
+def test_lags(policy):
     x, y = field(1, seed=2)
     y[0, :, 0] = np.roll(x, 3)
-    r = gf.corr(x, y, 1, lag=range(-5, 6), window=2)
+    r = gf.corr(x, y, 1, lag=range(-5, 6), window=2, nan_policy=policy)
     assert r.shape == (11, 3, 18) and r[:, 0, 0].argmax() == 5 + 3
     for i, lag in enumerate(range(-5, 6)):
-        assert np.array_equal(r[i], gf.corr(x, y, 1, lag=lag, window=2))
+        assert np.array_equal(r[i], gf.corr(x, y, 1, lag=lag, window=2, nan_policy=policy))
         np.testing.assert_allclose(r[i], every(lambda s, lag=lag: slow(x, s, 2, None, None, lag=lag), y, 1), atol=1e-12)
     assert np.isnan(gf.corr(x, y, 1, lag=T - 1)).all()  # one pair
     np.testing.assert_allclose(np.abs(gf.corr(x, y, 1, lag=2 - T)), 1)  # two

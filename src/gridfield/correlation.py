@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -324,20 +325,23 @@ def corr_matrix(a: Any, axis: int = -1, *, nan_policy: str = "propagate") -> Any
     rest, n = F.shape(v)[:-1], int(v.shape[-1])
     series = prod(rest) if all(isinstance(s, int) for s in rest) else -1
     v = F.reshape(v, (series, n))
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore") if F.name == "numpy" else nullcontext():
         out = _pairwise(F, v) if nan_policy == "omit" else _all_pairs(F, v)
     return F.astype(F.reshape(out, (*rest, *rest)), given)
 
 
 def _all_pairs(F: Face, v: Any) -> Any:
     """(n, samples) -> (n, n)."""
-    one, size, n = zeros(F, v, 1.0), F.fixed(_mean_square(F, v))[..., None], int(v.shape[-1])
+    one, nought, n = zeros(F, v, 1.0), zeros(F, v), int(v.shape[-1])
+    total = F.sum(F.fixed(v), -1)[..., None]
+    v = F.where(total - total == 0, v, nought)  # or its NaN would be in the derivatives of all others
+    size = F.fixed(_mean_square(F, v))[..., None]
     for _ in range(2):  # the first mean of large numbers is rounded
         v = v - F.sum(v, -1)[..., None] / n
     norm = F.sum(v * v, -1)[..., None]
-    good = F.fixed(norm) > n * (4 * float(np.finfo(F.dtype(v)).eps)) ** 2 * size  # NaN is not
-    v = F.where(good, v, zeros(F, v, np.nan)) / F.where(good, norm, one) ** 0.5
-    return F.matmul(v, F.transpose(v, (1, 0)))
+    good = F.fixed(norm) > n * (4 * float(np.finfo(F.dtype(v)).eps)) ** 2 * size
+    v = F.where(good, v, nought) / F.where(good, norm, one) ** 0.5
+    return F.where(good & F.transpose(good, (1, 0)), F.matmul(v, F.transpose(v, (1, 0))), zeros(F, v, np.nan))
 
 
 def _pairwise(F: Face, v: Any) -> Any:

@@ -257,7 +257,7 @@ def partial(projection: Projection, y: Array, axis: int, start: int, first: Arra
         rows = np.arange(start - projection.halo, stop + below)
         own = ((rows >= start) & (rows < stop)).astype(np.float64)
         counts = np.clip(rows, 0, None)
-        part = np.where(rows >= start, projection.part[:, counts], 0.0)
+        part = np.ascontiguousarray(np.where(rows >= start, projection.part[:, counts], 0.0))
         gaps = cpu.Gaps(above, below, own, rows.astype(np.float64), part, windows.window, windows.least)
         return cpu.pairs(y, axis, gaps, projection.paired[..., counts], begin, gradient)
     here, own = slice(start - halo, stop), np.arange(start - halo, stop) >= start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -218,11 +217,11 @@ def rolled(F: Face, y: Any, windows: Windows) -> Any:
     if windows.window == 1:
         return y
     there, count, filled = present(F, y)
-    # about a middle, so that sums are small: what it is, is of no consequence
-    middle = F.fixed(F.sum(filled, -1)[..., None] / F.where(F.sum(count, -1)[..., None] > 0,
-                                                           F.sum(count, -1)[..., None], zeros(F, y, 1.0)))  # fmt: skip
+    held = F.sum(count, -1)[..., None]
+    middle = F.fixed(F.sum(filled, -1)[..., None] / F.where(held > 0, held, zeros(F, y, 1.0)))  # whose sums are small
     shape, text = F.shape(y), boxes(windows.window, windows.before)
-    lines = (-1 if 0 not in shape[:-1] else prod(shape[:-1]), shape[-1])
+    empty = any(isinstance(n, int) and n == 0 for n in y.shape[:-1])
+    lines = (0 if empty else -1, shape[-1])
 
     def sums(x: Any) -> Any:
         return F.reshape(F.correlate(F.reshape(x, lines), text), shape)
