@@ -335,11 +335,11 @@ def _all_pairs(F: Face, v: Any) -> Any:
     one, nought, n = zeros(F, v, 1.0), zeros(F, v), int(v.shape[-1])
     total = F.sum(F.fixed(v), -1)[..., None]
     v = F.where(total - total == 0, v, nought)  # or its NaN would be in the derivatives of all others
-    size = F.fixed(_mean_square(F, v))[..., None]
+    square = F.sum(F.fixed(v) * F.fixed(v), -1)[..., None]
     for _ in range(2):  # the first mean of large numbers is rounded
         v = v - F.sum(v, -1)[..., None] / n
     norm = F.sum(v * v, -1)[..., None]
-    good = F.fixed(norm) > n * (4 * float(np.finfo(F.dtype(v)).eps)) ** 2 * size
+    good = F.fixed(norm) > (4 * float(np.finfo(F.dtype(v)).eps)) ** 2 * square
     v = F.where(good, v, nought) / F.where(good, norm, one) ** 0.5
     return F.where(good & F.transpose(good, (1, 0)), F.matmul(v, F.transpose(v, (1, 0))), zeros(F, v, np.nan))
 

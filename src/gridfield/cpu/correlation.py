@@ -398,8 +398,8 @@ def pairs(a: Array, axis: int, gaps: Gaps, x: Array, begin: Array, gradient: Arr
         xs, xo, xq, xr = np.ascontiguousarray(x, np.float64), 0, 0, 1
     else:
         series = lines.outer * lines.inner
-        flattened = [lines.flattened(one) for one in np.moveaxis(x, -1, 1).reshape(-1, *lines.shape)]
-        xs, xo, xq, xr = np.stack(flattened).reshape(len(x), rows * series), lines.inner, 1, series
+        xs = lines.flattened(np.moveaxis(x, -1, 1)).reshape(len(x), rows * series)
+        xo, xq, xr = lines.inner, 1, series
     out = np.empty((len(gaps.part), PAIRS, lines.outer, lines.inner))
     first, slope = (lines.flattened(np.asarray(z, np.float64)) for z in (begin, gradient))
     run = _pairs_entry(a.dtype.name)

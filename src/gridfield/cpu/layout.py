@@ -78,6 +78,8 @@ class Lines:
         return x.transpose(*range(len(lead)), *(len(lead) + k for k in back))
 
     def flattened(self, x: Array) -> Array:
-        """(*shape) -> (outer, inner), C-contiguous: the inverse."""
-        x = x.transpose(self.order).reshape(self.sizes)
-        return np.ascontiguousarray(np.moveaxis(x, self.chosen, -1).reshape(self.outer, self.inner))
+        """(*lead, *shape) -> (*lead, outer, inner), C-contiguous: the inverse."""
+        lead = x.ndim - len(self.shape)
+        x = x.transpose(*range(lead), *(lead + k for k in self.order)).reshape(*x.shape[:lead], *self.sizes)
+        x = np.moveaxis(x, lead + self.chosen, -1)
+        return np.ascontiguousarray(x.reshape(*x.shape[:lead], self.outer, self.inner))
