@@ -73,12 +73,14 @@ def cases(shape: tuple[int, ...], window: int) -> Iterator[Case]:
         return gf.corr(x, y, 0, detrend="linear", window=window)
 
     yield Case(what, "xarray: polyfit, rolling, corr", 30, ours, functools.partial(with_xarray, x, y, window), 1e-9)
-    yield Case(what, "scipy.signal.detrend, cumsum, Pearson", 15, ours, functools.partial(with_scipy, x, y, window), 1e-9)
+    yield Case(
+        what, "scipy.signal.detrend, cumsum, Pearson", 15, ours, functools.partial(with_scipy, x, y, window), 1e-9
+    )
 
 
 def parts(shape: tuple[int, ...], window: int) -> Iterator[Case]:
     """Functions of their own; no targets but not to be slower."""
-    x, y = data(shape)
+    _, y = data(shape)
     flat = pd.DataFrame(y.reshape(shape[0], -1))
     yield Case(f"detrend of {shape} float64", "scipy.signal.detrend", 1, lambda: gf.detrend(y, 0),
                lambda: scipy.signal.detrend(y, axis=0), 1e-9)  # fmt: skip
@@ -136,7 +138,9 @@ def main() -> None:
     """Measure everything, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smaller array, short runs: for development only")
-    parser.add_argument("--docs", action="store_true", help="write table and picture to docs/correlation_benchmark, too")
+    parser.add_argument(
+        "--docs", action="store_true", help="write table and picture to docs/correlation_benchmark, too"
+    )
     arguments = parser.parse_args()
     shape, window, budget = ((500, 30, 90), 90, 0.5) if arguments.quick else ((2000, 60, 180), WINDOW, 8.0)
     began = time.perf_counter()

@@ -33,8 +33,8 @@ print(f"series:    {n} months from {table.YEAR.iloc[0]:.0f} to {table.YEAR.iloc[
 # The field
 # ---------
 #
-# Four regions follow the series, with their own strengths and delays: a tongue along the equator at once, the ocean to
-# its sides with the opposite sign, and two other oceans later. Everything else is weather.
+# Regions follow the series with their own strengths and delays: a tongue along the equator at once, the ocean north and
+# south of it with the opposite sign, and two other oceans later. Everything else is weather.
 
 rng = np.random.default_rng(0)
 grid = gf.Grid.cells((40, 120), [(-60, 60), (0, 360)], periodic=(False, True))  # degrees north, east
@@ -46,19 +46,20 @@ def blob(north, east, height, width):
     return np.exp(-(((lat - north) / height) ** 2) - (((lon - east + 180) % 360 - 180) / width) ** 2)
 
 
-regions = [  # strength, delay in months
-    (0.9 * blob(0, 245, 7, 45), 0),
-    (-0.5 * (blob(22, 190, 9, 30) + blob(-24, 195, 9, 30)), 3),
-    (0.55 * blob(2, 70, 14, 24), 5),
-    (0.6 * blob(14, 318, 9, 26), 8),
-]
+regions = {  # strength, delay in months
+    "tongue": (0.9 * blob(0, 245, 7, 45), 0),
+    "north of it": (-0.5 * blob(22, 190, 9, 30), 3),
+    "south of it": (-0.5 * blob(-24, 195, 9, 30), 3),
+    "west of India": (0.55 * blob(2, 70, 14, 24), 5),
+    "Atlantic": (0.6 * blob(14, 318, 9, 26), 8),
+}
 weather = rng.normal(size=(n + 60, *grid.shape)).astype(np.float32)
 weather = gf.smooth(weather, "gaussian", sigma=5.0, grid=grid, boundary="nearest")
 weather = scipy.signal.lfilter([1], [1, -0.85], weather / weather.std(), axis=0)[60:]  # each month from the one before
 t = np.arange(n)[:, None, None]
 sst = 0.45 * weather + 0.0022 * t * (1 + 0.3 * np.cos(np.radians(3 * lat)))
 sst += (0.06 * lat * np.cos(2 * np.pi * (t % 12) / 12)).astype(np.float32)  # seasons
-for strength, delay in regions:
+for strength, delay in regions.values():
     sst += strength * np.concatenate([np.zeros(delay), nino[: n - delay]])[:, None, None]
 sst = sst.astype(np.float32)
 sst -= sst.reshape(n // 12, 12, *grid.shape).mean(0)[np.arange(n) % 12]  # the seasons, again by calendar month
@@ -81,7 +82,7 @@ print(f"maps:      {maps.shape} in {took:.2f} s")
 
 
 # %%
-# The same with a loop, for one lag and some of the cells.
+# The same with a loop, for one lag and some of the cells. (The field is float32, and so are the maps.)
 
 
 def by_hand(x, y, lag):
@@ -97,7 +98,7 @@ def by_hand(x, y, lag):
     return np.corrcoef(a[both], b[both])[0, 1]
 
 
-cells = [tuple(c) for c in np.stack([rng.integers(0, 40, 60), rng.integers(0, 120, 60)], -1)]
+cells = [tuple(c) for c in np.stack([rng.integers(0, 40, 20), rng.integers(0, 120, 20)], -1)]
 began = time.perf_counter()
 slow = np.array([by_hand(nino, sst[:, i, j].astype(float), 5) for i, j in cells])
 each = (time.perf_counter() - began) / len(cells)
@@ -121,10 +122,10 @@ print(f"chance:    99 in 100 are below {limit:.2f}; {found.mean():.0%} of the ce
 # %%
 # Where a region is strong, its delay is what was put in.
 
-for name, (strength, delay) in zip(("tongue", "its sides", "west of India", "Atlantic"), regions, strict=True):
+for name, (strength, delay) in regions.items():
     core = np.abs(strength) > 0.6 * np.abs(strength).max()
     print(f"{name + ':':14s} delay {np.median(at[core]):.0f} months (made with {delay})")
-errors = np.concatenate([np.abs(at[np.abs(s) > 0.6 * np.abs(s).max()] - d) for s, d in regions])
+errors = np.concatenate([np.abs(at[np.abs(s) > 0.6 * np.abs(s).max()] - d) for s, d in regions.values()])
 print(f"delays:    wrong by {errors.mean():.2f} months on average")
 
 # %%
@@ -145,8 +146,10 @@ smooth = gf.rolling_mean(gf.detrend(nino), 5)
 ax.fill_between(months, smooth, where=smooth > 0, color="tab:red", alpha=0.85, lw=0)
 ax.fill_between(months, smooth, where=smooth < 0, color="tab:blue", alpha=0.85, lw=0)
 ax.plot(months, nino, color="0.25", lw=0.5)
-ax.set(xlim=(months[0], months[-1]), ylabel="°C", title="sea temperature off Peru (real): less the mean of each calendar "
-       "month; filled: without its trend, over five months")  # fmt: skip
+ax.set(xlim=(months[0], months[-1]), ylabel="°C")
+ax.set_title(
+    "sea temperature off Peru (real): less the mean of each calendar month; filled: no trend, five months' mean"
+)
 ax.spines[["top", "right"]].set_visible(False)
 
 edges = [np.asarray(e) for e in grid.edges()]
@@ -165,11 +168,13 @@ for ax, (values, colours, title) in zip(axes.flat, panels, strict=True):
     ax.xaxis.set_major_formatter(lambda d, _: f"{d:g}° E" if d <= 180 else f"{360 - d:g}° W")
     ax.yaxis.set_major_formatter(lambda d, _: "0°" if d == 0 else f"{abs(d):g}° {'N' if d > 0 else 'S'}")
     if ax is axes[1, 1]:
-        for strength, delay in regions:
+        for strength, delay in regions.values():
             ax.contour(lon, lat, np.abs(strength), [0.6 * np.abs(strength).max()], colors="black", linewidths=1.3)
             k = np.unravel_index(np.abs(strength).argmax(), grid.shape)
             ax.text(lon[k], lat[k], f"{delay}", ha="center", va="center", color="white", weight="bold", fontsize=12)
-        bar = bottom.colorbar(image, ax=ax, label="months (numbers: as made)", pad=0.01, aspect=22, ticks=range(0, 13, 3))
+        bar = bottom.colorbar(
+            image, ax=ax, label="months (numbers: as made)", pad=0.01, aspect=22, ticks=range(0, 13, 3)
+        )
     else:
         bottom.colorbar(image, ax=ax, label="correlation", pad=0.01, aspect=22)
 bottom.suptitle("correlation of that series with a made field", fontsize=12, weight="bold")

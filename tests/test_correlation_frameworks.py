@@ -1,4 +1,4 @@
-"""corr, corr_matrix, detrend, rolling_mean in every framework: values of NumPy, derivatives of first and second order."""
+"""corr, corr_matrix, detrend, rolling_mean in every framework: NumPy's values, first and second derivatives."""
 
 import os
 import warnings
@@ -157,7 +157,7 @@ def test_types_and_frameworks_do_not_mix():
         assert gf.detrend(y.to(dtype).requires_grad_(), 1).dtype == dtype
         assert gf.corr_matrix(y.to(dtype), 1).dtype == dtype
     assert gf.rolling_mean(torch.arange(6), 2).dtype == torch.float64
-    with pytest.raises(TypeError, match="gf.corr: x is a .*ndarray but y is a torch.Tensor|one framework"):
+    with pytest.raises(TypeError, match=r"gf.corr: x is a .*ndarray but y is a torch.Tensor|one framework"):
         gf.corr(X, y, 1)
-    with pytest.raises(ValueError, match="gf.corr: x .* has 2 samples"):
+    with pytest.raises(ValueError, match=r"gf.corr: x .* has 2 samples"):
         jax.jit(lambda x, y: gf.corr(x, y, 1))(X[:2], Y)

@@ -1,5 +1,7 @@
 """The sums that correlations are made of: parts of the time add up to the whole, in any layout."""
 
+import itertools
+
 import numpy as np
 import pytest
 from slow_series import slow
@@ -64,8 +66,6 @@ def test_parts_of_the_time_add_up(case, cuts):
     first, last = y[:, 0], y[:, -1]
     whole = P.finish(p, P.partial(p, y, 1, 0, first, last), first, last)
     ends = [0, *cuts, len(x)]
-    sums = [
-        P.partial(p, y[:, max(0, a - p.halo) : b], 1, a, first, last) for a, b in zip(ends[:-1], ends[1:], strict=True)
-    ]
+    sums = [P.partial(p, y[:, max(0, a - p.halo) : b], 1, a, first, last) for a, b in itertools.pairwise(ends)]
     assert all(s.shape == (1, p.fields, 3, 21) for s in sums)
     np.testing.assert_allclose(P.finish(p, P.combine(*sums[::-1]), first, last), whole, atol=1e-12)

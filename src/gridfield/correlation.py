@@ -16,7 +16,17 @@ from .cpu import series as cpu
 from .ops import Face, recipe
 from .projection import EPS, Projection, Windows, combine, ends, finish, paired, partial, project, reference
 from .series import (
-    POLICIES, TRENDS, axis_of, check_word, detrended, numbers, present, real, rolled, windows_of, zeros,
+    POLICIES,
+    TRENDS,
+    axis_of,
+    check_word,
+    detrended,
+    numbers,
+    present,
+    real,
+    rolled,
+    windows_of,
+    zeros,
 )  # fmt: skip
 
 __all__ = [
@@ -185,7 +195,7 @@ class _Job:
         least = [(4 * eps) ** 2 * F.fixed(_mean_square(F, a)) for a in (x, y)]
         xs = rolled(F, detrended(F, x, self.linear, True), self.windows)
         ys = rolled(F, detrended(F, y, self.linear, self.omit), self.windows)
-        n, (first, stop) = self.windows.length, self.windows.valid
+        first, stop = self.windows.valid
         first, stop = first + self.trim[0], stop - self.trim[1]
         out = []
         for lag in self.lags:

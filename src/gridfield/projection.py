@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .cpu import correlation as cpu
+from .cpu import pairing
 
 Array = np.ndarray[Any, Any]
 
@@ -122,7 +123,7 @@ class Projection:
     @property
     def fields(self) -> int:
         """Sums per series and lag."""
-        return cpu.FIELDS if self.fast else cpu.PAIRS
+        return cpu.FIELDS if self.fast else pairing.PAIRS
 
     @cached_property
     def ends(self) -> Array:
@@ -196,8 +197,11 @@ def paired(
 
 
 def ends(y: Array, axis: int) -> tuple[Array, Array]:
-    """Where a line through many series begins and ends, (*rest) each: through the means of some samples at either end,
-    which leaves less than one through the first and the last sample (of noise, an error 20 times smaller)."""
+    """Where a line through many series begins and ends, (*rest) each.
+
+    Through the means of some samples at either end: one through the first and the last sample alone leaves more, which
+    cancels (with noise, an offset of 1e6 and a trend of 1e5 errors of 8e-12 instead of 4e-13).
+    """
     n = y.shape[axis]
     some = min(32, max(1, n // 16))
     means = []
@@ -216,8 +220,10 @@ def ends(y: Array, axis: int) -> tuple[Array, Array]:
 
 
 def reference(first: Array, last: Array, length: int, linear: bool = True) -> tuple[Array, Array]:
-    """Where the line begins that `partial` takes from series, and its gradient per sample: from the first and last
-    samples (*rest). Without a linear trend it is a constant."""
+    """Where the line begins that `partial` takes from series, and its gradient per sample: (*rest) each.
+
+    From its values at the first and the last sample. Without a linear trend it is a constant.
+    """
     first, last = np.asarray(first, np.float64), np.asarray(last, np.float64)
     begin = np.where(np.isfinite(first), first, np.where(np.isfinite(last), last, 0.0))
     with np.errstate(invalid="ignore", over="ignore"):
@@ -258,8 +264,8 @@ def partial(projection: Projection, y: Array, axis: int, start: int, first: Arra
         own = ((rows >= start) & (rows < stop)).astype(np.float64)
         counts = np.clip(rows, 0, None)
         part = np.ascontiguousarray(np.where(rows >= start, projection.part[:, counts], 0.0))
-        gaps = cpu.Gaps(above, below, own, rows.astype(np.float64), part, windows.window, windows.least)
-        return cpu.pairs(y, axis, gaps, projection.paired[..., counts], begin, gradient)
+        gaps = pairing.Gaps(above, below, own, rows.astype(np.float64), part, windows.window, windows.least)
+        return pairing.pairs(y, axis, gaps, projection.paired[..., counts], begin, gradient)
     here, own = slice(start - halo, stop), np.arange(start - halo, stop) >= start
     part = projection.part[:, here] * own
     e = np.arange(y.shape[axis])

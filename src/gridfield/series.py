@@ -216,7 +216,7 @@ def rolled(F: Face, y: Any, windows: Windows) -> Any:
     """Means over windows along the last axis; NaN of those that have too few samples."""
     if windows.window == 1:
         return y
-    there, count, filled = present(F, y)
+    _, count, filled = present(F, y)
     held = F.sum(count, -1)[..., None]
     middle = F.fixed(F.sum(filled, -1)[..., None] / F.where(held > 0, held, zeros(F, y, 1.0)))  # whose sums are small
     shape, text = F.shape(y), boxes(windows.window, windows.before)

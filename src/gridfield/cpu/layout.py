@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 Array = np.ndarray[Any, Any]
 
 ENOUGH = 16  # neighbours that make a row of lanes; of fewer, those along the longest axis are
+
+ROW = 16  # lanes of a block that is a copy: known when it is compiled, or nothing would be vectorised
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,42 @@ class Lines:
         x = x.transpose(*range(lead), *(lead + k for k in self.order)).reshape(*x.shape[:lead], *self.sizes)
         x = np.moveaxis(x, lead + self.chosen, -1)
         return np.ascontiguousarray(x.reshape(*x.shape[:lead], self.outer, self.inner))
+
+
+def _gather(flat, base, step, stride, rows, lanes, width, block):  # type: ignore[no-untyped-def]
+    """block[i, j] = sample i of series j, for `lanes` series; 0 beyond them. Where series are not neighbours, eight
+    samples of one at a time, as that is a line of the cache."""
+    if stride == 1 and lanes == width:
+        for i in range(rows):
+            here = base + i * step
+            for j in range(width):
+                block[i * width + j] = flat[here + j]
+        return
+    for i in range(0, rows, 8):
+        stop = min(i + 8, rows)
+        for j in range(lanes):
+            here = base + j * stride
+            for k in range(i, stop):
+                block[k * width + j] = flat[here + k * step]
+        for k in range(i, stop):
+            for j in range(lanes, width):
+                block[k * width + j] = 0
+
+
+def _scatter(block, rows, lanes, width, flat, base, step, stride):  # type: ignore[no-untyped-def]
+    """The inverse of _gather."""
+    if stride == 1:
+        for i in range(rows):
+            here = base + i * step
+            for j in range(lanes):
+                flat[here + j] = block[i * width + j]
+        return
+    for i in range(0, rows, 8):
+        for j in range(lanes):
+            here = base + j * stride
+            for k in range(i, min(i + 8, rows)):
+                flat[here + k * step] = block[k * width + j]
+
+
+gathered = njit(nogil=True, error_model="numpy")(_gather)
+scattered = njit(nogil=True, error_model="numpy")(_scatter)

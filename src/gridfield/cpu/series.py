@@ -15,8 +15,7 @@ from numba import types
 
 from . import threads
 from .cache import array, compiled
-from .correlation import ROW, gathered, scattered
-from .layout import Lines
+from .layout import ROW, Lines, gathered, scattered
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +40,7 @@ def _trends(
     ostep,
     start,
     stop,
-):  # type: ignore[no-untyped-def] # noqa: E501
+):  # type: ignore[no-untyped-def]
     """Blocks start ... stop of series less their trends."""
     per = (inner + ROW - 1) // ROW
     for job in range(start, stop):
@@ -104,7 +103,7 @@ def _means(
     ostep,
     start,
     stop,
-):  # type: ignore[no-untyped-def] # noqa: E501
+):  # type: ignore[no-untyped-def]
     """Blocks start ... stop of series of rolling means: the window of sample t begins `before` samples before it."""
     per = (inner + ROW - 1) // ROW
     after = window - 1 - before
@@ -166,8 +165,8 @@ def _run(kind: str, a: Array, axis: int, own: tuple[int, ...], extra: int, ns: f
     def part(start: int, stop: int) -> None:
         run(
             source.flat, source.offsets, source.stride, source.step, lines.outer, lines.inner, lines.rows, *own,
-            *(np.empty(lines.rows * ROW) for _ in range(copies)), np.empty(size), target.flat, target.offsets, target.stride, target.step,
-            start, stop,
+            *(np.empty(lines.rows * ROW) for _ in range(copies)), np.empty(size), target.flat, target.offsets,
+            target.stride, target.step, start, stop,
         )  # fmt: skip
 
     threads.over(part, lines.outer * -(-lines.inner // ROW), ns * a.size, align=1)
