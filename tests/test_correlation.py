@@ -234,7 +234,22 @@ def test_offsets_and_trends_do_not_cancel():
     means = (sums[window:] - sums[:-window]) / window
     xs = smoothed(x, window)[window // 2 : n - (window - 1) // 2]
     plain = np.array([np.corrcoef(xs, m)[0, 1] for m in means.T])
-    assert np.abs(plain - expected).max() > 10 * error
+    assert np.abs(plain - expected).max() > 1000 * error
+
+
+@pytest.mark.parametrize("policy", ("propagate", "omit"))
+def test_large_and_small_numbers(policy):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=30), rng.normal(size=30)
+    r = gf.corr(x, y, window=3, nan_policy=policy)
+    for scale in (1e300, 1e-300):
+        assert gf.corr(x * scale, y, window=3, nan_policy=policy) == pytest.approx(r, abs=1e-12)
+        assert np.isnan(gf.corr(x, y * scale, window=3, nan_policy=policy))  # squares of y are beyond float64
+    for scale in (1e100, 1e-100):
+        assert gf.corr(x, y * scale, window=3, nan_policy=policy) == pytest.approx(r, abs=1e-12)
+    y[5] = np.inf
+    for a, b in ((x, y), (y, x), (y[None], x[None])):
+        assert np.isnan(gf.corr(a, b, window=3, nan_policy=policy)).all()
 
 
 # ---- threads, processes

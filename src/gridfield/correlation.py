@@ -166,11 +166,11 @@ class _Job:
             trend = "linear" if self.linear else "constant"
             p = project(x, self.windows, detrend=trend, trim=self.trim, lags=self.lags, weights=weights, omit=self.omit)
             return self._sums(p, y, axis)
-        size = np.nanmax(np.abs(x), axis, initial=0.0, keepdims=True)
-        with np.errstate(invalid="ignore"):
+        size = _largest(x, axis)
+        with np.errstate(invalid="ignore", over="ignore"):
             v = cpu.detrend(x, axis, self.linear, True)
-            line = np.nanmax(np.abs(v), axis, initial=0.0, keepdims=True) <= 8 * EPS * size
-        v = np.where(line & (v == v), 0.0, v)
+            left = _largest(v, axis)
+            v = np.where((left <= 8 * EPS * size) & (v == v), 0.0, v) / np.where(left > 0, left, 1.0)
         w = self.windows
         v = np.moveaxis(v if w.window == 1 else cpu.rolling_mean(v, axis, w.window, w.before, w.least), axis, -1)
         rest = np.broadcast_shapes(v.shape[:-1], tuple(s for i, s in enumerate(y.shape) if i != axis))
@@ -205,6 +205,11 @@ class _Job:
             q = None if weights is None else F.astype(weights, dtype)[low:high]
             out.append(_pearson(F, xs[..., low - lag : high - lag], ys[..., low:high], q, least))
         return out
+
+
+def _largest(x: Array, axis: int) -> Array:
+    """The largest finite size along an axis, which stays."""
+    return np.abs(np.where(np.isfinite(x), x, 0.0)).max(axis, keepdims=True)
 
 
 def _mean_square(F: Face, x: Any) -> Any:

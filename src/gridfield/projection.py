@@ -146,22 +146,23 @@ class Projection:
         n, w = self.windows.length, self.windows.window
         out = np.full((len(self.part), n), np.nan)
         k = np.arange(n) - (n - 1) / 2
-        for line, x, p in zip(out, self.paired[:, :n], self.part[:, :n], strict=True):
-            here = p > 0
-            size = np.abs(x[here]).max(initial=0.0)
-            x = np.where(here, x, 0.0)
-            x = np.where(here, x - p @ x / max(p.sum(), 1e-300), 0.0)
-            norm = np.sqrt(p @ (x * x))
-            if not norm > 4 * EPS * size * np.sqrt(p.sum()):
-                continue  # constant: NaN
-            z = np.concatenate([p * (x / norm), np.zeros(w - 1)])
-            sums = np.cumsum(np.concatenate([[0], z]), dtype=np.longdouble)
-            z = ((sums[w:] - sums[:-w]) / w).astype(np.float64)
-            for _ in range(2):
-                z = z - z.mean()
-                if self.linear and n > 1:
-                    z = z - k * (k @ z / (k @ k))
-            line[:] = z
+        with np.errstate(invalid="ignore"):  # of infinities
+            for line, x, p in zip(out, self.paired[:, :n], self.part[:, :n], strict=True):
+                here = p > 0
+                size = np.abs(x[here]).max(initial=0.0)
+                x = np.where(here, x, 0.0)
+                x = np.where(here, x - p @ x / max(p.sum(), 1e-300), 0.0)
+                norm = np.sqrt(p @ (x * x))
+                if not norm > 4 * EPS * size * np.sqrt(p.sum()):
+                    continue  # constant: NaN
+                z = np.concatenate([p * (x / norm), np.zeros(w - 1)])
+                sums = np.cumsum(np.concatenate([[0], z]), dtype=np.longdouble)
+                z = ((sums[w:] - sums[:-w]) / w).astype(np.float64)
+                for _ in range(2):  # the second time for what rounding leaves
+                    z = z - z.mean()
+                    if self.linear and n > 1:
+                        z = z - k * (k @ z / (k @ k))
+                line[:] = z
         return out
 
 
@@ -173,7 +174,9 @@ def project(
 
     x meets y at the same sample, with a lag l at l samples later: x[t] and y[t + l].
     """
-    x = rolled(trend(x, int(detrend == "linear")), windows)  # a constant is of no consequence
+    x = trend(x, int(detrend == "linear"))  # a constant is of no consequence
+    size = np.abs(x[np.isfinite(x)]).max(initial=0.0)
+    x = rolled(x / size if size > 0 else x, windows)  # nor is the scale
     return paired(x, windows, detrend == "linear", trim, lags, weights, omit)
 
 
@@ -306,7 +309,8 @@ def finish(projection: Projection, sums: Array, first: Array, last: Array) -> Ar
         else:
             norm, n, r = _from_pairs(projection, sums)
             some = np.full(r.shape, 2)
-        r = np.where((norm > n * (EPS * size) ** 2) & (some > 1), np.clip(r, -1, 1), np.nan)
+        good = (norm > n * (EPS * size) ** 2) & (norm < np.inf) & (some > 1)  # beyond 1e150 squares are infinite
+        r = np.where(good, np.clip(r, -1, 1), np.nan)
     return r
 
 
