@@ -274,6 +274,34 @@ def test_same_bits_whatever_the_threads_and_neighbours():
     assert np.array_equal(gf.corr(x, y[:, 3:4, 5:6], 0, **how[0])[:, 0, 0], alone[0][:, 3, 5])
 
 
+@pytest.mark.parametrize("neighbours", (*range(1, 34), 511, 513, 520, 1025))
+def test_blocks_stay_in_their_rows(neighbours):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=12), rng.normal(size=(3, 12, neighbours))
+    expected = [[gf.corr(x, s.copy(), window=3, lag=1) for s in row.T] for row in y]
+    assert np.array_equal(gf.corr(x, y, 1, window=3, lag=1), expected)
+    first = y[:1]  # nothing is read that lies before it, or NUMBA_DISABLE_JIT says so
+    assert np.array_equal(gf.corr(x, first, 1, window=3, lag=1), expected[:1])
+
+
+def test_without_compiling():
+    code = """
+        import numpy as np, gridfield as gf
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=7), rng.normal(size=(2, 7, 9))
+        for a, axis in ((y, 1), (np.moveaxis(y, 1, -1).copy(), 2)):
+            print(np.array([gf.corr(x, a, axis, window=3, nan_policy=p) for p in ("propagate", "omit")]).tolist())
+            print(gf.detrend(a, axis).sum(axis).tolist(), gf.rolling_mean(a, 3, axis, min_periods=1).sum(axis).tolist())
+    """
+    run = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)]
+    plain, compiled = (
+        subprocess.run(run, check=True, timeout=120, capture_output=True, text=True, env={**os.environ, **more}).stdout
+        for more in ({"NUMBA_DISABLE_JIT": "1"}, {})
+    )
+    for a, b in zip(plain.split(), compiled.split(), strict=True):
+        assert float(a.strip("[],")) == pytest.approx(float(b.strip("[],")), abs=1e-12)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_forked_children():
     code = """

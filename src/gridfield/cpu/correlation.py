@@ -127,7 +127,7 @@ def _sums(
         o, q = job // per, job % per * lanes
         live = min(lanes, inner - q)
         width = (live + LANES - 1) // LANES
-        if direct:  # the last block reaches back into the one before, so that all its vectors are whole
+        if direct:  # reaching back into the block before, all vectors of the last are whole
             q -= width * LANES - live
             live = width * LANES
             base, row = offsets[o] + q, step
@@ -205,6 +205,8 @@ def sums(a: Array, axis: int, tables: Tables, begin: Array, gradient: Array) -> 
     size = a.itemsize if real else 8
     while lanes > LANES * (4 if direct else 1) and (tables.window if direct else lines.rows) * lanes * size > CACHE:
         lanes //= 2
+    if direct:  # the last block reaches back into the one before, so that there has to be one
+        lanes = min(lanes, lines.inner // LANES * LANES)
     out = np.empty((len(tables.weight), FIELDS, lines.outer, lines.inner))
     first, slope = (lines.flattened(np.asarray(x, np.float64)) for x in (begin, gradient))
     jobs = lines.outer * -(-lines.inner // lanes)
