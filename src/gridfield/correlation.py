@@ -336,6 +336,11 @@ def corr_matrix(a: Any, axis: int = -1, *, nan_policy: str = "propagate") -> Any
     given = real(F, a, "a", where)
     axis = axis_of(a, axis, "a", where)
     check_word(nan_policy, "nan_policy", POLICIES, where)
+    known = numbers(F, a) if nan_policy == "propagate" else None
+    if known is not None:
+        v = np.moveaxis(known.astype(np.float32 if given in check.HALF else given, copy=False), axis, -1)
+        out = _all_pairs_known(v.reshape(prod(v.shape[:-1]), v.shape[-1]))
+        return F.constant(out.reshape(v.shape[:-1] * 2), given, a)
     v = F.astype(F.moveaxis(a, axis, len(a.shape) - 1), "float32" if given in check.HALF else given)
     rest, n = F.shape(v)[:-1], int(v.shape[-1])
     series = prod(rest) if all(isinstance(s, int) for s in rest) else -1
@@ -343,6 +348,21 @@ def corr_matrix(a: Any, axis: int = -1, *, nan_policy: str = "propagate") -> Any
     with np.errstate(all="ignore") if F.name == "numpy" else nullcontext():
         out = _pairwise(F, v) if nan_policy == "omit" else _all_pairs(F, v)
     return F.astype(F.reshape(out, (*rest, *rest)), given)
+
+
+def _all_pairs_known(v: Array) -> Array:
+    """(n, samples) -> (n, n), with few copies: of (1800, 2000) 0.4 of the time of _all_pairs."""
+    with np.errstate(all="ignore"):
+        square = np.einsum("ij,ij->i", v, v)
+        u = v - v.mean(-1, keepdims=True)
+        u -= u.mean(-1, keepdims=True)  # the first mean of large numbers is rounded
+        norm = np.einsum("ij,ij->i", u, u)
+        bad = ~((norm > (4 * float(np.finfo(v.dtype).eps)) ** 2 * square) & (norm < np.inf))
+        u *= (1 / np.sqrt(np.where(bad, 1, norm)))[:, None]
+        u[bad] = 0
+        r = u @ u.T
+    r[bad], r[:, bad] = np.nan, np.nan
+    return r
 
 
 def _all_pairs(F: Face, v: Any) -> Any:
