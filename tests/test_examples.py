@@ -28,6 +28,11 @@ REACHES = {
         (r"Adam anew at each lattice: .*largest jump ([\d.]+) times", (100, 1e6)),
         (r"finest lattice from the start: .*rms error ([\d.]+) m", (0.5, 2)),  # what it is compared with
     ],
+    "correlation_map": [
+        (r"by hand: +differs by ([\d.e-]+)", 1e-6),  # of maps in float32
+        (r"delays: +wrong by ([\d.]+) months", 1),
+        (r"detrended and smoothed ([\d.]+)", (0.7, 0.95)),
+    ],
     "defocus": [
         (r"each spectrum by itself: +rms error ([\d.]+) nm", (14, 20)),
         (r"field, coarse: +rms error ([\d.]+) nm", 6.5),

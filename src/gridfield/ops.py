@@ -578,7 +578,7 @@ class Face:
     as_complex: Callable[[Any], Any]  # and back
     round_to: Callable[[Any, str], Any]  # floats to an integer type, rounded and saturated; NaN is 0
     matmul: Callable[[Any, Any], Any]
-    sum: Callable[[Any], Any]  # of all elements
+    sum: Callable[..., Any]  # of all elements, or along one axis
     constant: Callable[[np.ndarray, str, Any], Any]  # (table, dtype, an array whose device it goes to)
     numpy: Callable[[Any], np.ndarray]  # the values, without history; an error where there are none yet
     transpose: Callable[..., Any]  # this and those below as NumPy's
