@@ -55,6 +55,9 @@ __all__ = [
     "grid_and_smooth",
     "to_grid",
     "fill_empty",
+    "cdist",
+    "pairwise",
+    "Pairwise",
     "get_num_threads",
     "set_num_threads",
 ]

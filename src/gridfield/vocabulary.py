@@ -11,6 +11,7 @@ from .deform import deform_gradient as deform_gradient
 from .displacement import displacement_field as displacement_field
 from .displacement import jacobian_determinant as jacobian_determinant
 from .displacement import random_displacement as random_displacement
+from .distance import cdist as cdist
 from .filling import fill_empty as fill_empty
 from .fitting import FitInfo as FitInfo
 from .fitting import fit_field as fit_field

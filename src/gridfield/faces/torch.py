@@ -393,7 +393,9 @@ class Torch(Face):
     transpose = staticmethod(torch.permute)
     where = staticmethod(torch.where)
     sin, cos, floor = staticmethod(torch.sin), staticmethod(torch.cos), staticmethod(torch.floor)
-    inv = staticmethod(torch.linalg.inv)
+    inv, solve, cholesky = map(staticmethod, (torch.linalg.inv, torch.linalg.solve, torch.linalg.cholesky))
+    sqrt, log, concatenate = staticmethod(torch.sqrt), staticmethod(torch.log), staticmethod(torch.cat)
+    take = staticmethod(lambda x, indices: x[indices])
 
     @staticmethod
     def concrete(x: torch.Tensor) -> Any:
