@@ -784,6 +784,9 @@ class Face:
     log: Callable[[Any], Any]
     take: Callable[[Any, Any], Any]  # (x, indices): along the first axis
     concatenate: Callable[[Any, int], Any]
+    amin: Callable[[Any, int], Any]  # these three along an axis
+    amax: Callable[[Any, int], Any]
+    argmin: Callable[[Any, int], Any]
     exp: Callable[[Any], Any]
     conj: Callable[[Any], Any]
     roll: Callable[[Any, Any, Any], Any]  # (x, shifts, axes), both tuples
@@ -859,6 +862,10 @@ class Face:
         """f(x), f a linear map of NumPy arrays, which depends on the arrays `of`. None: not where x is, or followed."""
         known = self.at_hand(x)
         return None if known is None else self.constant(f(known), self.dtype(x), x)
+
+    def recomputed(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """f, whose inner values a backward pass computes again instead of keeping them, where a framework can."""
+        return f
 
     def known(self, size: Any) -> int | None:
         """The size of an axis, if it is a number, the same in each call of what a compiler makes."""

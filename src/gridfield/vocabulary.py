@@ -29,6 +29,8 @@ from .nonuniform import Nufft as Nufft
 from .nufft import nufft1 as nufft1
 from .nufft import nufft2 as nufft2
 from .nufft_info import NufftInfo as NufftInfo
+from .pairwise import Pairwise as Pairwise
+from .pairwise import pairwise as pairwise
 from .sampling import fold as fold
 from .sampling import pad as pad
 from .sampling import prefilter as prefilter
