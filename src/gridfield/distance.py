@@ -113,7 +113,9 @@ def points(F: Face, x: Any, y: Any, where: str, batches: bool = True) -> tuple[A
     y = x if same else check.array(F, y, "y", where)
     for name, p in (("x", x), ("y", y)):
         if len(p.shape) < 2 or (not batches and len(p.shape) != 2):
-            raise ValueError(f"{where}: {name} must have shape ({'..., ' if batches else ''}n, d), got {tuple(p.shape)}")
+            raise ValueError(
+                f"{where}: {name} must have shape ({'..., ' if batches else ''}n, d), got {tuple(p.shape)}"
+            )
         if F.dtype(p) in check.REAL:
             raise TypeError(f"{where}: {name} has dtype {F.dtype(p)} but coordinates must be real")
         if not check.is_number(F.dtype(p)):
@@ -128,7 +130,9 @@ def points(F: Face, x: Any, y: Any, where: str, batches: bool = True) -> tuple[A
     kinds = [F.dtype(p) for p in (x, y)]
     floats = {k for k in kinds if not check.is_integer(k)}
     if len(floats) > 1:
-        raise TypeError(f"{where}: x has dtype {kinds[0]} but y {kinds[1]}; nothing is cast silently, so cast one of them")
+        raise TypeError(
+            f"{where}: x has dtype {kinds[0]} but y {kinds[1]}; nothing is cast silently, so cast one of them"
+        )
     result = F.widest(floats.pop() if floats else "float64")
     dtype = "float32" if result in check.HALF else result
     x, y = F.astype(x, dtype), x if same else F.astype(y, dtype)
@@ -163,8 +167,8 @@ def of_order(of: Coordinates) -> tuple[Any, Any, Any, Any]:
 
 def rooted(F: Face, q: Any) -> Any:
     """sqrt(q); at 0, where it has no derivative, as if it were flat."""
-    zero = F.fixed(q) == 0
-    return F.where(zero, q * 0, F.sqrt(F.where(zero, 1.0, q)))
+    zero, one = F.fixed(q) == 0, F.fixed(q) * 0 + 1
+    return F.where(zero, q * 0, F.sqrt(F.where(zero, one, q)))
 
 
 def _target(F: Face, out: Any, shape: tuple[int, ...], result: str, where: str) -> Array | None:

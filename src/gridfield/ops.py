@@ -203,7 +203,7 @@ def _centre(F: Any, y: Any) -> Any:
     y = F.fixed(y)
     finite = y - y == 0
     count = F.sum(F.where(finite, y * 0 + 1, 0.0), 1)
-    return (F.sum(F.where(finite, y, 0.0), 1) / F.where(count == 0, 1.0, count))[:, None]
+    return (F.sum(F.where(finite, y, 0.0), 1) / (count + F.where(count == 0, count * 0 + 1, count * 0)))[:, None]
 
 
 def _contract(F: Any, ct: Any, b: Any, c: Any) -> Any:
@@ -334,19 +334,17 @@ def _linear_jvp(name: str) -> Callable[..., list[Any]]:
 
 def _square_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
     (x, y), (dx, dy) = arrays, tangents
-    dx, dy = F.fixed(x) * 0 if dx is None else dx, F.fixed(y) * 0 if dy is None else dy
-    return [F.bilinear(dx, 2 * x, dy, 2 * y, text)]
+    return _bilinear_jvp(F, (x, 2 * x, y, 2 * y), (dx, None, dy, None), text)
 
 
 def _bilinear_jvp(F: Any, arrays: Any, tangents: Tangents, text: str) -> list[Any]:
-    (x, b, y, c), (dx, db, dy, dc) = arrays, tangents
+    """A term for each tangent, as only those that are linear in one argument are transposed."""
     terms = []
-    if dx is not None or dy is not None:
-        dx, dy = F.fixed(x) * 0 if dx is None else dx, F.fixed(y) * 0 if dy is None else dy
-        terms.append(F.bilinear(dx, b, dy, c, text))
-    if db is not None or dc is not None:
-        db, dc = F.fixed(b) * 0 if db is None else db, F.fixed(c) * 0 if dc is None else dc
-        terms.append(F.bilinear(x, db, y, dc, text))
+    for i, tangent in enumerate(tangents):
+        if tangent is not None:
+            other, moved = (i + 2) % 4, list(arrays)
+            moved[i], moved[other] = tangent, F.fixed(arrays[other]) * 0
+            terms.append(F.bilinear(*moved, text))
     return terms
 
 

@@ -128,7 +128,16 @@ class Pairwise:
     """
 
     def __init__(
-        self, F: Face, x: Any, y: Any, result: str, w: Weights | None, root: bool, length: Any, function: Any, scale: float
+        self,
+        F: Face,
+        x: Any,
+        y: Any,
+        result: str,
+        w: Weights | None,
+        root: bool,
+        length: Any,
+        function: Any,
+        scale: float,
     ) -> None:
         self._of = F, x, y, result, w, root, length
         self._function, self._scale = function, scale
@@ -183,7 +192,9 @@ class Pairwise:
             raise TypeError(f"{where}: v is not of the framework of the points")
         v = check.array(F, v, "v", where)
         if len(v.shape) not in (1, 2) or not check.same((v.shape[0],), (self.shape[1],)):
-            raise ValueError(f"{where}: v has shape {tuple(v.shape)} but the matrix is {self.shape}: expected (n,) or (n, c)")
+            raise ValueError(
+                f"{where}: v has shape {tuple(v.shape)} but the matrix is {self.shape}: expected (n,) or (n, c)"
+            )
         if F.dtype(v) in check.REAL or not check.is_number(F.dtype(v)):
             raise TypeError(f"{where}: v has dtype {F.dtype(v)} but must be real")
         v = F.astype(v, F.dtype(self._of[1]))
@@ -257,13 +268,17 @@ class Pairwise:
         G, of, back = self._mode()
         if of.b is not None:
             raise ValueError(f"{where}: the weights are not positive definite: there is no nearest point")
-        (indices,) = G.outside(lambda x, y: (_neighbours(x, y, int(k)),), [(self.shape[0], int(k))], *self._whole(G), of.x, of.y)
+        (indices,) = G.outside(
+            lambda x, y: (_neighbours(x, y, int(k)),), [(self.shape[0], int(k))], *self._whole(G), of.x, of.y
+        )
         return back(self._there(G, of, indices)), self._indices(G, indices)
 
     # ---- how
     def _along(self, axis: Any, name: str) -> Pairwise:
         if axis not in (0, 1, -1, -2) or isinstance(axis, bool):
-            raise ValueError(f"gf.Pairwise.{name}: axis must be 1 (along the rows) or 0 (along the columns), got {axis!r}")
+            raise ValueError(
+                f"gf.Pairwise.{name}: axis must be 1 (along the rows) or 0 (along the columns), got {axis!r}"
+            )
         return self if axis in (1, -1) else self.T
 
     def _mode(self, *more: Any) -> tuple[Face, Coordinates, Callable[[Any], Any]]:
@@ -357,7 +372,7 @@ class Pairwise:
                     less = (here < low) | ((at < 0) & (k >= 0))
                     low, at = G.where(less, here, low), G.where(less, k, at)
             rows.append(at)
-            lows.append(G.where(at < 0, float("nan"), low))
+            lows.append(G.where(at < 0, low * float("nan"), low))
         if not rows:
             return G.constant(np.zeros(0, np.int64), *self._whole(G), of.x), of.x[0, :0, 0]
         return G.concatenate(rows, 0), G.concatenate(lows, 0)
@@ -367,7 +382,8 @@ class Pairwise:
         none = indices < 0
         near = G.take(of.y[0], G.where(none, indices * 0, indices))
         u = of.x[0][:, None] - near
-        return G.where(none, float("nan"), self._value(G, G.sum(u * u, 2)))
+        value = self._value(G, G.sum(u * u, 2))
+        return G.where(none, value * float("nan"), value)
 
 
 def _scaled(of: Coordinates, length: Any) -> Coordinates:
@@ -432,4 +448,5 @@ def evaluate(G: Face, name: str, q: Any) -> Any:
     root = G.sqrt(base) if o else rooted(G, base)
     if h == 1:
         return root
-    return 1 / root if o else G.where(G.fixed(q) == 0, 0.0, 1 / G.where(G.fixed(q) == 0, 1.0, root))
+    zero = G.fixed(q) == 0
+    return 1 / root if o else G.where(zero, q * 0, 1 / G.where(zero, q * 0 + 1, root))

@@ -94,7 +94,9 @@ def has_root(w: Weights, squared: bool, where: str) -> bool:
     if w.known is None:
         return not squared
     if w.name == "cov" and _singular(w.known):
-        raise ValueError(f"{where}: cov is singular (shape {w.known.shape}): it has no inverse to weight distances with")
+        raise ValueError(
+            f"{where}: cov is singular (shape {w.known.shape}): it has no inverse to weight distances with"
+        )
     definite = _definite(w.known)
     if not definite and not squared:
         raise ValueError(
@@ -146,7 +148,7 @@ def apply(F: Face, w: Weights, root: bool, x: Any, y: Any) -> Coordinates:
     y_fixed = F.fixed(y)
     finite = y_fixed - y_fixed == 0
     count = F.sum(F.where(finite, y_fixed * 0 + 1, 0.0), 1)
-    centre = (F.sum(F.where(finite, y_fixed, 0.0), 1) / F.where(count == 0, 1.0, count))[:, None]
+    centre = (F.sum(F.where(finite, y_fixed, 0.0), 1) / (count + F.where(count == 0, count * 0 + 1, count * 0)))[:, None]
     x, y = x - centre, y - centre
 
     def solved(a: Any, p: Any) -> Any:

@@ -178,7 +178,13 @@ class Sets:
     """Two sets of points as the kernels read them, x (m, d) and y (n, d), none empty; b, c: see pairs.py."""
 
     def __init__(
-        self, x: Array, y: Array, b: Array | None = None, c: Array | None = None, offsets: Array | None = None, side: str = ""
+        self,
+        x: Array,
+        y: Array,
+        b: Array | None = None,
+        c: Array | None = None,
+        offsets: Array | None = None,
+        side: str = "",
     ) -> None:
         self.dtype, (self.m, self.d), self.n = x.dtype, x.shape, len(y)
         self.lanes = WHOLE // x.itemsize
@@ -193,7 +199,10 @@ class Sets:
                 centre = np.concatenate([x, y]).mean(0, dtype=np.float64).astype(x.dtype)
             centre[~np.isfinite(centre)] = 0
             x, y = x - centre, y - centre
-            nx, ny = _rows(np.einsum("ij,ij->i", x, x)[:, None]), _panels(np.einsum("ij,ij->i", y, y)[:, None], self.panel)
+            nx, ny = (
+                _rows(np.einsum("ij,ij->i", x, x)[:, None]),
+                _panels(np.einsum("ij,ij->i", y, y)[:, None], self.panel),
+            )
         if offsets is None:
             shifts = nothing
         else:
@@ -300,7 +309,8 @@ def _products(sets: Sets, radial: tuple[Any, ...], v: Array) -> Array:
     xs, bs, nx, ys, cs, ny, offsets = sets.of
     for first in range(0, sets.m, rows):
         count = min(rows, sets.m - first)
-        ends = [slice(first * k, (first + count) * k) for k in (1, sets.d)]
+        last = first + -(-count // ROWS) * ROWS
+        ends = [slice(first * k, last * k) for k in (1, sets.d)]
         part = xs[ends[1]], bs[ends[1]], nx[ends[0]], ys, cs, ny, offsets[ends[0]] if sets.side == "rows" else offsets
         with scratch(count * sets.n, sets.dtype) as room:
 

@@ -71,8 +71,8 @@ def exponential(m: Any, a: Any, x: Any) -> Any:
     for c in terms[-2::-1]:
         series = m.fused(series, r, held * 0 + c)
     y = series * m.power_of_two(n)
-    y = m.select(x < -LIMIT[size], x * 0, y)
-    y = m.select(x > LIMIT[size], x * float("inf"), y)
+    y = m.select(x < -LIMIT[size], y * 0, y)
+    y = m.select(x > LIMIT[size], y * float("inf"), y)
     return m.select(m.not_number(x), x, y)
 
 
@@ -173,13 +173,13 @@ def squares(m: Any, spec: Any, of: Any, i: Any, rows: int, p: Any) -> list[list[
         n = [m.load(ny, p * panel + v * lanes, lanes) for v in vs]
         both = [n[v] + m.load(nx, i + r) for r in rs for v in vs]
         q = [b - s * 2 for b, s in zip(both, summed(product))]
-        low = [x < b * CANCELS for x, b in zip(q, both)]
-        some = m.number_of(functools.reduce(lambda a, b: a | b, low))
+        sound = [x >= b * CANCELS for x, b in zip(q, both)]  # not what is NaN, as infinity less infinity is
+        count = m.number_of(functools.reduce(lambda a, b: a & b, sound))
 
         def again(_: Any, q: list[Any]) -> list[Any]:
-            return [m.select(x, y, z) for x, y, z in zip(low, summed(direct), q)]
+            return [m.select(x, z, y) for x, y, z in zip(sound, summed(direct), q)]
 
-        q = m.loop(0, m.select(some > 0, some * 0 + 1, some * 0), again, q)
+        q = m.loop(0, m.select(count < lanes, count * 0 + 1, count * 0), again, q)
     return [q[r * VECTORS : (r + 1) * VECTORS] for r in rs]
 
 
@@ -194,26 +194,28 @@ def store_tile(
     whole = m.quotient(n, panel)
     whole = m.select(whole < last, whole, last)
 
-    def block(i: Any, rows: int) -> None:
+    def block(i: Any) -> None:
         def over(p: Any, tail: bool) -> None:
-            for r, vectors in enumerate(squares(m, spec, of, i, rows, p)):
+            for r, vectors in enumerate(squares(m, spec, of, i, ROWS, p)):
                 at = base + (i - start + r) * step + p * panel - column
-                for v, q in enumerate(vectors):
-                    y = radial(m, spec, ys, q, offset(m, spec, offsets, i + r, p, v))
-                    if not tail:
-                        m.store(out, at + v * lanes, y)
-                        continue
-                    left = n - p * panel - v * lanes
-                    left = m.select(left > 0, left, left * 0)
-                    left = m.select(left < lanes, left, left * 0 + lanes)
-                    m.store(out, at + v * lanes, y, live=left)
+                values = [radial(m, spec, ys, q, offset(m, spec, offsets, i + r, p, v)) for v, q in enumerate(vectors)]
+                there = m.select(i + r < stop, start * 0 + 1, start * 0)
+                m.loop(0, there, lambda _, __: written(at, values, p, tail))  # noqa: B023 (called at once)
+
+        def written(at: Any, values: list[Any], p: Any, tail: bool) -> None:
+            for v, y in enumerate(values):
+                if not tail:
+                    m.store(out, at + v * lanes, y)
+                    continue
+                left = n - p * panel - v * lanes
+                left = m.select(left > 0, left, left * 0)
+                m.store(out, at + v * lanes, y, live=m.select(left < lanes, left, left * 0 + lanes))
 
         m.loop(first, whole, lambda p, _: over(p, False))
         m.loop(m.select(whole > first, whole, first), last, lambda p, _: over(p, True))
 
-    blocks = m.quotient(stop - start, ROWS)
-    m.loop(0, blocks, lambda b, _: block(start + b * ROWS, ROWS))
-    m.loop(start + blocks * ROWS, stop, lambda i, _: block(i, 1))
+    # rows are packed in whole blocks: what is behind the last one is computed, and not written
+    m.loop(0, m.quotient(stop - start + (ROWS - 1), ROWS), lambda b, _: block(start + b * ROWS))
 
 
 @staged
@@ -226,7 +228,9 @@ def lay(m: Any, spec: Any, room: Any, at: Any, out: Any, base: Any, count: Any, 
     vectors = m.quotient(count - head, lanes)
 
     def whole(k: Any, _: Any) -> None:
-        (m.stream if spec.streamed else m.store)(out, base + head + k * lanes, m.load(room, at + head + k * lanes, lanes))
+        (m.stream if spec.streamed else m.store)(
+            out, base + head + k * lanes, m.load(room, at + head + k * lanes, lanes)
+        )
 
     m.loop(0, vectors, whole)
     m.loop(head + vectors * lanes, count, lambda k, _: m.store(out, base + k, m.load(room, at + k)))
