@@ -59,6 +59,9 @@ __all__ = [
     "corr_matrix",
     "detrend",
     "rolling_mean",
+    "cdist",
+    "pairwise",
+    "Pairwise",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .boundary import Extension, extension
+from .radial import Radial
 from .scheme import Axis, Filter, Margins, Scheme, Stencil, Warp, Waves, decode, period_rest
 
 Array = Any
@@ -317,3 +318,57 @@ def warp(values: Array, field: Array, pose: Array, static: Warp) -> Array:
     pixels = (pixels + np.array(static.start)[:, None]).T
     x = _like(values, pixels) + u + xp.einsum("bij,jn->bni", pose, _like(values, centred))
     return sample(c.reshape(*shape, *c.shape[1:]), x, decode(static.sample))
+
+
+def square_distances(x: Array, y: Array, static: Radial) -> Array:
+    """(batch, m, n): sum over k of (x_mk - y_nk)^2, of points (batch, m, d) and (batch, n, d)."""
+    return bilinear(x, x, y, y, static)
+
+
+def bilinear(x: Array, b: Array, y: Array, c: Array, static: Radial) -> Array:
+    """(batch, m, n): sum over k of (x_mk - y_nk) (b_mk - c_nk); one coordinate at a time, as memory is m n."""
+    total = _zeros(x, (x.shape[0], x.shape[1], y.shape[1]))
+    for k in range(x.shape[-1]):
+        total = total + (x[:, :, None, k] - y[:, None, :, k]) * (b[:, :, None, k] - c[:, None, :, k])
+    return total
+
+
+def least(x: Array, y: Array, static: Radial) -> Array:
+    """(batch, m): the least square of a row."""
+    q, xp = square_distances(x, y, static), _lib(x)
+    return xp.amin(q, 2)
+
+
+def interact(x: Array, y: Array, v: Array, static: Radial) -> Array:
+    """(batch, m, c): sum over n of f(|x_m - y_n|^2) v_nc."""
+    return _lib(x).matmul(radial(square_distances(x, y, static), static.form), v)
+
+
+def interact_shifted(x: Array, y: Array, v: Array, offsets: Array, static: Radial) -> Array:
+    """The same, offsets (batch, m), or (batch, n) if they are of the columns, taken from the exponent of f."""
+    o = offsets[:, :, None] if static.side == "rows" else offsets[:, None, :]
+    return _lib(x).matmul(radial(square_distances(x, y, static), static.form, o), v)
+
+
+def radial(q: Array, form: tuple[Any, ...], offset: Any = 0.0) -> Array:
+    """A function of squared distances (radial.py)."""
+    xp, (kind, *rest) = _lib(q), form
+    if kind == "gauss":
+        rate, c = rest
+        return c * xp.exp(rate * q - offset)
+    zero, safe = q == 0, xp.where(q == 0, 1.0, q)
+    if kind == "power":
+        o, h, c = rest
+        if c == 0:
+            return 0 * q
+        if o or h > 0:
+            return c * (q + o) ** (h / 2)
+        y = c * safe ** (h / 2)
+        return xp.where(zero, 0.0, y) if h < 0 else y
+    rate, terms = rest
+    r = xp.sqrt(safe if any(k < 0 for k, _ in terms) else q)
+    y = 0 * q
+    for k, c in terms:
+        y = y + c * (r**k if k else 1.0)
+    y = y * xp.exp(-rate * r - offset)
+    return xp.where(zero, 0.0, y) if any(k < 0 for k, _ in terms) else y

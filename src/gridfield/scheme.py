@@ -329,6 +329,11 @@ KNOWN = 4096  # how many static arguments are kept; others are read from their t
 _parsers = {c.__name__: c.parse for c in (Scheme, Waves, Filter, Margins, Warp, Stencil)}
 
 
+def parsed(cls: Any) -> None:
+    """Let `decode` know a class of static arguments that lives elsewhere."""
+    _parsers[cls.__name__] = cls.parse
+
+
 def intern(static: Static) -> str:
     """The text of a static argument, which is then known to `decode`."""
     _keep(static.text, static)

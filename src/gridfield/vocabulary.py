@@ -13,6 +13,7 @@ from .deform import deform_gradient as deform_gradient
 from .displacement import displacement_field as displacement_field
 from .displacement import jacobian_determinant as jacobian_determinant
 from .displacement import random_displacement as random_displacement
+from .distance import cdist as cdist
 from .filling import fill_empty as fill_empty
 from .fitting import FitInfo as FitInfo
 from .fitting import fit_field as fit_field
@@ -30,6 +31,8 @@ from .nonuniform import Nufft as Nufft
 from .nufft import nufft1 as nufft1
 from .nufft import nufft2 as nufft2
 from .nufft_info import NufftInfo as NufftInfo
+from .pairwise import Pairwise as Pairwise
+from .pairwise import pairwise as pairwise
 from .sampling import fold as fold
 from .sampling import pad as pad
 from .sampling import prefilter as prefilter

@@ -46,8 +46,12 @@ def _shaped(t: ir.Type, element: ir.Type) -> ir.Type:
     return ir.VectorType(element, t.count) if _is_vector(t) else element
 
 
+def _element(t: ir.Type) -> ir.Type:
+    return t.element if _is_vector(t) else t
+
+
 def _is_int(t: ir.Type) -> bool:
-    return isinstance(t.element if _is_vector(t) else t, ir.IntType)
+    return isinstance(_element(t), ir.IntType)
 
 
 def _shuffle(b: ir.IRBuilder, v: ir.Value, lanes: list[int], other: ir.Value | None = None) -> ir.Value:
@@ -212,6 +216,11 @@ class Emit:
         f = cgutils.get_or_insert_function(b.module, f, name)
         return b.call(f, [p, I32(a.itemsize), mask, ir.Constant(t, ir.Undefined)])
 
+    def stream(self, a: Any, i: Any, x: Value) -> None:
+        """Write a vector of WHOLE bytes to a place that is a multiple of those, past the caches."""
+        store = self.b.store(x.v, self._pointer(a, i, x.v.type.count), align=WHOLE)
+        store.set_metadata("nontemporal", self.b.module.add_metadata([I32(1)]))
+
     def prefetch(self, a: Any, i: Any) -> None:
         """Ask for the cache line of an element, which may lie beyond the array, to be brought near."""
         p = self._pointer(a, i, 0)
@@ -291,6 +300,21 @@ class Emit:
             name = f"llvm.floor.v{x.v.type.count}f{32 if x.v.type.element == ir.FloatType() else 64}"
             return self._value(self.b.call(cgutils.get_or_insert_function(self.b.module, f, name), [x.v]))
         return self._value(self.b.call(self.b.module.declare_intrinsic("llvm.floor", [x.v.type]), [x.v]))
+
+    def sqrt(self, x: Value) -> Value:
+        """The square root."""
+        t = x.v.type
+        name = f"llvm.sqrt.{f'v{t.count}' if _is_vector(t) else ''}f{32 if _element(t) == ir.FloatType() else 64}"
+        f = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(t, [t]), name)
+        return self._value(self.b.call(f, [x.v]))
+
+    def power_of_two(self, n: Value) -> Value:
+        """2**n of whole floats, within the range of exponents."""
+        b, t, single = self.b, n.v.type, _element(n.v.type) == ir.FloatType()
+        whole = _shaped(t, I32 if single else I64)
+        i = b.fptosi(n.v, _shaped(t, I32))
+        i = self._value(i if single else b.sext(i, whole)) + (127 if single else 1023)
+        return self._value(b.bitcast((i << (23 if single else 52)).v, t))
 
     def select(self, condition: Value, x: Any, y: Any) -> Value:
         """x where the condition holds, else y; at least one of them a Value."""
@@ -396,6 +420,8 @@ class Plain:
         count = np.size(x) if live is None else live
         _flat(a)[i : i + count] = x if live is None else x[:live]
 
+    stream = store
+
     @staticmethod
     def stride(a: Any, axis: int) -> int:
         return a.strides[axis] // a.itemsize
@@ -424,10 +450,12 @@ class Plain:
     to_float = staticmethod(lambda i, like: type(like)(i))
     quotient = staticmethod(lambda x, n: x // n)
     floor = staticmethod(np.floor)
+    sqrt = staticmethod(np.sqrt)
+    power_of_two = staticmethod(lambda n: np.ldexp(np.ones_like(n), n.astype(np.int32)))
     select = staticmethod(
         lambda condition, x, y: np.where(condition, x, y)[()] if np.ndim(condition) else x if condition else y
     )
-    not_number = staticmethod(lambda x: bool(x != x))
+    not_number = staticmethod(lambda x: x != x)
     bit = staticmethod(lambda condition, k, a: int(condition) << k)
     compress = staticmethod(lambda x, chosen: x[chosen])
     number_of = staticmethod(lambda chosen: int(np.count_nonzero(chosen)))

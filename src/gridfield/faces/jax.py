@@ -248,7 +248,11 @@ class Jax(Face):
     transpose = staticmethod(jnp.transpose)
     where = staticmethod(jnp.where)
     sin, cos, floor = staticmethod(jnp.sin), staticmethod(jnp.cos), staticmethod(jnp.floor)
-    inv = staticmethod(jnp.linalg.inv)
+    inv, solve, cholesky = map(staticmethod, (jnp.linalg.inv, jnp.linalg.solve, jnp.linalg.cholesky))
+    sqrt, log, concatenate = staticmethod(jnp.sqrt), staticmethod(jnp.log), staticmethod(jnp.concatenate)
+    amin, amax, argmin = staticmethod(jnp.min), staticmethod(jnp.max), staticmethod(jnp.argmin)
+    recomputed = staticmethod(jax.checkpoint)
+    take = staticmethod(lambda x, indices: x[indices])
     exp, conj, roll = staticmethod(jnp.exp), staticmethod(jnp.conj), staticmethod(jnp.roll)
     fft, ifft = staticmethod(jnp.fft.fft), staticmethod(jnp.fft.ifft)
 

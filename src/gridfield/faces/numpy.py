@@ -29,7 +29,10 @@ class NumPy(Face):
     transpose = staticmethod(np.transpose)
     where = staticmethod(np.where)
     sin, cos, floor = staticmethod(np.sin), staticmethod(np.cos), staticmethod(np.floor)
-    inv = staticmethod(np.linalg.inv)
+    inv, solve, cholesky = map(staticmethod, (np.linalg.inv, np.linalg.solve, np.linalg.cholesky))
+    sqrt, log, concatenate = staticmethod(np.sqrt), staticmethod(np.log), staticmethod(np.concatenate)
+    amin, amax, argmin = staticmethod(np.min), staticmethod(np.max), staticmethod(np.argmin)
+    take = staticmethod(lambda x, indices: x[indices])
     exp, conj, roll = staticmethod(np.exp), staticmethod(np.conj), staticmethod(np.roll)
     concrete = staticmethod(np.asarray)
 

@@ -127,7 +127,10 @@ class TensorFlow(Face):
     transpose = staticmethod(tf.transpose)
     where = staticmethod(tf.where)
     sin, cos, floor = staticmethod(tf.sin), staticmethod(tf.cos), staticmethod(tf.floor)
-    inv = staticmethod(tf.linalg.inv)
+    inv, solve, cholesky = map(staticmethod, (tf.linalg.inv, tf.linalg.solve, tf.linalg.cholesky))
+    sqrt, log, concatenate = staticmethod(tf.sqrt), staticmethod(tf.math.log), staticmethod(tf.concat)
+    amin, amax, argmin = staticmethod(tf.reduce_min), staticmethod(tf.reduce_max), staticmethod(tf.argmin)
+    take = staticmethod(tf.gather)
     exp, conj, roll = staticmethod(tf.exp), staticmethod(tf.math.conj), staticmethod(tf.roll)
 
     @staticmethod

@@ -402,7 +402,10 @@ class Torch(Face):
     transpose = staticmethod(torch.permute)
     where = staticmethod(torch.where)
     sin, cos, floor = staticmethod(torch.sin), staticmethod(torch.cos), staticmethod(torch.floor)
-    inv = staticmethod(torch.linalg.inv)
+    inv, solve, cholesky = map(staticmethod, (torch.linalg.inv, torch.linalg.solve, torch.linalg.cholesky))
+    sqrt, log, concatenate = staticmethod(torch.sqrt), staticmethod(torch.log), staticmethod(torch.cat)
+    amin, amax, argmin = staticmethod(torch.amin), staticmethod(torch.amax), staticmethod(torch.argmin)
+    take = staticmethod(lambda x, indices: x[indices])
 
     @staticmethod
     def concrete(x: torch.Tensor) -> Any:
@@ -413,6 +416,16 @@ class Torch(Face):
     def known(self, size: Any) -> int | None:
         """Not under a compiler, which would have to compile anew for another size."""
         return None if torch.compiler.is_compiling() else super().known(size)
+
+    def recomputed(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """Not under torch.func or a compiler, which keeps what it likes."""
+        if torch.compiler.is_compiling() or functorch.peek_interpreter_stack() is not None:
+            return f
+        if not torch.is_grad_enabled() or forward_ad._current_level >= 0:
+            return f
+        from torch.utils.checkpoint import checkpoint
+
+        return functools.partial(checkpoint, f, use_reentrant=False, preserve_rng_state=False)
 
     def version(self, x: torch.Tensor) -> int | None:
         """How often it has been changed in place, as far as torch counts that."""
