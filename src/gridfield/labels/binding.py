@@ -64,7 +64,7 @@ def run(name: str, rule: Any, f: Callable[..., Any], args: Any, kwargs: dict[str
     if rule is None:
         if dim is not None:
             raise TypeError(f"{where}: it takes no dim")
-        return _compute(name, f, {k: bare(v) for k, v in given.items()}, {})
+        return _like(given, _compute(name, f, {k: bare(v) for k, v in given.items()}, {}))
     return Call(name, rule, f, given, dim, tuples).run()
 
 
@@ -79,6 +79,19 @@ def _compute(name: str, f: Callable[..., Any], given: dict[str, Any], dims: dict
         if known is None or max(error.axes) >= len(known):
             raise
         raise ValueError(error.text([repr(known[a]) for a in error.axes], ".chunk")) from None
+
+
+def _like(given: dict[str, Any], out: Any) -> Any:
+    """Of functions without a rule: gradients (deform_gradient) have the labels of what they are in."""
+    named = {"images": 0, "displacement": 1}
+    if not isinstance(out, tuple) or not set(named) <= set(given):
+        return out
+    done = list(out)
+    for key, i in named.items():
+        x = given[key]
+        if isinstance(x, _xarray().DataArray) and getattr(done[i], "shape", None) == x.shape:
+            done[i] = x.copy(data=done[i])
+    return tuple(done)
 
 
 class Call:
@@ -207,12 +220,22 @@ class Call:
             elif x.ndim == 2:  # points of NumPy
                 x = x.rename(dict(zip(x.dims, ("points", "axis"), strict=True)))
             self.given[key] = self._numbers(x).data
+            if not isinstance(p, self.xr.DataArray) and word == "pts":
+                x = self._named_as_values(x)
             self.arranged[key] = tuple(x.dims)
             self.dims[word], self.dims["axis"] = list(x.dims[:-1]), [x.dims[-1]]
             if self.name in ("nufft1", "nufft2", "nufft3", "convolve_points"):
                 self.dims["*"], self.dims[word] = list(x.dims[:-2]), [x.dims[-2]] if x.ndim > 1 else []
         if word == "pts":
             self.names = names
+
+    def _named_as_values(self, x: Any) -> Any:
+        """Bare points with the dims of labelled values, where these begin, or end, with those of the points."""
+        words, n = self.rule.arrays.get(self.rule.of or "", ""), x.ndim - 1
+        if self.main is None or self.main.ndim < n or "pts" not in words:
+            return x
+        dims = self.main.dims[:n] if words.startswith("pts") else self.main.dims[self.main.ndim - n :]
+        return x.rename(dict(zip(x.dims[:-1], dims, strict=True)))
 
     def _order(self, dims: Any) -> list[Any]:
         """Dims of points in the order that the values have them."""

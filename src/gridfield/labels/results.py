@@ -67,6 +67,8 @@ def _derived(call: Any, units: str, derivative: Any) -> str | None:
 def _dims(call: Any, first: Any) -> list[Any]:
     """The dims of the result, by the words of the rule."""
     dims, given, name = call.dims, call.given, call.main.name if call.main is not None else None
+    if given.get("indices"):
+        return ["selected"]
     words = {
         "statistic": ["statistic"] if isinstance(given.get("statistic"), (list, tuple)) else [],
         "bin": [f"{name or 'a'}_bin"],

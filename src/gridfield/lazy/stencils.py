@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import check, lattice
-from ..boundary import ENLARGE, ENLARGED, FOLD, as_boundaries, extension
+from .. import check, lattice, reference
+from ..boundary import ENLARGE, ENLARGED, as_boundaries, extension
 from ..deform import LABEL
 from ..displacement import per_pixel, spacing_of, spline
 from ..faces.numpy import FACE
@@ -24,6 +24,7 @@ from ..grid import Grid
 from ..kernel import as_kernels
 from ..ops import expand
 from ..sampling import _hashable
+from ..scheme import Axis, Scheme
 from ..smoothing import _boundaries
 from ..smoothing_kernel import weights
 from .blocks import InChunks, array, dask, each, floating, is_lazy, known, whole, words
@@ -303,13 +304,15 @@ def _owned(
     shape, nd = x.shape[:-1], x.shape[-1]
     flat = x.reshape(-1, nd)
     mine, held = np.ones(len(flat), bool), np.empty((len(flat), nd))
-    away = np.zeros(len(flat), bool)
+    away, nowhere = np.zeros(len(flat), bool), np.zeros(len(flat), bool)
+    axes = Scheme(grid, kernels, names, ((0,) * nd,), cval).axes
     for a in range(nd):
         n, (lo, hi) = grid.shape[a], cell[a]
         u = (flat[:, a].astype(np.float64) - grid.origin[a]) / grid.spacing[a]
-        u, lost = _folded(u, n, names[a])
-        away |= lost
-        number = np.clip(np.floor(np.where(lost, 0, u) + 0.5), 0, n - 1)
+        u, lost = _folded(u, axes[a], x.dtype)
+        nowhere |= np.isnan(u)
+        away |= lost | np.isnan(u)
+        number = np.clip(np.floor(np.where(np.isnan(u), 0, u) + 0.5), 0, n - 1)
         mine &= (number >= lo) & (number < hi)
         held[:, a] = u - near[a][0]
     out = np.zeros((len(flat), *piece.shape[: piece.ndim - nd]), piece.dtype)
@@ -320,32 +323,16 @@ def _owned(
                       for b, lo_hi, n in zip(names, near, grid.shape, strict=True))  # fmt: skip
         out[chosen] = f(piece, held[chosen].astype(real), kernel=kernels, boundary=local, cval=cval, prefilter=False)
     if rest and away.any():
-        out[away] = np.where(np.isnan(flat[away]).any(-1), np.nan, cval).reshape(-1, *[1] * (out.ndim - 1))
+        out[away] = np.where(nowhere[away], np.nan, cval).reshape(-1, *[1] * (out.ndim - 1))
     return out.reshape(*shape, *out.shape[1:])
 
 
-def _folded(u: Any, n: int, name: str) -> tuple[Any, Any]:
-    """Coordinates, in samples, on the grid; those that are nowhere on it."""
-    with np.errstate(invalid="ignore"):
-        how, last = FOLD[name], n - 1
-        lost = np.isnan(u)
-        if how == "hold":
-            u = np.clip(u, 0, last)
-        elif how == "inside":
-            lost = lost | (u < 0) | (u > last)
-        elif not np.isfinite(u).all():
-            lost, u = ~np.isfinite(u), np.where(np.isfinite(u), u, 0)
-        if how == "wrap":
-            u = u % n
-        elif how == "mirror" and n > 1:
-            u = u % (2 * last)
-            u = np.where(u > last, 2 * last - u, u)
-        elif how == "reflect":
-            u = (u + 0.5) % (2 * n) - 0.5
-            u = np.where(u > n - 0.5, 2 * n - 1 - u, u)
-        elif how == "mirror":
-            u = np.zeros_like(u)
-    return u, lost
+def _folded(u: Any, axis: Axis, dtype: Any) -> tuple[Any, Any]:
+    """Coordinates, in samples, on the grid, NaN where there is none; those that are beyond it. dtype: they came in."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        y, _, _ = reference.fold(u, axis)
+        _, _, on = reference.fold(u.astype(dtype), axis)  # which rounding of that type is forgiven
+    return y, ~on
 
 
 # ---- deform
