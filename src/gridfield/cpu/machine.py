@@ -260,7 +260,8 @@ class Emit:
 
     def to_double(self, x: Value) -> Value:
         """A float as float64."""
-        return x if x.v.type == F64 else self._value(self.b.fpext(x.v, F64))
+        to = _shaped(x.v.type, F64)
+        return x if x.v.type == to else self._value(self.b.fpext(x.v, to))
 
     def as_element(self, x: Value, a: Any) -> Value:
         """A float64 as the float type of a."""

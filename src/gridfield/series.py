@@ -1,0 +1,1 @@
+"""detrend and rolling_mean: series along any axis, with samples missing; for any framework."""
