@@ -19,8 +19,8 @@ def numbers(x: Any, where: str, name: str) -> Any:
         x = x / DAY
     if x.dtype.kind not in "iufb":
         raise TypeError(
-            f"{where}: coordinate {name!r} has dtype {x.dtype} but must be numbers or datetime64; give grid=, or choose "
-            "dims without it"
+            f"{where}: coordinate {name!r} has dtype {x.dtype} but must be numbers or dates; give grid=, or "
+            "choose dims without it"
         )
     return x
 

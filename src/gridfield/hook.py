@@ -39,7 +39,7 @@ def _found(x: Any) -> bool:
     """Whether an argument of a class that is not known as plain, or an item of it, is labelled or lazy."""
     cls = type(x)
     if cls is tuple or cls is list or cls is dict:
-        for item in x.values() if cls is dict else x:
+        for item in x.values() if cls is dict else x:  # noqa: SIM110 (any() takes 0.3 us more)
             if type(item) not in _plain and _found(item):
                 return True
         return False

@@ -39,7 +39,8 @@ class Accessor:
     Examples
     --------
     >>> import gridfield.xarray, numpy as np, xarray as xr
-    >>> t = xr.DataArray(np.eye(5), {"y": np.arange(5) * 0.5, "x": np.arange(5) * 0.5}, ["y", "x"], attrs={"units": "K"})
+    >>> t = xr.DataArray(np.eye(5), {"y": np.arange(5) * 0.5, "x": np.arange(5) * 0.5}, ["y", "x"])
+    >>> t.attrs["units"] = "K"
     >>> smooth = t.gf.smooth("ball", 0.6)  # radius in the units of x and y
     >>> smooth.dims, smooth.attrs, float(smooth[2, 2].round(3))
     (('y', 'x'), {'units': 'K'}, 0.267)
@@ -100,13 +101,14 @@ class Accessor:
         (array([0., 1., 2., 3., 4.]), array([10., 15., 20., 25., 30.]))
         """
         out, where = self._array, "gf.refine"
-        factors = dict(factor) if isinstance(factor, dict) else None
+        factors: Any = dict(factor) if isinstance(factor, dict) else None
         if dim is None:
             dim = list(factors) if factors else list(out.dims)
         for d in [dim] if isinstance(dim, str) else list(dim):
             if d not in out.dims:
                 raise ValueError(f"{where}: dim has {d!r}, but the array has {tuple(out.dims)}")
-            fine = Grid.from_xarray(out, d).refine(factor if factors is None else factors[d]).axes()[0]
+            times: Any = factors[d] if factors else factor
+            fine = Grid.from_xarray(out, d).refine(times).axes()[0]
             if d in out.coords:
                 x = out.coords[d]
                 if x.size > 1 and x[0] > x[-1]:

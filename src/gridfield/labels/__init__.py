@@ -1,9 +1,9 @@
 """Labelled arrays: how the dims of arguments become the dims of results, said once for every public function.
 
 A rule is words. Of an argument ``"* grid"``: leading dims, then those of the grid; ``"pts axis"``: points with their
-coordinates along the last dim; ``"like a"``: aligned by name with argument `a`; ``"plain"``: a bare array. Of the result,
-the same words. `binding.Call` reads the rules: it puts dims in that order, makes the Grid from coordinates, calls the
-function on bare arrays (of NumPy, or lazily of dask), and labels what comes back.
+coordinates along the last dim; ``"like a"``: aligned by name with argument `a`; ``"series"``: one dim, or those of the
+main array. Of the result, the same words. `binding.Call` reads the rules: it puts dims in that order, makes the Grid
+from coordinates, calls the function on bare arrays (of NumPy, or lazily of dask); `results` labels what comes back.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ RULES = {
     "deform": Rule({"images": "*"}, "*", "images", GEOMETRY),
     "corr": Rule({"x": "series", "y": "*", "weights": "series"}, "lag rest", "y", units=_none),
     "corr_matrix": Rule({"a": "*"}, "pairs", "a", units=_none),
-    "detrend": Rule({"x": "*"}, "*", "x", same=True),
-    "rolling_mean": Rule({"x": "*"}, "*", "x", same=True),
+    "detrend": Rule({"y": "*"}, "*", "y", same=True),
+    "rolling_mean": Rule({"y": "*"}, "*", "y", same=True),
 }
 TUPLES = ("binned_statistic", "bin_index", "histogramdd", "select", "lookup", "grid_and_smooth", "to_grid")
 

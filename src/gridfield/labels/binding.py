@@ -52,8 +52,10 @@ def run(name: str, rule: Any, f: Callable[..., Any], args: Any, kwargs: dict[str
     signature, where = _signature(f), f"gf.{name}"
     named = dict(kwargs)
     dim = named.pop("dim", None) if "dim" not in signature.parameters else None
-    given = signature.bind(*args, **named).arguments  # a dict, and a TypeError that names what is wrong
-    given = {k: v for k, v in given.items()}
+    try:
+        given = dict(signature.bind(*args, **named).arguments)
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from None
     if not any(_nested(v, labelled) for v in given.values()):
         if dim is not None:
             raise TypeError(f"{where}: dim={dim!r} names dims, but no argument is labelled: give axis")
@@ -104,17 +106,15 @@ class Call:
         self.dims: dict[str, list[Any]] = {"*": [], "grid": [], "pts": [], "axis": []}
         self.names: list[Any] | None = None  # of the axes, as the points have them
         self.arranged: dict[str, tuple[Any, ...]] = {}  # dims of bare arrays
-        self.coords: list[Any] = []  # of labelled arguments
+        self.coords: list[Any] = []  # of labelled arguments, and whether of points
         self.fresh: dict[Any, Any] = {}  # coordinates that the result has anew
         self.falls: list[Any] = []  # dims of the grid whose coordinate decreases
         self.units: list[Any] = []  # attributes of the coordinates of points
         for key in rule.arrays:
             if isinstance(given.get(key), self.xr.Dataset) and key != "points":
-                raise TypeError(
-                    f"{self.where}: {key} is a Dataset: choose one of its variables, or use Dataset.map"
-                )
+                raise TypeError(f"{self.where}: {key} is a Dataset: choose one of its variables, or use Dataset.map")
         of = given.get(rule.of) if rule.of else None
-        self.main = of if isinstance(of, self.xr.DataArray) else None
+        self.main: Any = of if isinstance(of, self.xr.DataArray) else None
         self.cast: Any = None
 
     # ---- the order of things
@@ -198,14 +198,14 @@ class Call:
             dims = self._order(items[0].dims)
             items = [x.transpose(*dims) for x in items]
             self.units = [dict(x.attrs) for x in items]
-            self.coords += [x.coords for x in items]
+            self.coords += [(x.coords, True) for x in items]
             if names and self.rule.result.split()[0] == "pts":  # where each point is
                 self.fresh |= {n: (dims, x.data, x.attrs) for n, x in zip(names, items, strict=True)}
             bare_items = [self._numbers(x).data for x in items]
             if self.tuples:
                 self.given[key] = tuple(bare_items)
             else:
-                self.given[key] = _stack(bare_items)
+                self.given[key] = lazy.stack(bare_items)
                 self.dims["axis"] = ["axis"]
             self.arranged[key] = tuple(dims)
             self.dims[word] = list(dims)
@@ -214,7 +214,7 @@ class Call:
             if x.ndim < 1:
                 raise ValueError(f"{self.where}: {key} is a single number; coordinates are along the last dim")
             if isinstance(p, self.xr.DataArray):
-                self.coords.append(x.coords)
+                self.coords.append((x.coords, True))
                 if x.dims[-1] in x.coords and x.coords[x.dims[-1]].dtype.kind in "UOT":
                     names = [str(i) for i in x.coords[x.dims[-1]].values]
             elif x.ndim == 2:  # points of NumPy
@@ -231,10 +231,10 @@ class Call:
 
     def _named_as_values(self, x: Any) -> Any:
         """Bare points with the dims of labelled values, where these begin, or end, with those of the points."""
-        words, n = self.rule.arrays.get(self.rule.of or "", ""), x.ndim - 1
-        if self.main is None or self.main.ndim < n or "pts" not in words:
+        words, n, main = self.rule.arrays.get(self.rule.of or "", ""), x.ndim - 1, self.main
+        if main is None or main.ndim < n or "pts" not in words:
             return x
-        dims = self.main.dims[:n] if words.startswith("pts") else self.main.dims[self.main.ndim - n :]
+        dims = main.dims[:n] if words.startswith("pts") else main.dims[main.ndim - n :]
         return x.rename(dict(zip(x.dims[:-1], dims, strict=True)))
 
     def _order(self, dims: Any) -> list[Any]:
@@ -255,7 +255,7 @@ class Call:
     def _grid_dims(self) -> None:
         """The dims of a labelled field that are its grid."""
         key = next(k for k, w in self.rule.arrays.items() if "grid" in w.split())
-        a = self.given.get(key)
+        a: Any = self.given.get(key)
         if not isinstance(a, self.xr.DataArray):
             self.dims["grid"] = self._axis_names() if "points" in self.given else []
             return
@@ -301,7 +301,7 @@ class Call:
         a, words = self.given[key], word.split()
         if word == "pts axis" or word == "at axis":
             return
-        self.coords.append(a.coords)
+        self.coords.append((a.coords, False))
         taken = [d for w in words if w != "*" for d in self.dims.get(w, [])]
         if word.startswith("like"):
             other = self.main
@@ -312,6 +312,7 @@ class Call:
             a = a.broadcast_like(other).transpose(*other.dims) if set(a.dims) != set(other.dims) else a
             order = list(other.dims)
         elif word == "series":
+            self._series(key, a)
             return
         elif word == "*":
             order = self.dims["*"] = list(a.dims)
@@ -321,6 +322,10 @@ class Call:
                 self.dims["modes"] = list(a.dims[a.ndim - p.shape[-1] :])
                 taken = self.dims["modes"]
             missing = [d for d in taken if d not in a.dims]
+            if "pts" in words:
+                for d, n in self._sizes("pts").items():
+                    if a.sizes.get(d, n) != n:
+                        raise ValueError(f"{self.where}: {key} has {a.sizes[d]} along {d!r} but points {n}")
             if missing and word == "pts":
                 a = a.expand_dims({d: n for d, n in self._sizes("pts").items() if d in missing})
             elif missing:
@@ -331,9 +336,7 @@ class Call:
             if "*" not in words and rest:
                 raise ValueError(f"{self.where}: {key} has dims {tuple(a.dims)} but must have {tuple(taken)} only")
             if "*" in words:
-                self.dims["*"] = [d for d in self.dims["*"] if d in rest] + [
-                    d for d in rest if d not in self.dims["*"]
-                ]
+                self.dims["*"] = [d for d in self.dims["*"] if d in rest] + [d for d in rest if d not in self.dims["*"]]
                 if twice := [d for d in rest if d in self.dims["pts"] and "pts" not in words]:
                     raise ValueError(
                         f"{self.where}: both {key} and points have the dim {twice[0]!r}, and every point is taken with "
@@ -342,6 +345,24 @@ class Call:
             order = [d for w in words for d in (self.dims[w] if w != "modes" else taken)]
         self.given[key] = a.transpose(*order)
         self.arranged[key] = tuple(order)
+
+    def _series(self, key: str, a: Any) -> None:
+        """A series as it is; several, which go along with those of the main array, with its dims."""
+        y = self.main
+        if y is None:
+            return
+        if unknown := [d for d in a.dims if d not in y.dims]:
+            raise ValueError(f"{self.where}: {key} has the dim {unknown[0]!r}, but {self.rule.of} has {tuple(y.dims)}")
+        for d in a.dims:
+            if a.sizes[d] != y.sizes[d]:
+                raise ValueError(f"{self.where}: {key} has {a.sizes[d]} along {d!r} but {self.rule.of} {y.sizes[d]}")
+        if a.ndim == 1 and self.dim is None and "axis" not in self.given:
+            self.dim = [a.dims[0]]
+        if self.dim is not None and self.dim[0] not in a.dims:
+            raise ValueError(f"{self.where}: {key} has dims {tuple(a.dims)}, but not {self.dim[0]!r}")
+        if a.ndim > 1:
+            a = a.expand_dims([d for d in y.dims if d not in a.dims]).transpose(*y.dims)
+        self.given[key] = a
 
     def _sizes(self, word: str) -> dict[Any, int]:
         p = self.given["points"]
@@ -366,8 +387,8 @@ class Call:
     def _axes(self) -> None:
         """The Grid, from coordinates; axes that decrease turned round; numbers of axes for names of dims."""
         parameters, given, axes = _signature(self.f).parameters, self.given, self.dims["grid"]
-        key = next((k for k, w in self.rule.arrays.items() if "grid" in w.split()), None)
-        a = given.get(key) if key else None
+        key = next((k for k, w in self.rule.arrays.items() if "grid" in w.split()), "")
+        a: Any = given.get(key)
         if isinstance(a, self.xr.DataArray) and "grid" in parameters:
             grid = given.get("grid")
             if grid is None:
@@ -392,8 +413,8 @@ class Call:
             for d in self.dim:
                 if d not in self.main.dims:
                     raise ValueError(f"{self.where}: {self.rule.of} has dims {tuple(self.main.dims)}, but not {d!r}")
-            numbers = tuple(self.main.dims.index(d) for d in self.dim)
-            given["axis"] = numbers if len(numbers) > 1 or self.name == "histogram" else numbers[0]
+            numbers = [self.main.dims.index(d) for d in self.dim]
+            given["axis"] = tuple(numbers) if len(numbers) > 1 or self.name == "histogram" else numbers[0]
         elif self.dim is not None and not axes:
             raise TypeError(f"{self.where}: it takes no dim here")
 
@@ -404,7 +425,7 @@ class Call:
         keys = [k for k in self.rule.arrays if hasattr(self.given.get(k), "dtype")]
         main = self.given.get(self.rule.of)
         kinds = {k: np.dtype(self.given[k].dtype) for k in keys if self.given[k].dtype.kind in "fc"}
-        real = {k: np.empty(0, t).real.dtype for k, t in kinds.items()}
+        real = {k: np.finfo(t).dtype for k, t in kinds.items()}
         if len(set(real.values())) < 2:
             return
         for k, t in kinds.items():
@@ -428,11 +449,3 @@ class Call:
         from .results import displacement
 
         return displacement(self, _compute, bare)
-
-
-def _stack(items: list[Any]) -> Any:
-    if any(lazy.is_lazy(i) for i in items):
-        import dask.array
-
-        return dask.array.stack(items, -1)
-    return np.stack(items, -1)

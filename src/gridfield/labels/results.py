@@ -14,7 +14,8 @@ from ..grid import Grid
 def labels(call: Any, out: Any) -> Any:
     """The result of a call, labelled; what comes beside it (edges, a Grid, information) after it."""
     several = isinstance(out, tuple) and not hasattr(out, "_fields") and call.rule.result != "pairs"
-    first, more = (out[0], list(out[1:])) if several else (out, [])
+    first: Any = out[0] if several else out
+    more = list(out[1:]) if several else []
     main = call.main
     if call.cast is not None:
         first = first.astype(np.result_type(call.cast, np.complex64) if first.dtype.kind == "c" else call.cast)
@@ -69,7 +70,7 @@ def _dims(call: Any, first: Any) -> list[Any]:
     dims, given, name = call.dims, call.given, call.main.name if call.main is not None else None
     if given.get("indices"):
         return ["selected"]
-    words = {
+    words: dict[str, Any] = {
         "statistic": ["statistic"] if isinstance(given.get("statistic"), (list, tuple)) else [],
         "bin": [f"{name or 'a'}_bin"],
         "bins": [f"{d}_bin" for d in dims["grid"]],
@@ -111,21 +112,18 @@ def _made(call: Any, first: Any, enlarged: Any) -> Any:
     dims = _dims(call, first)
     sizes = coordinate.sizes(dims, first.shape)
     gone = {d for w in ("grid", "pts", "modes") if w not in result for d in call.dims.get(w, [])}
-    if "grid" in result and not call.rule.same or enlarged is not None:
+    if ("grid" in result and not call.rule.same) or enlarged is not None:
         gone |= set(call.dims["grid"])
     if "at" in result and call.given.get("at", call.given.get("frequencies")) is None:
         gone -= set(call.dims["pts"])
     fresh = dict(call.fresh)
     fresh |= _places(call, first, sizes, enlarged)
     kept: dict[Any, Any] = {}
-    for coords in call.coords:
-        if "pts" in result and coords is not None:  # of the points themselves: nothing is gone
-            mine = call.main is not None and coords.equals(call.main.coords) if hasattr(coords, "equals") else False
-        else:
-            mine = True
+    for coords, of_points in call.coords:
+        lost = set() if of_points and "pts" in result else gone
         for k, v in coords.items():
             fits = all(d in sizes and sizes[d] == n for d, n in v.sizes.items())
-            if fits and k not in fresh and not (mine and set(v.dims) & gone) and k not in kept:
+            if fits and k not in fresh and not set(v.dims) & lost and k not in kept:
                 kept[k] = v.variable
     coords = kept | {k: v for k, v in fresh.items() if all(d in sizes for d in v[0])}
     coords = {k: v for k, v in coords.items() if not _multi(v)}
@@ -144,8 +142,9 @@ def _multi(v: Any) -> bool:
 
 def _places(call: Any, first: Any, sizes: dict[Any, int], enlarged: Any) -> dict[Any, Any]:
     """New coordinates: of cells, margins, bins, modes, statistics, lags."""
-    given, axes, out = call.given, call.dims["grid"], {}
-    attrs = {d: a for d, a in zip(axes, call.units, strict=False)}
+    given, axes = call.given, call.dims["grid"]
+    out: dict[Any, Any] = {}
+    attrs = dict(zip(axes, call.units, strict=False))
     result = call.rule.result.split()
     if "statistic" in sizes:
         out["statistic"] = (("statistic",), [str(s) for s in given["statistic"]], {})
@@ -156,7 +155,7 @@ def _places(call: Any, first: Any, sizes: dict[Any, int], enlarged: Any) -> dict
             k = np.arange(sizes[d]) - sizes[d] // 2
             k = np.fft.ifftshift(k) if given.get("modes_order") == "fft" else k
             out[d] = ((d,), k, {})
-    if "grid" not in result or call.rule.same and enlarged is None:
+    if "grid" not in result or (call.rule.same and enlarged is None):
         return out
     if call.name in ("pad", "fold"):
         for d, (before, after) in zip(axes, given["margins"], strict=True):
@@ -203,7 +202,9 @@ def _continued(x: Any, before: int, after: int) -> Any:
     v = x.values
     step = (v[-1] - v[0]) / (n - 1)
     left, right = [v[0] - step * i for i in range(before, 0, -1)], [v[-1] + step * i for i in range(1, after + 1)]
-    return np.concatenate([np.asarray(p, v.dtype if v.dtype.kind == "M" else float) for p in (left, v, right) if len(p)])
+    return np.concatenate(
+        [np.asarray(p, v.dtype if v.dtype.kind == "M" else float) for p in (left, v, right) if len(p)]
+    )
 
 
 def _edges(call: Any, edges: Any, hist: Any) -> Any:
@@ -227,9 +228,10 @@ def _edges(call: Any, edges: Any, hist: Any) -> Any:
 # ---- deformation
 def deform(call: Any, compute: Any, bare: Any) -> Any:
     """Images with their dims where they are; coordinates cut as the crop is."""
-    given, images, dim = dict(call.given), call.given["images"], call.dim
+    given, dim = dict(call.given), call.dim
+    images: Any = call.given["images"]
     several = isinstance(images, (list, tuple, Mapping)) and not hasattr(images, "dims")
-    items = list(images.values() if isinstance(images, Mapping) else images) if several else [images]
+    items: list[Any] = list(images.values() if isinstance(images, Mapping) else images) if several else [images]
     named = [x for x in items if hasattr(x, "dims")]
     for key in ("crop", "zoom", "spacing"):
         value = given.get(key)
@@ -278,7 +280,7 @@ def _image(call: Any, x: Any, y: Any, crop: Any, axis: Any) -> Any:
 def displacement(call: Any, compute: Any, bare: Any) -> Any:
     """Fields of displacements: a dim of components, and those of the image, whose coordinates are others."""
     given, u = dict(call.given), call.main
-    n = np.size(given["shape"]) if call.name != "jacobian_determinant" else np.size(given["shape"])
+    n = np.size(given["shape"])
     out = compute(call.name, call.f, {k: bare(v) for k, v in given.items()}, {})
     if u is None:
         return out
@@ -290,5 +292,3 @@ def displacement(call: Any, compute: Any, bare: Any) -> Any:
     coords = {k: v for k, v in u.coords.items() if set(v.dims) <= set(lead)}
     array = call.xr.DataArray(first, dims=dims, coords=coords, name=u.name, attrs=_attributes(call, u))
     return (array, *more) if isinstance(out, tuple) else array
-
-

@@ -26,8 +26,8 @@ class InChunks(ValueError):
         several = f"{what}s" if len(names) > 1 and what == "dim" else "axes" if len(names) > 1 else what
         call = f"{method}({{{', '.join(f'{n}: -1' for n in names)}}})"
         return (
-            f"{self.where}: {self.argument} is in several chunks along {several} {', '.join(names)}, which must be whole"
-            f"{self.why}: {self.argument}{call}"
+            f"{self.where}: {self.argument} is in several chunks along {several} {', '.join(names)}, which must be "
+            f"whole{self.why}: {self.argument}{call}"
         )
 
 
@@ -35,6 +35,11 @@ def is_lazy(x: Any) -> bool:
     """Whether it is an array of dask."""
     module = sys.modules.get("dask.array")
     return module is not None and isinstance(x, module.Array)
+
+
+def stack(items: list[Any]) -> Any:
+    """Along a new last axis; lazily, if one is lazy."""
+    return dask().stack(items, -1) if any(map(is_lazy, items)) else np.stack(items, -1)
 
 
 def dask() -> Any:
@@ -72,13 +77,14 @@ def each(
     out: Index,
     *pairs: Any,
     dtype: Any,
-    new: dict[Hashable, Any] | None = None,
+    new: Any = None,
     ones: Sequence[Hashable] = (),
     name: str = "gridfield",
+    aligned: bool = True,
 ) -> Any:
     """f on every block. pairs: an array and the words of its axes, in turn; None goes through as None.
 
-    new: axes that f makes, with sizes; ones: those that a block leaves 1 long.
+    new: axes that f makes, with sizes; ones: those that a block leaves 1 long; aligned: whether chunks are made alike.
     """
     da, args, passed = dask(), [], []
     for x, index in zip(pairs[::2], pairs[1::2], strict=True):
@@ -94,7 +100,7 @@ def each(
     meta = np.empty((0,) * len(out), dtype)  # without it dask would call f on empty arrays
     return da.blockwise(
         run, out, *args, new_axes=new or {}, adjust_chunks=dict.fromkeys(ones, 1), concatenate=True, dtype=dtype,
-        meta=meta, token=name, align_arrays=True,
+        meta=meta, token=name, align_arrays=aligned,
     )  # fmt: skip
 
 

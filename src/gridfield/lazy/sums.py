@@ -1,4 +1,4 @@
-"""What adds up over blocks: histograms, statistics of cells, sums of kernels and of waves; and what goes point by point.
+"""What adds up over blocks: histograms, statistics of cells, sums of kernels and waves; and what goes point by point.
 
 A block gives a partial result, which a tree of sums (or, for statistics, of `merge`) puts together.
 """
@@ -54,7 +54,7 @@ def histogram(f: Callable[..., Any], given: Given) -> Any:
     parts = each(part, (*index, "bin"), a, index, mask, index, weights, index, dtype=summed,
                  new={"bin": len(edges) - 1}, ones=[index[i] for i in along], name="histogram")  # fmt: skip
     hist = parts.sum(axis=along, dtype=summed)
-    hist = hist > 0 if kind == bool else hist.astype(kind)
+    hist = hist > 0 if kind.kind == "b" else hist.astype(kind)
     if given.get("density"):
         hist = hist / np.diff(edges).astype(float) / hist.sum(-1, keepdims=True)
     return hist, edges
@@ -134,7 +134,7 @@ def binned_statistic(f: Callable[..., Any], given: Given) -> Any:
         raise ValueError(f"{where}: values may be None only where the statistic is 'count'")
     if w is not None and (unweighed := [s for s in wanted if s in ("min", "max", "first", "last")]):
         raise ValueError(f"{where}: weights do not go with {unweighed}")
-    lazy = [x for x in (*columns, v, w, mask) if is_lazy(x)]
+    lazy: list[Any] = [x for x in (*columns, v, w, mask) if is_lazy(x)]
     one_chunk = all(n == 1 for x in lazy for n in x.numblocks[: len(pts)])
     orderly = [s for s in wanted if not isinstance(s, str)]
     if orderly and not one_chunk:
@@ -186,8 +186,11 @@ def _as_it_is(x: Any, axis: Any, keepdims: Any) -> Any:
 
 
 def _merged(asked: list[str], x: Any, axis: Any, keepdims: Any) -> Any:
-    """Several partial results in one. Of means and squares: T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating formulae
-    and a pairwise algorithm for computing sample variances", COMPSTAT (1982), (2.1)."""
+    """Several partial results in one.
+
+    Of means and squares: T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating formulae and a pairwise algorithm for
+    computing sample variances", COMPSTAT (1982), (2.1).
+    """
     x = x[0] if isinstance(x, list) and len(x) == 1 else x
     n = len(axis)
     flat = x.reshape(-1, *x.shape[n:])
@@ -247,7 +250,7 @@ def _pointwise(where: str, table: str | None, kind: Callable[[Given], Any]) -> C
                 f"{where}: how many indices there are is not known before a dask array is computed: indices=False, and "
                 "dask.array.nonzero of that"
             )
-        x = given.get(table) if table else None
+        x: Any = given.get(table) if table else None
         if is_lazy(x):
             whole(x, range(x.ndim), where, table or "")
         options, pts = _others(given, "points", *([table] if table else [])), tuple(i for i in index if i != "axis")
@@ -256,7 +259,7 @@ def _pointwise(where: str, table: str | None, kind: Callable[[Given], Any]) -> C
             named = {table: x} if table else {}
             return f(columns if isinstance(points, tuple) else columns[0], **named, **options)
 
-        held = x if is_lazy(x) or x is None else None
+        held: Any = x if is_lazy(x) or x is None else None
         if x is not None and held is None:  # a MaskIndex, say: as it is
             options = options | {table: x} if table else options
             body = lambda _, *c: f(c if isinstance(points, tuple) else c[0], **options)  # noqa: E731
