@@ -76,8 +76,9 @@ def histogramdd(f: Callable[..., Any], given: Given) -> Any:
     columns, index = _coordinates(points, where)
     nd = len(columns) if isinstance(points, (tuple, list)) else columns[0].shape[-1]
     bins, extent = given.get("bins", 10), given.get("range")
-    for i in range(nd):
-        _bounded(where, bins if np.ndim(bins) == 0 else bins[i], None if extent is None else extent[i])
+    each_axis = bins if isinstance(bins, (list, tuple, np.ndarray)) else nd * [bins]
+    for b, ends in zip(each_axis, nd * [None] if extent is None else extent, strict=False):
+        _bounded(where, b, ends)
     mask, weights = (None if given.get(k) is None else array(given[k]) for k in ("where", "weights"))
     kind = np.result_type(*[c.dtype for c in columns])
     edges = f(np.empty((0, nd), kind), bins, extent)[1]
