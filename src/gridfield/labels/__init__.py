@@ -49,7 +49,7 @@ GEOMETRY = ("crop", "zoom", "spacing")
 RULES = {
     "sample": Rule({"values": "* grid", "points": "pts axis"}, "pts *", "values", (*PLACES, "derivative")),
     "splat": Rule({"values": "pts *", "points": "pts axis"}, "* grid", "values", PLACES),
-    "prefilter": Rule({"values": "* grid"}, "* grid", "values", PLACES),
+    "prefilter": Rule({"values": "* grid"}, "* grid", "values", PLACES, same=True),
     "pad": Rule({"values": "* grid"}, "* grid", "values", ("margins", "boundary")),
     "fold": Rule({"values": "* grid"}, "* grid", "values", ("margins", "boundary")),
     "smooth": Rule({"a": "* grid"}, "* grid", "a", ("radius", "sigma", "boundary"), same=True),
