@@ -55,6 +55,10 @@ __all__ = [
     "grid_and_smooth",
     "to_grid",
     "fill_empty",
+    "corr",
+    "corr_matrix",
+    "detrend",
+    "rolling_mean",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -4,6 +4,8 @@ from .binning import bin_index as bin_index
 from .binning import binned_statistic as binned_statistic
 from .boundary import BOUNDARIES as BOUNDARIES
 from .convolution import convolve_points as convolve_points
+from .correlation import corr as corr
+from .correlation import corr_matrix as corr_matrix
 from .cpu.threads import get_num_threads as get_num_threads
 from .cpu.threads import set_num_threads as set_num_threads
 from .deform import deform as deform
@@ -36,6 +38,8 @@ from .sampling import splat as splat
 from .selection import MaskIndex as MaskIndex
 from .selection import lookup as lookup
 from .selection import select as select
+from .series import detrend as detrend
+from .series import rolling_mean as rolling_mean
 from .smoothing import SmoothInfo as SmoothInfo
 from .smoothing import smooth as smooth
 from .type3 import nufft3 as nufft3

@@ -35,6 +35,7 @@ PAIRS = 15  # where samples are missing: number, places k, k**2, v, v k of sampl
 LANES = 8  # numbers of 64 bits in a vector
 WIDEST = 512  # lanes of a block
 CACHE = 2**20  # bytes of the rows of a window that a block may have: half a second cache
+ROW = 16  # lanes of a block that is a copy: known when it is compiled, or nothing would be vectorised
 GROUP = 4  # rows at a time: of (2000, 60, 180) with window 360 25 ms, 8 rows 31, one row 45; np.sum takes 19
 SAMPLE_NS, PAIR_NS = 1.0, 6.0  # measured: one sample
 
@@ -56,7 +57,7 @@ def add_rows(
     m: Any, spec: Any, flat: Any, base: Any, step: Any, window: Any, start: Any, stop: Any, width: Any,
     weight: Any, slope: Any, part: Any, line: Any, place: Any, work: Any,
 ) -> None:  # fmt: skip
-    """Rows start ... stop of a block: of `work` (first, gradient, leaving, R, sums), rows of WIDEST lanes."""
+    """Rows start ... stop of a block: of `work` (first, gradient, window, R, sums), rows of WIDEST lanes."""
     kind, n = spec.kind, spec.lanes
 
     def lanes(v: Any, _: Any) -> None:
@@ -65,21 +66,22 @@ def add_rows(
         def own(k: int) -> Any:
             return m.load(work, at + k * WIDEST, n)
 
-        first, gradient, leaving = own(0), own(1), own(2)
+        first, minus, length = own(0), own(1) * -1.0, own(2)
 
         def row(i: Any, carry: list[Any]) -> list[Any]:
             total, number, slopes, sums, squares, lines = carry
             here = base + i * step + at
             m.prefetch(flat, here + GROUP * step)  # the next group: 25 ms instead of 33
             y = m.to_double(m.load(flat, here, n))
-            x = m.fused(gradient * -1.0, m.load(place, i), y - first)
+            x = m.fused(minus, m.load(place, i), y - first)
             number, slopes = m.fused(x, m.load(weight, i), number), m.fused(x, m.load(slope, i), slopes)
             if kind == ALONE:
                 total = x
             elif kind in (FILL, FIRST):
                 total = total + x
             else:
-                total = total + ((y - m.to_double(m.load(flat, here - window * step, n))) - leaving)
+                # fused: a rounded gradient * window, added at every row, would drift (1e-10 of a correlation)
+                total = total + m.fused(minus, length, y - m.to_double(m.load(flat, here - window * step, n)))
             if kind in (FIRST, COUNT, ALONE):
                 some = total * m.load(part, i)
                 sums, squares, lines = (
@@ -94,8 +96,14 @@ def add_rows(
 
 
 def _gather(flat, base, step, stride, rows, lanes, width, block):  # type: ignore[no-untyped-def]
-    """block[i, j] = sample i of series j, for `lanes` series; 0 beyond them. Eight samples of a series at a time, as
-    that is a line of the cache."""
+    """block[i, j] = sample i of series j, for `lanes` series; 0 beyond them. Where series are not neighbours, eight
+    samples of one at a time, as that is a line of the cache."""
+    if stride == 1 and lanes == width:
+        for i in range(rows):
+            here = base + i * step
+            for j in range(width):
+                block[i * width + j] = flat[here + j]
+        return
     for i in range(0, rows, 8):
         stop = min(i + 8, rows)
         for j in range(lanes):
@@ -107,10 +115,54 @@ def _gather(flat, base, step, stride, rows, lanes, width, block):  # type: ignor
                 block[k * width + j] = 0
 
 
-_gathered = njit(nogil=True, error_model="numpy")(_gather)
+def _scatter(block, rows, lanes, width, flat, base, step, stride):  # type: ignore[no-untyped-def]
+    """The inverse of _gather."""
+    if stride == 1:
+        for i in range(rows):
+            here = base + i * step
+            for j in range(lanes):
+                flat[here + j] = block[i * width + j]
+        return
+    for i in range(0, rows, 8):
+        for j in range(lanes):
+            here = base + j * stride
+            for k in range(i, min(i + 8, rows)):
+                flat[here + k * step] = block[k * width + j]
 
 
-def _sums(fill, first, slide, count, alone, flat, offsets, step, stride, inner, rows, window, lanes, kinds, weight, slope, part, line, place, begin, gradient, direct, data, work, out, start, stop):  # type: ignore[no-untyped-def] # noqa: E501
+gathered = njit(nogil=True, error_model="numpy")(_gather)
+scattered = njit(nogil=True, error_model="numpy")(_scatter)
+
+
+def _sums(
+    fill,
+    first,
+    slide,
+    count,
+    alone,
+    flat,
+    offsets,
+    step,
+    stride,
+    inner,
+    rows,
+    window,
+    lanes,
+    kinds,
+    weight,
+    slope,
+    part,
+    line,
+    place,
+    begin,
+    gradient,
+    direct,
+    data,
+    work,
+    out,
+    start,
+    stop,
+):  # type: ignore[no-untyped-def] # noqa: E501
     """Blocks start ... stop of all series: out[table, field, o, q]; data: what is read (direct), or a block."""
     per = (inner + lanes - 1) // lanes
     for job in range(start, stop):
@@ -123,7 +175,7 @@ def _sums(fill, first, slide, count, alone, flat, offsets, step, stride, inner, 
             base, row = offsets[o] + q, step
         else:
             base, row = 0, width * LANES
-            _gathered(flat, offsets[o] + q * stride, step, stride, rows, live, row, data)
+            gathered(flat, offsets[o] + q * stride, step, stride, rows, live, row, data)
         for table in range(len(weight)):
             for j in range(width * LANES):
                 for k in range(3, 9):
@@ -131,7 +183,7 @@ def _sums(fill, first, slide, count, alone, flat, offsets, step, stride, inner, 
                 known = j < live
                 work[j] = begin[o, q + j] if known else 0.0
                 work[WIDEST + j] = gradient[o, q + j] if known else 0.0
-                work[2 * WIDEST + j] = window * work[WIDEST + j]
+                work[2 * WIDEST + j] = window
             w, p, n = weight[table], part[table], line[table]
             i = 0
             while i < rows:
@@ -154,74 +206,99 @@ def _sums(fill, first, slide, count, alone, flat, offsets, step, stride, inner, 
                     out[table, k, o, q + j] = work[(k + 4) * WIDEST + j]
 
 
-def _pairs(flat, offsets, step, stride, inner, above, rows, below, window, least, lanes, own, place, xs, xo, xq, xr, part, begin, gradient, block, work, out, start, stop):  # type: ignore[no-untyped-def] # noqa: E501
+def _pairs(
+    flat,
+    offsets,
+    step,
+    stride,
+    inner,
+    above,
+    rows,
+    below,
+    window,
+    least,
+    own,
+    place,
+    xs,
+    xo,
+    xq,
+    xr,
+    part,
+    begin,
+    gradient,
+    block,
+    work,
+    out,
+    start,
+    stop,
+):  # type: ignore[no-untyped-def] # noqa: E501
     """Blocks start ... stop of all series, samples missing where they are NaN: out[table, field, o, q].
 
     The rows of data are preceded by `above` missing ones and followed by `below`; windows that have `least` samples
     count. x: that of table t at row i for the series (o, q) is xs[t, o * xo + q * xq + i * xr], NaN if there is none.
     """
-    per = (inner + lanes - 1) // lanes
+    per = (inner + ROW - 1) // ROW
     every, nan = above + rows + below, np.nan
     for job in range(start, stop):
-        o, q = job // per, job % per * lanes
-        live = min(lanes, inner - q)
-        _gathered(flat, offsets[o] + q * stride, step, stride, rows, live, lanes, block[above * lanes :])
-        for i in range(above * lanes):
+        o, q = job // per, job % per * ROW
+        live = min(ROW, inner - q)
+        gathered(flat, offsets[o] + q * stride, step, stride, rows, live, ROW, block[above * ROW :])
+        for i in range(above * ROW):
             block[i] = nan
-        for i in range((above + rows) * lanes, every * lanes):
+        for i in range((above + rows) * ROW, every * ROW):
             block[i] = nan
         for table in range(len(part)):
-            work[: (PAIRS + 6) * lanes] = 0.0
+            work[: (PAIRS + 6) * ROW] = 0.0
             for j in range(live):
-                work[j], work[lanes + j] = begin[o, q + j], gradient[o, q + j]
+                work[j], work[ROW + j] = begin[o, q + j], gradient[o, q + j]
             x = xs[table]
             for i in range(every):
-                here, leaving, k = i * lanes, (i - window) * lanes, place[i]
+                here, leaving, k = i * ROW, (i - window) * ROW, place[i]
                 share, mine, old = part[table, i], own[i], place[max(i - window, 0)]
-                for j in range(lanes):
+                for j in range(ROW):
                     y = block[here + j]
                     there = 1.0 if y == y else 0.0
-                    v = y - work[j] - work[lanes + j] * k if y == y else 0.0
-                    work[2 * lanes + j] += v
-                    work[3 * lanes + j] += there
-                    work[4 * lanes + j] += there * k
-                    work[6 * lanes + j] += there * mine
-                    work[7 * lanes + j] += there * mine * k
-                    work[8 * lanes + j] += there * mine * k * k
-                    work[9 * lanes + j] += mine * v
-                    work[10 * lanes + j] += mine * v * k
+                    v = y - work[j] - work[ROW + j] * k if y == y else 0.0
+                    work[2 * ROW + j] += v
+                    work[3 * ROW + j] += there
+                    work[4 * ROW + j] += there * k
+                    work[6 * ROW + j] += there * mine
+                    work[7 * ROW + j] += there * mine * k
+                    work[8 * ROW + j] += there * mine * k * k
+                    work[9 * ROW + j] += mine * v
+                    work[10 * ROW + j] += mine * v * k
                 if i >= window:
-                    for j in range(lanes):
+                    for j in range(ROW):
                         y = block[leaving + j]
                         there = 1.0 if y == y else 0.0
-                        v = y - work[j] - work[lanes + j] * old if y == y else 0.0
-                        work[2 * lanes + j] -= v
-                        work[3 * lanes + j] -= there
-                        work[4 * lanes + j] -= there * old
+                        v = y - work[j] - work[ROW + j] * old if y == y else 0.0
+                        work[2 * ROW + j] -= v
+                        work[3 * ROW + j] -= there
+                        work[4 * ROW + j] -= there * old
                 if share == 0.0:
                     continue
                 for j in range(live):
-                    work[5 * lanes + j] = x[o * xo + (q + j) * xq + i * xr]
-                for j in range(lanes):
-                    z, number = work[5 * lanes + j], work[3 * lanes + j]
+                    work[5 * ROW + j] = x[o * xo + (q + j) * xq + i * xr]
+                for j in range(ROW):
+                    z, number = work[5 * ROW + j], work[3 * ROW + j]
                     counts = z == z and number >= least
                     p = share if counts else 0.0
                     z = z if counts else 0.0
                     over = 1.0 / number if counts else 0.0
-                    r, n = work[2 * lanes + j] * over, work[4 * lanes + j] * over
-                    work[11 * lanes + j] += p
-                    work[12 * lanes + j] += p * z
-                    work[13 * lanes + j] += p * z * z
-                    work[14 * lanes + j] += p * r
-                    work[15 * lanes + j] += p * r * r
-                    work[16 * lanes + j] += p * z * r
-                    work[17 * lanes + j] += p * n
-                    work[18 * lanes + j] += p * n * n
-                    work[19 * lanes + j] += p * n * r
-                    work[20 * lanes + j] += p * n * z
+                    r, n = work[2 * ROW + j] * over, work[4 * ROW + j] * over
+                    work[11 * ROW + j] += p
+                    work[12 * ROW + j] += p * z
+                    work[13 * ROW + j] += p * z * z
+                    work[14 * ROW + j] += p * r
+                    work[15 * ROW + j] += p * r * r
+                    work[16 * ROW + j] += p * z * r
+                    work[17 * ROW + j] += p * n
+                    work[18 * ROW + j] += p * n * n
+                    work[19 * ROW + j] += p * n * r
+                    work[20 * ROW + j] += p * n * z
             for k in range(PAIRS):
                 for j in range(live):
-                    out[table, k, o, q + j] = work[(k + 6) * lanes + j]
+                    out[table, k, o, q + j] = work[(k + 6) * ROW + j]
 
 
 @functools.cache
@@ -230,7 +307,7 @@ def _pairs_entry(dtype: str) -> Any:
     i64, f64 = types.int64, types.float64
     real, two, whole = array("float64", 1, "C"), array("float64", 2, "C"), array("int64", 1, "C")
     arguments = (
-        array(dtype, 1, "C"), whole, i64, i64, i64, i64, i64, i64, i64, f64, i64, real, real, two, i64, i64, i64, two,
+        array(dtype, 1, "C"), whole, i64, i64, i64, i64, i64, i64, i64, f64, real, real, two, i64, i64, i64, two,
         two, two, real, real, array("float64", 4, "C"), i64, i64,
     )  # fmt: skip
     return compiled(_pairs, dtype, arguments, contract=True)
@@ -267,10 +344,13 @@ def sums(a: Array, axis: int, tables: Tables, begin: Array, gradient: Array) -> 
 
     begin, gradient (*rest): the line of reference, ``begin + gradient * place``.
     """
-    lines = Lines(a, axis)
+    if not a.size:
+        return np.zeros((len(tables.weight), FIELDS, *a.shape[:axis], *a.shape[axis + 1 :]))
+    lines = Lines(axis, a)
+    (view,) = lines.views
     real = a.dtype.name in ("float32", "float64")
-    direct = lines.stride == 1 and lines.inner >= LANES and real
-    lanes = WIDEST if direct else 16
+    direct = view.stride == 1 and lines.inner >= LANES and real
+    lanes = WIDEST if direct else ROW
     size = a.itemsize if real else 8
     while lanes > LANES * (4 if direct else 1) and (tables.window if direct else lines.rows) * lanes * size > CACHE:
         lanes //= 2
@@ -282,9 +362,9 @@ def sums(a: Array, axis: int, tables: Tables, begin: Array, gradient: Array) -> 
 
     def part(start: int, stop: int) -> None:
         run(
-            lines.flat, lines.offsets, lines.step, lines.stride, lines.inner, lines.rows, tables.window, lanes,
+            view.flat, view.offsets, view.step, view.stride, lines.inner, lines.rows, tables.window, lanes,
             tables.kinds, tables.weight, tables.slope, tables.part, tables.line, tables.place, first, slope,
-            int(direct), lines.flat if direct else np.empty(lines.rows * lanes, block), np.empty(9 * WIDEST), out, start, stop,
+            int(direct), view.flat if direct else np.empty(lines.rows * lanes, block), np.empty(9 * WIDEST), out, start, stop,
         )  # fmt: skip
 
     threads.over(part, jobs, SAMPLE_NS * a.size * len(tables.weight), align=1)
@@ -309,7 +389,10 @@ def pairs(a: Array, axis: int, gaps: Gaps, x: Array, begin: Array, gradient: Arr
 
     x : (tables, rows), or (tables, *rest, rows): what is paired with the window that ends at a row.
     """
-    lines = Lines(a, axis)
+    if not a.size:
+        return np.zeros((len(gaps.part), PAIRS, *a.shape[:axis], *a.shape[axis + 1 :]))
+    lines = Lines(axis, a)
+    (view,) = lines.views
     rows = gaps.above + lines.rows + gaps.below
     if x.ndim == 2:
         xs, xo, xq, xr = np.ascontiguousarray(x, np.float64), 0, 0, 1
@@ -317,19 +400,16 @@ def pairs(a: Array, axis: int, gaps: Gaps, x: Array, begin: Array, gradient: Arr
         series = lines.outer * lines.inner
         flattened = [lines.flattened(one) for one in np.moveaxis(x, -1, 1).reshape(-1, *lines.shape)]
         xs, xo, xq, xr = np.stack(flattened).reshape(len(x), rows * series), lines.inner, 1, series
-    lanes = 32
-    while lanes > LANES and rows * lanes * 8 > CACHE:
-        lanes //= 2
     out = np.empty((len(gaps.part), PAIRS, lines.outer, lines.inner))
     first, slope = (lines.flattened(np.asarray(z, np.float64)) for z in (begin, gradient))
     run = _pairs_entry(a.dtype.name)
 
     def part(start: int, stop: int) -> None:
         run(
-            lines.flat, lines.offsets, lines.step, lines.stride, lines.inner, gaps.above, lines.rows, gaps.below,
-            gaps.window, gaps.least, lanes, gaps.own, gaps.place, xs, xo, xq, xr, gaps.part, first, slope,
-            np.empty(rows * lanes), np.empty((PAIRS + 6) * lanes), out, start, stop,
+            view.flat, view.offsets, view.step, view.stride, lines.inner, gaps.above, lines.rows, gaps.below,
+            gaps.window, gaps.least, gaps.own, gaps.place, xs, xo, xq, xr, gaps.part, first, slope,
+            np.empty(rows * ROW), np.empty((PAIRS + 6) * ROW), out, start, stop,
         )  # fmt: skip
 
-    threads.over(part, lines.outer * -(-lines.inner // lanes), PAIR_NS * a.size * len(gaps.part), align=1)
+    threads.over(part, lines.outer * -(-lines.inner // ROW), PAIR_NS * a.size * len(gaps.part), align=1)
     return lines.arranged(out)
