@@ -78,7 +78,11 @@ def test_smooth_on_a_periodic_grid_with_leading_axes():
     assert mine.numblocks[0] == 2
     whole = gf.smooth(lazy(a, (2, 24, 40)), "box", 30.0, grid=gf.Grid.pixels((24, 40)), boundary="mirror")
     agree(whole, gf.smooth(a, "box", 30.0, grid=gf.Grid.pixels((24, 40)), boundary="mirror"), 1e-5)
-    agree(gf.smooth(lazy(a, (1, 5, 5)), "box", 30.0, grid=gf.Grid.pixels((24, 40)), boundary="mirror"), computed(whole), 1e-5)
+    agree(
+        gf.smooth(lazy(a, (1, 5, 5)), "box", 30.0, grid=gf.Grid.pixels((24, 40)), boundary="mirror"),
+        computed(whole),
+        1e-5,
+    )
 
 
 @pytest.mark.parametrize("kernel", ["cubic", "quintic", "linear"])
@@ -94,7 +98,9 @@ def test_prefilter(kernel, boundary):
 
 
 @settings(max_examples=15)
-@given(chunkings(40, 45), st.sampled_from(["cubic", "linear", "nearest"]), st.sampled_from(gf.BOUNDARIES), st.booleans())
+@given(
+    chunkings(40, 45), st.sampled_from(["cubic", "linear", "nearest"]), st.sampled_from(gf.BOUNDARIES), st.booleans()
+)
 def test_sample(chunks, kernel, boundary, prefilter):
     v, x = field(2, 40, 45), np.random.default_rng(1).uniform(-20, 60, size=(7, 11, 2))
     x[0, 0], x[0, 1], x[0, 2], x[1, 1] = (0, 44), (39, 0), np.nan, (-0.5, 44.5)
@@ -137,7 +143,9 @@ def test_deform_in_other_ways():
     agree(gf.deform(lazy(image, (20, 1, 25)), u, axis=(0, 2)), gf.deform(image, u, axis=(0, 2)), 1e-9)
     dense = gf.displacement_field(u, (50, 60))
     agree(gf.deform(lazy(image, (20, 1, 25)), dense, axis=(0, 2)), gf.deform(image, dense, axis=(0, 2)), 1e-9)
-    agree(gf.deform(lazy(image, (-1, 1, -1)), axis=(0, 2), rotate=30.0), gf.deform(image, axis=(0, 2), rotate=30.0), 1e-9)
+    agree(
+        gf.deform(lazy(image, (-1, 1, -1)), axis=(0, 2), rotate=30.0), gf.deform(image, axis=(0, 2), rotate=30.0), 1e-9
+    )
     labels = (image[:, 0] > 0).astype(np.uint8)
     pair = gf.deform([lazy(image[:, 0], 17), lazy(labels, 23)], u, kernel=["cubic", "label"])
     alike = gf.deform([image[:, 0], labels], u, kernel=["cubic", "label"])
@@ -305,3 +313,54 @@ def test_distributed_with_zarr(tmp_path):
     np.testing.assert_allclose(moved, gf.deform(a, u), 1e-9, 1e-9)
     written = zarr.open_array(str(tmp_path / "smooth.zarr"))[:]
     np.testing.assert_allclose(written, gf.smooth(a, "gaussian", sigma=1.5, grid=grid), 1e-10, 1e-10)
+
+
+# ---- series in chunks of time
+SERIES = [
+    {},
+    {"detrend": "linear", "window": 36, "trim": 5},
+    {"window": 30, "min_periods": 20, "nan_policy": "omit"},
+    {"lag": range(-2, 3), "detrend": "linear", "window": 7},
+    {"detrend": "constant", "weights": np.random.default_rng(5).random(120), "lag": 2},
+]
+
+
+@settings(max_examples=12)
+@given(chunkings(2, 120, 3, 4), st.sampled_from(SERIES), st.booleans())
+def test_corr(chunks, options, lazily):
+    """A halo of a window, and sums that add up."""
+    y, x = field(2, 120, 3, 4, seed=1).cumsum(1) + 1e4, field(120, seed=2).cumsum()
+    y[0, 50, 1, 2], y[1, 0, 0, 0], x[70] = np.nan, np.nan, np.nan
+    mine = gf.corr(lazy(x, 50) if lazily else x, lazy(y, chunks), 1, **options)
+    agree(mine, gf.corr(x, y, 1, **options), 1e-7)
+
+
+@settings(max_examples=8)
+@given(chunkings(2, 120, 3), st.sampled_from([(5, None), (36, 3), (90, None), (120, 1), (1, None)]))
+def test_rolling_mean(chunks, window):
+    y = field(2, 120, 3, missing=0.02)
+    mine = gf.rolling_mean(lazy(y, chunks), window[0], 1, min_periods=window[1])
+    agree(mine, gf.rolling_mean(y, window[0], 1, min_periods=window[1]))
+
+
+@settings(max_examples=8)
+@given(chunkings(2, 120, 3), st.sampled_from(["linear", "constant"]), st.sampled_from(["omit", "propagate"]))
+def test_detrend(chunks, kind, policy):
+    y = field(2, 120, 3, missing=0.01).cumsum(1) + 1e5 * np.arange(120)[:, None] + 1e6
+    mine = gf.detrend(lazy(y, chunks), 1, kind, nan_policy=policy)
+    theirs = gf.detrend(y, 1, kind, nan_policy=policy)
+    agree(mine, theirs, 1e-7 * max(1.0, np.nanmax(np.abs(theirs))))
+
+
+def test_series_in_other_ways():
+    y, many = field(3, 100, 4, dtype=np.float32), field(3, 100, 4)
+    agree(gf.corr(many, lazy(y, (1, 100, 2)), 1, window=5), gf.corr(many, y, 1, window=5), 1e-5)
+    agree(gf.corr(many[0, :, 0], lazy(y, (1, 9, 4)), 1), gf.corr(many[0, :, 0], y, 1), 1e-5)
+    with pytest.raises(
+        ValueError, match=r"y is in several chunks along axis 1.*more than one series.*rechunk\(\{1: -1\}\)"
+    ):
+        gf.corr(many, lazy(y, (1, 50, 4)), 1)
+    for bad in (lambda z: gf.corr(many[0, :5, 0], z, 1), lambda z: gf.rolling_mean(z, 500, 1),
+                lambda z: gf.corr(many[0, :, 0], z, 1, window=200), lambda z: gf.detrend(z, 7)):  # fmt: skip
+        with pytest.raises(ValueError, match="gf"):
+            bad(lazy(y, (1, 50, 4)))

@@ -13,7 +13,7 @@ from ..grid import Grid
 
 def labels(call: Any, out: Any) -> Any:
     """The result of a call, labelled; what comes beside it (edges, a Grid, information) after it."""
-    several = isinstance(out, tuple) and not hasattr(out, "_fields") and call.rule.result != "pairs"
+    several = isinstance(out, tuple) and not hasattr(out, "_fields")
     first: Any = out[0] if several else out
     more = list(out[1:]) if several else []
     main = call.main
@@ -86,6 +86,10 @@ def _dims(call: Any, first: Any) -> list[Any]:
         n = 0 if call.main is None else call.main.ndim
         gone = set(range(n)) if axis is None else {int(a) % max(n, 1) for a in np.atleast_1d(axis)}
         words["rest"] = [] if call.main is None else [d for i, d in enumerate(call.main.dims) if i not in gone]
+    if call.rule.result == "pairs":  # a dim may be there once only
+        axis = int(given.get("axis", -1)) % call.main.ndim
+        one = [d for i, d in enumerate(call.main.dims) if i != axis]
+        return one + [f"{d}_2" for d in one]
     out = [d for w in call.rule.result.split() for d in words.get(w, dims.get(w, []))]
     missing = first.ndim - len(out)
     if missing > 0:  # of bare values
@@ -150,6 +154,9 @@ def _places(call: Any, first: Any, sizes: dict[Any, int], enlarged: Any) -> dict
         out["statistic"] = (("statistic",), [str(s) for s in given["statistic"]], {})
     if "lag" in sizes:
         out["lag"] = (("lag",), np.asarray(list(given["lag"])), {})
+    if result == ["pairs"]:
+        twice = [d for d in sizes if str(d).endswith("_2") and str(d)[:-2] in call.main.coords]
+        return out | {d: ((d,), call.main.coords[d[:-2]].values, {}) for d in twice}
     if "modes" in result:
         for d in [d for d in sizes if str(d).endswith("_mode")]:
             k = np.arange(sizes[d]) - sizes[d] // 2

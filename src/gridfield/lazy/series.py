@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..projection import Projection, Windows, finish, partial, project
+from ..projection import Projection, Windows, ends, finish, partial, project
 from .blocks import InChunks, array, dask, each, floating, is_lazy, known, whole, words
 from .sums import _others
 
@@ -71,6 +71,26 @@ def _starts(y: Any, axis: int) -> Any:
 
 def _end(y: Any, axis: int, i: int) -> Any:
     return dask().take(y, i, axis=axis)
+
+
+def _line(y: Any, axis: int, rest: Any) -> tuple[Any, Any]:
+    """Ends of a line through each series, by some samples at either end; of those the chunks there are enough."""
+    n = y.shape[axis]
+    some = min(32, max(1, n // 16), *y.chunks[axis])
+    index = (*rest[:axis], "line", *rest[axis:])
+    at = (slice(None),) * axis
+
+    def middle(block: Any) -> Any:
+        first, last = ends(block, axis)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return (first + last) / 2
+
+    low, high = (
+        each(middle, tuple(rest), y[(*at, part)].rechunk({axis: -1}), index, dtype=np.float64, name="ends")
+        for part in (slice(0, some), slice(n - some, n))
+    )
+    beyond = (high - low) / max(n - some, 1) * ((some - 1) / 2)
+    return low - beyond, high + beyond
 
 
 def _blocks(f: Callable[..., Any], out: Any, *pairs: Any, kind: Any, new: Any = None, ones: Any = ()) -> Any:
@@ -153,7 +173,7 @@ def corr(f: Callable[..., Any], given: Given) -> Any:
         return corr(f, given | {"y": y})
     starts = _starts(y, axis)
     longer = dask().overlap.overlap(y, {axis: (halo, 0)}, {axis: "none"}) if halo else y
-    first, last = _end(y, axis, 0), _end(y, axis, n - 1)
+    first, last = _line(y, axis, rest)
     count = len(list(lags)) if several else 1
     fields = _fields(given)
 
