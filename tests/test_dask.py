@@ -364,3 +364,22 @@ def test_series_in_other_ways():
                 lambda z: gf.corr(many[0, :, 0], z, 1, window=200), lambda z: gf.detrend(z, 7)):  # fmt: skip
         with pytest.raises(ValueError, match="gf"):
             bad(lazy(y, (1, 50, 4)))
+
+
+def test_cdist():
+    if "cdist" not in gf.__all__:
+        pytest.skip("not yet")
+    x, y = field(70, 3), field(50, 3, seed=1)
+    agree(gf.cdist(lazy(x, (30, 2)), lazy(y, 20)), gf.cdist(x, y))
+    agree(
+        gf.cdist(lazy(x, 30), squared=True, cov=np.diag([1.0, 2, 3])),
+        gf.cdist(x, squared=True, cov=np.diag([1.0, 2, 3])),
+    )
+
+
+def test_grids_do_not_compute():
+    x = lazy(field(50, 2), 20)
+    for call in (lambda: gf.Grid.covering(x, spacing=0.1), lambda: gf.Grid.pixels((4, 4)).index(x),
+                 lambda: gf.Grid.covering((x[:, 0], x[:, 1]), spacing=0.1)):  # fmt: skip
+        with pytest.raises(TypeError, match=r"are lazy \(dask\).*call .compute\(\) first"):
+            call()

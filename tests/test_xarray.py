@@ -366,3 +366,15 @@ def test_series_keep_their_labels(t):
     assert matrix.dims == ("lat", "lat_2") and matrix.shape == (17, 17)
     np.testing.assert_allclose(np.diag(matrix), 1, 1e-5)
     np.testing.assert_array_equal(matrix.lat_2, t.lat)
+
+
+def test_cdist(stations):
+    if "cdist" not in gf.__all__:
+        pytest.skip("not yet")
+    places = stations.to_dataarray("axis").transpose("station", "axis")
+    mine = gf.cdist(places)
+    assert mine.dims == ("station", "station_2") and mine.station_2.values.tolist() == ["a", "b", "c"]
+    np.testing.assert_array_equal(mine, gf.cdist(places.values))
+    two = gf.cdist(places, places.isel(station=[0, 1]))
+    assert two.dims == ("station", "station_2") and two.station_2.values.tolist() == ["a", "b"]
+    assert gf.cdist(places, places.isel(station=[0]).rename(station="other")).dims == ("station", "other")

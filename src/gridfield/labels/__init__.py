@@ -82,11 +82,13 @@ RULES = {
     "invert_displacement": Rule({"displacement": "*"}, "component control", "displacement"),
     "deform_points": Rule({"points": "pts axis"}, "pts axis", "points"),
     "deform": Rule({"images": "*"}, "*", "images", GEOMETRY),
+    "cdist": Rule({"x": "pts axis", "y": "at axis"}, "* pts at"),
     "corr": Rule({"x": "series", "y": "*", "weights": "series"}, "lag rest", "y", units=_none),
     "corr_matrix": Rule({"a": "*"}, "pairs", "a", units=_none),
     "detrend": Rule({"y": "*"}, "*", "y", same=True),
     "rolling_mean": Rule({"y": "*"}, "*", "y", same=True),
 }
+OWN = ("curve_fit",)  # these read labels themselves
 TUPLES = ("binned_statistic", "bin_index", "histogramdd", "select", "lookup", "grid_and_smooth", "to_grid")
 
 
@@ -94,4 +96,6 @@ def call(name: str, f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) ->
     """The public function f of that name, some of whose arguments are of xarray or dask."""
     from .binding import run
 
+    if name in OWN:
+        return f(*args, **kwargs)
     return run(name, RULES.get(name), f, args, kwargs, name in TUPLES)

@@ -96,6 +96,9 @@ def _like(given: dict[str, Any], out: Any) -> Any:
     return tuple(done)
 
 
+BATCHED = ("nufft1", "nufft2", "nufft3", "convolve_points", "cdist")  # points (*batch, N, ndim)
+
+
 class Call:
     """A call as its rule has it."""
 
@@ -126,10 +129,10 @@ class Call:
         if self.name in ("displacement_field", "jacobian_determinant", "invert_displacement"):
             return self._displacement()
         self._align()
-        if "axis" in words.get("points", ""):
-            self._points("points", "pts")
-        for key in ("frequencies", "at"):
-            if isinstance(self.given.get(key), (self.xr.DataArray, self.xr.Dataset, dict)) and key in words:
+        for key, word in words.items():
+            if word == "pts axis" and key in self.given:
+                self._points(key, "pts")
+            elif word == "at axis" and isinstance(self.given.get(key), (self.xr.DataArray, self.xr.Dataset, dict)):
                 self._points(key, "at")
         if any("grid" in w.split() for w in words.values()):
             self._grid_dims()
@@ -151,6 +154,7 @@ class Call:
             return
         words = self.rule.arrays
         produced = {"mask", "labels"} | ({"values"} if words.get("values") == "* grid" else set())
+        produced |= {k for k, w in words.items() if w == "at axis"}
         together = [v for k, v in arrays.items() if k not in produced]
         try:
             self.xr.align(*together, join="exact", copy=False)
@@ -211,6 +215,8 @@ class Call:
             self.dims[word] = list(dims)
         else:
             x = self._array(p)
+            if word == "at" and self.name == "cdist":  # of the same dim as x, or another
+                x = x.rename({d: f"{d}_2" for d in x.dims[-2:-1] if d in self.dims["pts"]})
             if x.ndim < 1:
                 raise ValueError(f"{self.where}: {key} is a single number; coordinates are along the last dim")
             if isinstance(p, self.xr.DataArray):
@@ -224,7 +230,7 @@ class Call:
                 x = self._named_as_values(x)
             self.arranged[key] = tuple(x.dims)
             self.dims[word], self.dims["axis"] = list(x.dims[:-1]), [x.dims[-1]]
-            if self.name in ("nufft1", "nufft2", "nufft3", "convolve_points"):
+            if self.name in BATCHED:
                 self.dims["*"], self.dims[word] = list(x.dims[:-2]), [x.dims[-2]] if x.ndim > 1 else []
         if word == "pts":
             self.names = names

@@ -99,8 +99,18 @@ def _dims(call: Any, first: Any) -> list[Any]:
     return out
 
 
+def _given_at(call: Any) -> Any:
+    return next((call.given.get(k) for k, w in call.rule.arrays.items() if w == "at axis"), None)
+
+
 def _at(call: Any) -> list[Any]:
-    at = call.given.get("at", call.given.get("frequencies"))
+    at = _given_at(call)
+    if at is None and call.name == "cdist":  # the points themselves, once more
+        (dim,) = call.dims["pts"]
+        for coords, _ in call.coords:
+            if dim in coords and not _multi(coords[dim]):
+                call.fresh[f"{dim}_2"] = ((f"{dim}_2",), coords[dim].values, {})
+        return [f"{dim}_2"]
     if at is None:
         return call.dims["pts"]
     if isinstance(at, Grid):
@@ -118,7 +128,7 @@ def _made(call: Any, first: Any, enlarged: Any) -> Any:
     gone = {d for w in ("grid", "pts", "modes") if w not in result for d in call.dims.get(w, [])}
     if ("grid" in result and not call.rule.same) or enlarged is not None:
         gone |= set(call.dims["grid"])
-    if "at" in result and call.given.get("at", call.given.get("frequencies")) is None:
+    if "at" in result and _given_at(call) is None:
         gone -= set(call.dims["pts"])
     fresh = dict(call.fresh)
     fresh |= _places(call, first, sizes, enlarged)

@@ -285,6 +285,24 @@ def deform_points(f: Callable[..., Any], given: Given) -> Any:
     return each(lambda p: f(p, **options), index, x, index, dtype=floating(x), name="deform_points")
 
 
+def cdist(f: Callable[..., Any], given: Given) -> Any:
+    """A block of distances for each pair of chunks."""
+    where, y = "gf.cdist", given.get("y")
+    if given.get("out") is not None:
+        raise ValueError(f"{where}: out does not go with dask arrays")
+    for name in ("cov", "precision"):
+        if is_lazy(given.get(name)):
+            raise TypeError(f"{where}: {name} is of dask, but is needed by every pair: call {name}.compute() first")
+    (x,), _ = _coordinates(given["x"], where, "x")
+    (y,), _ = ([x], 0) if y is None else _coordinates(y, where, "y")
+    for name, points in (("x", x), ("y", y)):
+        if points.ndim != 2:
+            raise ValueError(f"{where}: {name} of dask must be (points, d), got shape {points.shape}")
+    options, kind = _others(given, "x", "y", "out"), np.result_type(floating(x), floating(y))
+    return each(lambda x, y: f(x, y, **options), ("x", "y"), x, ("x", "axis"), y, ("y", "axis"), dtype=kind,
+                name="cdist")  # fmt: skip
+
+
 # ---- sums over points
 def splat(f: Callable[..., Any], given: Given) -> Any:
     """Partial grids, and their sum."""
@@ -379,6 +397,7 @@ TABLE: dict[str, Callable[..., Any]] = {
     "select": _pointwise("gf.select", "mask", lambda given: np.bool_),
     "lookup": _pointwise("gf.lookup", "labels", _labels_of),
     "deform_points": deform_points,
+    "cdist": cdist,
     "splat": splat,
     "nufft1": _waves("gf.nufft1", "values"),
     "nufft2": _waves("gf.nufft2", "modes"),
