@@ -366,6 +366,57 @@ def test_series_in_other_ways():
             bad(lazy(y, (1, 50, 4)))
 
 
+def test_chunks_without_points():
+    """After a selection some chunks may be empty, and their results must not count."""
+    x, v = np.random.default_rng(0).random((100, 2)), field(100)
+    twice, values = np.concatenate([x, x + 10]), np.concatenate([v, v])
+    chosen = lazy(twice, 25)[:, 0] < 5
+    some, of_some = lazy(twice, 25)[chosen], lazy(values, 25)[chosen]
+    with dask.config.set(scheduler="synchronous"):
+        some.compute_chunk_sizes()
+        of_some.compute_chunk_sizes()
+    assert 0 in some.chunks[0]
+    grid = gf.Grid((3, 3))
+    agree(gf.binned_statistic(some, of_some, grid, STATISTICS), gf.binned_statistic(x, v, grid, STATISTICS))
+    agree(gf.histogram(some[:, 0], 4, (0, 1))[0], gf.histogram(x[:, 0], 4, (0, 1))[0])
+    agree(gf.sample(np.eye(4), some), gf.sample(np.eye(4), x))
+    nothing = gf.binned_statistic(lazy(x[:0], 25), lazy(v[:0], 25), grid, ["mean", "count"])
+    agree(nothing, gf.binned_statistic(x[:0], v[:0], grid, ["mean", "count"]))
+
+
+@pytest.mark.parametrize("dtype", [np.complex128, np.int64, np.float16, ">f4"])
+def test_types(dtype):
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(20, 30)) * 20
+    a = (a + 1j * a[::-1]).astype(dtype) if dtype is np.complex128 else a.astype(dtype)
+    u, tolerance = np.full((2, 2, 2), 0.7), 1e-9 if dtype in (np.complex128, np.int64) else 2e-2
+    agree(gf.smooth(lazy(a, 7), "ball", 2.0), gf.smooth(a, "ball", 2.0), tolerance)
+    agree(gf.deform(lazy(a, 9), u), gf.deform(a, u), tolerance)
+    if dtype is not np.complex128:
+        agree(
+            gf.corr(a[:, 0].astype(float), lazy(a, 6), 0, window=3),
+            gf.corr(a[:, 0].astype(float), a, 0, window=3),
+            1e-2,
+        )
+
+
+def test_extreme_chunks_and_values():
+    a, row = field(20, 30), field(1, 50)
+    agree(gf.smooth(lazy(a, 1), "ball", 2.0), gf.smooth(a, "ball", 2.0))
+    x = np.random.default_rng(0).random((20, 2)) * 3
+    for boundary in ("mirror", "wrap", "reflect", "natural"):
+        agree(gf.sample(lazy(row, (1, 9)), x, boundary=boundary), gf.sample(row, x, boundary=boundary))
+    far = np.full((2, 2, 2), 1e4)
+    agree(gf.deform(lazy(a, 9), far), gf.deform(a, far))
+    with pytest.raises(ValueError, match="displacement is not finite"):
+        gf.deform(lazy(a, 9), far * np.nan)
+    a[7, 7] = np.inf
+    agree(gf.smooth(lazy(a, 9), "ball", 2.0), gf.smooth(a, "ball", 2.0))
+    late = gf.smooth(lazy(np.where(a > 2, np.nan, a), 9), "ball", 2.0, nan_policy="raise")  # known once it is computed
+    with pytest.raises(ValueError, match="a holds NaN"):
+        computed(late)
+
+
 def test_cdist():
     if "cdist" not in gf.__all__:
         pytest.skip("not yet")

@@ -87,8 +87,9 @@ def _dims(call: Any, first: Any) -> list[Any]:
         gone = set(range(n)) if axis is None else {int(a) % max(n, 1) for a in np.atleast_1d(axis)}
         words["rest"] = [] if call.main is None else [d for i, d in enumerate(call.main.dims) if i not in gone]
     if call.rule.result == "pairs":  # a dim may be there once only
-        axis = int(given.get("axis", -1)) % call.main.ndim
-        one = [d for i, d in enumerate(call.main.dims) if i != axis]
+        own: Any = call.main
+        axis = int(given.get("axis", -1)) % own.ndim
+        one = [d for i, d in enumerate(own.dims) if i != axis]
         return one + [f"{d}_2" for d in one]
     out = [d for w in call.rule.result.split() for d in words.get(w, dims.get(w, []))]
     missing = first.ndim - len(out)

@@ -62,8 +62,8 @@ def known(x: Any, where: str, argument: str) -> None:
 
 
 def floating(x: Any) -> np.dtype:
-    """The type of a result: that of the array, float64 for integers."""
-    dtype = np.dtype(x.dtype)
+    """The type of a result: that of the array, of this machine's byte order; float64 for integers."""
+    dtype = np.dtype(x.dtype).newbyteorder("=")
     return np.dtype(np.float64) if check.is_integer(dtype.name) else dtype
 
 
