@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,7 +76,11 @@ class _Package(ModuleType):
         if name == "plot":
             return importlib.import_module(f"{self.__name__}.plot")
         vocabulary = importlib.import_module(f"{self.__name__}.vocabulary")
-        self.__dict__.update({public: getattr(vocabulary, public) for public in __all__ if public != "plot"})
+        hook = importlib.import_module(f"{self.__name__}.hook").hook
+        for public in __all__:
+            if public != "plot":
+                thing = getattr(vocabulary, public)
+                self.__dict__[public] = hook(public, thing) if isinstance(thing, FunctionType) else thing
         return self.__dict__[name]
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -99,6 +99,9 @@ def lows_and_highs(name: str, bounds: Any, shape: tuple[int, ...]) -> tuple[Any,
 
 def coordinates(name: str, points: Any, shape: tuple[int, ...] | None = None, what: str = "points") -> NDArray[Any]:
     """Real points (*pts, ndim), with as many coordinates as the grid of that shape has axes."""
+    graph = getattr(points, "__dask_graph__", None)
+    if graph is not None and graph() is not None:
+        raise TypeError(f"{name}: {what} are lazy (dask), and would be computed here: call .compute() first")
     try:
         array = np.asarray(points)
     except ValueError:

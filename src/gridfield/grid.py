@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import arguments, uniform
+from . import arguments, coordinate, uniform
 
 _BLOCK = 16384  # points at a time, so that the temporaries of index() stay in cache
 Float = NDArray[np.float64]
@@ -277,6 +277,64 @@ class Grid:
                     raise ValueError(f"{name}: shape {sizes} leaves no cell between margins of {m} along axis {axis}")
             fits = map(uniform.cover_with_cells, extremes, sizes, margins)
         return cls._new(name, *zip(*fits, strict=True), (False,) * ndim)
+
+    @classmethod
+    def from_xarray(cls, array: Any, dims: Any = None, *, periodic: Any = False) -> Self:
+        """Grid of the coordinates of a labelled array.
+
+        Parameters
+        ----------
+        array : xarray.DataArray or Dataset
+            What has the coordinates. A dim without one counts its samples from 0.
+        dims : str or sequence of str, optional
+            Dims that are the axes of the grid, in this order. Default: all.
+        periodic : bool, or str or sequence of str, default False
+            Whether the axes close on themselves, or those that do.
+
+        Returns
+        -------
+        Grid
+            In the units of the coordinates; dates are days since 1970-01-01, durations days. Of a coordinate that
+            decreases (latitudes, often) the grid begins at its end: gridfield's functions turn a labelled array
+            round, and back, by themselves. A dim of one sample has spacing 1.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a dim is not there, or its coordinate is not evenly spaced (to a thousandth) or not numbers; it is named.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np, xarray as xr
+        >>> lat, lon = np.arange(90.0, -91, -30), np.arange(0.0, 360, 90)
+        >>> t = xr.DataArray(np.zeros((7, 4)), {"lat": lat, "lon": lon}, ["lat", "lon"])
+        >>> gf.Grid.from_xarray(t, periodic="lon")
+        Grid((7, 4), ((-90.0, 90.0), (0.0, 360.0)), periodic=(False, True))
+        """
+        name = "gf.Grid.from_xarray"
+        known = getattr(array, "sizes", None)
+        if known is None or not hasattr(array, "coords"):
+            raise TypeError(f"{name}: array must be an xarray.DataArray or Dataset, got {type(array).__name__}")
+        chosen = list(known) if dims is None else list(dims) if isinstance(dims, (list, tuple)) else [dims]
+        for dim in chosen:
+            if dim not in known:
+                raise ValueError(f"{name}: dims has {dim!r}, but the array has {tuple(known)}")
+        if not chosen:
+            raise ValueError(f"{name}: dims is empty, but a grid has at least one axis")
+        if isinstance(periodic, str) or (
+            isinstance(periodic, (list, tuple)) and any(isinstance(p, str) for p in periodic)
+        ):
+            wrapping = [periodic] if isinstance(periodic, str) else list(periodic)
+            for dim in wrapping:
+                if dim not in chosen:
+                    raise ValueError(f"{name}: periodic has {dim!r}, but the axes are {tuple(chosen)}")
+            periodic = tuple(dim in wrapping for dim in chosen)
+        flags = arguments.per_axis(name, "periodic", periodic, len(chosen), arguments.FLAG)
+        axes = [
+            coordinate.even(array.coords[d].values, name, d)[:2] if d in array.coords else (0.0, 1.0) for d in chosen
+        ]
+        origin, spacing = zip(*axes, strict=True)
+        return cls._new(name, tuple(int(known[d]) for d in chosen), origin, spacing, flags)
 
     @property
     def ndim(self) -> int:

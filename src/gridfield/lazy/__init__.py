@@ -1,0 +1,29 @@
+"""The public functions on arrays of dask: graphs of calls on blocks, nothing computed early.
+
+What adds up over blocks is a partial result of each and a tree of sums (`sums`, `series`); what looks around itself is
+blocks with overlap, or pieces, as far as the kernel reaches (`stencils`, `pieces`); what goes item by item is a call a
+block (`blocks`).
+dask is looked for in `sys.modules`, and imported only where an array of it came in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .blocks import InChunks as InChunks
+from .blocks import is_lazy as is_lazy
+from .blocks import stack as stack
+
+
+def call(name: str, f: Callable[..., Any], given: dict[str, Any]) -> Any:
+    """The public function of that name on dask arrays; f is that on NumPy's."""
+    from . import pieces, series, stencils, sums
+
+    for table in (sums.TABLE, stencils.TABLE, pieces.TABLE, series.TABLE):
+        if name in table:
+            return table[name](f, given)
+    lazily = [k for k, v in given.items() if is_lazy(v) or (isinstance(v, (tuple, list)) and any(map(is_lazy, v)))]
+    raise TypeError(
+        f"gf.{name}: {', '.join(lazily)} of dask, but this function needs all numbers at once: call .compute() first"
+    )

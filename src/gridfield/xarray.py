@@ -1,0 +1,159 @@
+"""The accessor `.gf` of xarray.DataArray: gridfield's functions as methods, with dims by name.
+
+``import gridfield.xarray`` registers it. Every method is the function of that name: of `gridfield`, which take labelled
+arrays as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray
+
+from . import vocabulary
+from .grid import Grid
+from .hook import hook
+
+__all__ = ["Accessor"]
+
+
+def _function(name: str) -> Any:
+    f = getattr(vocabulary, name, None)
+    if f is None:
+        raise AttributeError(f"gridfield has no function {name!r}")
+    return hook(name, f)
+
+
+@xarray.register_dataarray_accessor("gf")
+class Accessor:
+    """gridfield's functions on a DataArray: ``array.gf.smooth("gaussian", sigma=2.0, dim=["lat", "lon"])``.
+
+    Dims, coordinates, attributes and units are kept, arrays of dask stay lazy. `dim` names the dims that a function is
+    about; the rest goes along. Grids are those of the coordinates (see `Grid.from_xarray`), in their units.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+        What the methods are of.
+
+    Examples
+    --------
+    >>> import gridfield.xarray, numpy as np, xarray as xr
+    >>> t = xr.DataArray(np.eye(5), {"y": np.arange(5) * 0.5, "x": np.arange(5) * 0.5}, ["y", "x"])
+    >>> t.attrs["units"] = "K"
+    >>> smooth = t.gf.smooth("ball", 0.6)  # radius in the units of x and y
+    >>> smooth.dims, smooth.attrs, float(smooth[2, 2].round(3))
+    (('y', 'x'), {'units': 'K'}, 0.267)
+    """
+
+    def __init__(self, array: xarray.DataArray) -> None:
+        self._array = array
+
+    def grid(self, dim: Any = None, *, periodic: Any = False) -> Grid:
+        """The Grid of the coordinates: `Grid.from_xarray`.
+
+        Parameters
+        ----------
+        dim : str or sequence of str, optional
+            The axes of the grid. Default: all.
+        periodic : bool, or str or sequence of str, default False
+            Whether the axes close on themselves, or those that do.
+
+        Returns
+        -------
+        Grid
+
+        Examples
+        --------
+        >>> import gridfield.xarray, numpy as np, xarray as xr
+        >>> xr.DataArray(np.zeros(4), {"x": [0.0, 0.5, 1.0, 1.5]}, ["x"]).gf.grid(periodic=True)
+        Grid((4,), (0.0, 2.0), periodic=True)
+        """
+        return Grid.from_xarray(self._array, dim, periodic=periodic)
+
+    def refine(self, factor: Any, dim: Any = None, *, kernel: Any = "cubic", boundary: Any = "mirror") -> Any:
+        """The spline through the samples, on a grid `factor` times finer.
+
+        Parameters
+        ----------
+        factor : int, or {dim: int}
+            n samples become ``(n - 1) * factor + 1``.
+        dim : str or sequence of str, optional
+            What is refined. Default: all dims, or those of the dict.
+        kernel, boundary
+            As for `gridfield.sample`.
+
+        Returns
+        -------
+        xarray.DataArray
+            In its coordinates, too, finer.
+
+        Raises
+        ------
+        ValueError
+            If a coordinate is not evenly spaced, or is of dask and in several chunks.
+
+        Examples
+        --------
+        >>> import gridfield.xarray, numpy as np, xarray as xr
+        >>> y = xr.DataArray([0.0, 2.0, 4.0], {"x": [10.0, 20.0, 30.0]}, ["x"]).gf.refine(2, kernel="linear")
+        >>> y.values, y.x.values
+        (array([0., 1., 2., 3., 4.]), array([10., 15., 20., 25., 30.]))
+        """
+        out, where = self._array, "gf.refine"
+        factors: Any = dict(factor) if isinstance(factor, dict) else None
+        if dim is None:
+            dim = list(factors) if factors else list(out.dims)
+        for d in [dim] if isinstance(dim, str) else list(dim):
+            if d not in out.dims:
+                raise ValueError(f"{where}: dim has {d!r}, but the array has {tuple(out.dims)}")
+            times: Any = factors[d] if factors else factor
+            fine = Grid.from_xarray(out, d).refine(times).axes()[0]
+            if d in out.coords:
+                x = out.coords[d]
+                if x.size > 1 and x[0] > x[-1]:
+                    fine = fine[::-1]
+                places = xarray.DataArray(_as_coordinate(fine, x), dims=d, attrs=x.attrs)
+            else:
+                places = xarray.DataArray(fine, dims=d)
+            order = out.dims
+            made = _function("sample")(out, {d: places.assign_coords({d: places})}, kernel=kernel, boundary=boundary)
+            out = made.transpose(*order)
+            out = out if d in self._array.coords else out.drop_vars(d)
+        return out
+
+
+def _as_coordinate(x: Any, like: Any) -> Any:
+    """Days as dates or durations where the coordinate has those."""
+    import numpy as np
+
+    if like.dtype.kind not in "mM":
+        return x
+    days = (x * 86400e9).round().astype("timedelta64[ns]")
+    return days if like.dtype.kind == "m" else np.datetime64("1970-01-01", "ns") + days
+
+
+def _method(name: str, first: str) -> Any:
+    """The function with the array as its argument `first`."""
+
+    def method(self: Accessor, *args: Any, **kwargs: Any) -> Any:
+        if first == "":
+            return _function(name)(self._array, *args, **kwargs)
+        if first == "second":  # points, then values
+            return _function(name)(args[0], self._array, *args[1:], **kwargs)
+        return _function(name)(*args, **{first: self._array}, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    how = {"": "the array first", "second": "the array as its second argument"}.get(first, f"{first}: the array")
+    method.__doc__ = f"`gridfield.{name}` with {how}; `dim` names the dims that it is about.\n"
+    return method
+
+
+FIRST = ("sample", "prefilter", "pad", "fold", "smooth", "fill_empty", "histogram", "deform", "detrend", "rolling_mean",
+         "corr_matrix")  # fmt: skip
+SECOND = ("splat", "binned_statistic", "grid_and_smooth", "to_grid", "fit_field", "corr", "select", "lookup", "nufft1",
+          "nufft2", "convolve_points")  # fmt: skip
+for _name in FIRST:
+    setattr(Accessor, _name, _method(_name, ""))
+for _name in SECOND:
+    setattr(Accessor, _name, _method(_name, "second"))
