@@ -54,8 +54,8 @@ class Problem(Protocol):
         """J^T J, J^T r and 1/2 sum rho at the rows `which`."""
         ...
 
-    def residuals(self, params: Array, fit: int, start: int, stop: int) -> tuple[Array, Array]:
-        """(r, J) of some points of one fit, weighted; 0 where there are no data."""
+    def residuals(self, x: Array, fit: int, start: int, stop: int) -> tuple[Array, Array]:
+        """(r, J) of some points of one fit at its parameters x, weighted; 0 where there are no data."""
         ...
 
 
@@ -117,57 +117,57 @@ def solve(
     start, low, high (fits, p), low == high: fixed; dof (fits,) points less free parameters; size (fits,) sum of squares
     of the weighted data, by which the rounding of residuals is known.
     """
-    fits, p = start.shape
-    x = np.clip(start, low, high)
-    trial = x.copy()
-    A, A2 = np.zeros((fits, p, p)), np.zeros((fits, p, p))
-    g, g2, scale = np.zeros((fits, p)), np.zeros((fits, p)), np.zeros((fits, p))
-    cost, cost2 = np.full(fits, np.nan), np.zeros(fits)
-    state = np.zeros((fits, marquardt.COLUMNS))
-    state[:, marquardt.LAM], state[:, marquardt.NU], state[:, marquardt.LEAST] = DAMPING, 2.0, np.inf
-    state[:, marquardt.DOF] = np.maximum(dof, 1)
-    state[:, marquardt.FLOOR] = (8 * problem.exact) ** 2 * size
+    state = marquardt.Fits(np.clip(start, low, high), low, high)
+    state.number(marquardt.LAM)[...], state.number(marquardt.DOF)[...] = DAMPING, np.maximum(dof, 1)
+    state.number(marquardt.FLOOR)[...] = (8 * problem.exact) ** 2 * size
     tolerance = max(TOLERANCE, problem.exact**0.5 if problem.exact > 1e-10 else 0.0)
+    trial, ill = state.vector(marquardt.TRIAL), state.number(marquardt.ILL)
     which = np.flatnonzero(status == RUNNING)
     while len(which):
-        problem.normal(trial, which, loss, A2, g2, cost2)
-        marquardt.step(
-            which, x, trial, A, g, cost, A2, g2, cost2, scale, low, high, state, status, tolerance, float(maxiter)
-        )
+        problem.normal(np.ascontiguousarray(trial), which, loss, state.normal, state.gradient, state.cost)
+        state.step(which, status, tolerance, float(maxiter))
         which = which[status[which] == RUNNING]
-        for fit in which[state[which, marquardt.ILL] > 0]:
-            _by_qr(problem, fit, x, trial, low, high, scale, state, status, loss, tolerance, cost)
-        which = which[status[which] == RUNNING]
+        poor = which[ill[which] > 0]
+        for fit in poor:
+            _by_qr(problem, fit, state, status, loss, tolerance)
+        which = which[status[which] == RUNNING] if len(poor) else which
         if tell is not None and len(which):
-            tell(float(np.sqrt(state[which, marquardt.SIZE] / np.maximum(cost[which], 1e-300)).max()))
-    done = Solution(x, cost, status, state[:, marquardt.ITER].astype(np.int64), A)
+            size, cost = state.number(marquardt.SIZE)[which], state.number(marquardt.COST)[which]
+            tell(float(np.sqrt(size / np.maximum(cost, 1e-300)).max()))
+    done = Solution(
+        state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
+        state.number(marquardt.ITER).astype(np.int64), state.matrix(),
+    )  # fmt: skip
     done.cov = covariance(problem, done, low, high, loss)
     return done
 
 
-def triangle(problem: Problem, params: Array, fit: int, loss: Loss) -> Array:
-    """R of the QR of (J, r), by blocks of rows: (k, p + 1) with k <= p + 1."""
-    factor = np.zeros((0, params.shape[1] + 1))
+def triangle(problem: Problem, x: Array, fit: int, loss: Loss) -> Array:
+    """R of the QR of (J, r) at the parameters x of a fit, by blocks of rows: (k, p + 1) with k <= p + 1."""
+    factor = np.zeros((0, len(x) + 1))
     for start in range(0, problem.points, ROWS):
-        r, J = problem.residuals(params, fit, start, min(start + ROWS, problem.points))
+        r, J = problem.residuals(x, fit, start, min(start + ROWS, problem.points))
         r, J, _ = robust(r, J, loss)
         factor = np.linalg.qr(np.concatenate([factor, np.column_stack([J, r])]), mode="r")  # type: ignore[list-item]
     return factor
 
 
 def _by_qr(
-    problem: Problem, fit: int, x: Array, trial: Array, low: Array, high: Array, scale: Array, state: Array,
-    status: Array, loss: Loss, tolerance: float, cost: Array,
-) -> None:  # fmt: skip
+    problem: Problem, fit: int, state: marquardt.Fits, status: Array, loss: Loss, tolerance: float
+) -> None:
     """The next trial of one fit by QR, instead of the one that the normal equations gave."""
-    s, here, lo, hi = state[fit], x[fit], low[fit], high[fit]
-    factor = triangle(problem, x, fit, loss)
+    s = state.rows[fit]
+    x, lo, hi, scale = (
+        state.vector(v)[fit] for v in (marquardt.X, marquardt.LOW, marquardt.HIGH, marquardt.SCALE)
+    )
+    here = x.copy()
+    factor = triangle(problem, here, fit, loss)
     if not np.isfinite(factor).all():
         return
     J, r = factor[:, :-1], factor[:, -1]
-    root = np.sqrt(np.where(scale[fit] > 0, scale[fit], 1.0))
+    root = np.sqrt(np.where(scale > 0, scale, 1.0))
     slope = J.T @ r
-    free = (lo < hi) & (scale[fit] > 0) & ~((here <= lo) & (slope > 0)) & ~((here >= hi) & (slope < 0))
+    free = (lo < hi) & (scale > 0) & ~((here <= lo) & (slope > 0)) & ~((here >= hi) & (slope < 0))
     delta = np.zeros(len(here))
     while free.any():
         damped = np.concatenate([J[:, free] / root[free], np.sqrt(s[marquardt.LAM]) * np.eye(int(free.sum()))])
@@ -181,13 +181,13 @@ def _by_qr(
     along = J @ delta
     length = float(along @ along)
     predicted = float(-(r @ along) - 0.5 * length)
-    if length <= tolerance**2 * 2 * cost[fit] / s[marquardt.DOF] + s[marquardt.FLOOR] and (
+    if length <= tolerance**2 * 2 * s[marquardt.COST] / s[marquardt.DOF] + s[marquardt.FLOOR] and (
         s[marquardt.LAM] <= 1e-9 or s[marquardt.SEEN]
     ):
-        x[fit] = np.clip(here + delta, lo, hi)
+        x[...] = np.clip(here + delta, lo, hi)
         status[fit] = CONVERGED
     elif predicted > 0:
-        trial[fit] = np.clip(here + delta, lo, hi)
+        state.vector(marquardt.TRIAL)[fit] = np.clip(here + delta, lo, hi)
         s[marquardt.PRED], s[marquardt.SIZE] = predicted, length
 
 
@@ -195,12 +195,12 @@ def covariance(problem: Problem, done: Solution, low: Array, high: Array, loss: 
     """(J^T J)^-1 over the free parameters; by QR where the normal matrix has too few digits, inf where it is singular."""
     ended = np.isin(done.status, (CONVERGED, EXHAUSTED, STALLED))
     A = np.where(ended[:, None, None], done.normal, np.eye(low.shape[1]))
-    cov, least = marquardt.inverses(np.ascontiguousarray(A), low, high)
+    cov, least = marquardt.inverses(np.ascontiguousarray(A), low == high)
     cov[~ended] = np.nan
     for fit in np.flatnonzero(ended & (least < 1e-8)):
         free = low[fit] < high[fit]
         cov[fit] = 0.0
-        J = triangle(problem, done.params, fit, loss)[:, :-1][:, free]
+        J = triangle(problem, done.params[fit], fit, loss)[:, :-1][:, free]
         norm = np.sqrt((J * J).sum(0))
         inverse = np.full((int(free.sum()),) * 2, np.inf)
         if np.isfinite(J).all() and (norm > 0).all():
