@@ -1,0 +1,73 @@
+"""The functions of equations on arrays of each framework, by the framework's own names."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..cpu.faddeeva import plain as faddeeva
+from ..ops import Face
+
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
+    "neg": lambda a: -a, "lt": lambda a, b: a < b, "le": lambda a, b: a <= b,
+}  # fmt: skip
+OTHER_NAMES = {
+    "jax": {"min": "minimum", "max": "maximum"},
+    "numpy": {"min": "minimum", "max": "maximum"},
+    "torch": {"min": "minimum", "max": "maximum"},
+    "tensorflow": {"min": "minimum", "max": "maximum"},
+}
+
+
+@functools.cache
+def function(framework: str, name: str) -> Callable[..., Any]:
+    """A function of an equation on arrays of a framework."""
+    spelled = OTHER_NAMES[framework].get(name, name)
+    if framework == "numpy":
+        import numpy as np
+        import scipy.special
+
+        return getattr(scipy.special if name in ("erf", "erfc") else np, spelled)
+    module = sys.modules[framework]
+    if framework == "jax":
+        return getattr(module.scipy.special if name in ("erf", "erfc") else module.numpy, spelled)
+    if framework == "tensorflow":
+        if name in ("log2", "log10"):
+            scale = {"log2": 1.4426950408889634, "log10": 0.4342944819032518}[name]
+            return lambda x: module.math.log(x) * scale
+        return getattr(module.math, spelled)
+    return getattr(module, spelled)
+
+
+def apply(F: Face, op: str, data: Any, args: Sequence[Any]) -> Any:
+    """An operation of an expression on arrays and numbers, at least one of them an array."""
+    x = args[0]
+    if op in ARITHMETIC:
+        return ARITHMETIC[op](*args)
+    if op == "power":
+        n = int(data)
+        return x**n if n > 0 else 1.0 / x**-n
+    if op == "pow":
+        return x ** args[1]
+    if op == "where":
+        return F.where(x, *_alike(F, *args[1:]))
+    if op in ("min", "max", "atan2"):
+        return function(F.name, op)(*_alike(F, *args))
+    if op.startswith("faddeeva"):
+        return faddeeva(*args)[op == "faddeeva_im"]
+    if op == "safe_log":
+        zero = x == 0
+        return F.where(zero, x * 0, function(F.name, "log")(F.where(zero, x * 0 + 1, x)))
+    if op == "heaviside":
+        return 0.5 * function(F.name, "sign")(x) + 0.5
+    return function(F.name, op)(x)
+
+
+def _alike(F: Face, a: Any, b: Any) -> tuple[Any, Any]:
+    """Two arrays, where one may be a number."""
+    if isinstance(a, float):
+        return (b * 0 + a if not isinstance(b, float) else a), b
+    return a, (a * 0 + b if isinstance(b, float) else b)
