@@ -42,6 +42,8 @@ __all__ = [
     "Nufft",
     "convolve_points",
     "nufft3",
+    "curve_fit",
+    "FitResult",
     "NufftInfo",
     "binned_statistic",
     "bin_index",

@@ -6,6 +6,7 @@ from .boundary import BOUNDARIES as BOUNDARIES
 from .convolution import convolve_points as convolve_points
 from .cpu.threads import get_num_threads as get_num_threads
 from .cpu.threads import set_num_threads as set_num_threads
+from .curve_fit import curve_fit as curve_fit
 from .deform import deform as deform
 from .deform import deform_gradient as deform_gradient
 from .displacement import displacement_field as displacement_field
@@ -14,6 +15,7 @@ from .displacement import random_displacement as random_displacement
 from .filling import fill_empty as fill_empty
 from .fitting import FitInfo as FitInfo
 from .fitting import fit_field as fit_field
+from .fit_result import FitResult as FitResult
 from .grid import Grid as Grid
 from .gridding import grid_and_smooth as grid_and_smooth
 from .gridding import to_grid as to_grid

@@ -1,0 +1,3 @@
+"""stub"""
+def attached(result, inputs): return
+def traced(*a): return False
