@@ -170,7 +170,7 @@ def fitted(
         tick = tell if progress else None
         done = solve(problem, start, low, high, dof, size, status=status, loss=loss, maxiter=maxiter, tell=tick)
         done = _again(parts, problem, done, low, high, dof, size, loss, maxiter, tick)
-    result = FitResult(parts, parameters, done, low == high, points, dof, absolute_sigma, loss, {k: v for k, v in kept.items()})
+    result = FitResult(parts, parameters, done, low, high, points, dof, absolute_sigma, loss, kept)
     attached(result, inputs)
     return result
 

@@ -51,11 +51,18 @@ class Data:
     dims: tuple[str, ...] = ()  # of the data, where they are labelled
     labels: dict[str, Any] = field(default_factory=dict)  # coordinates of those dims
     kind: str = "array"  # of the coordinates: "grid", "array", "tuple", "named", "stack"
+    left_out: Array = field(default_factory=lambda: np.zeros((0, 0), bool))  # (fits, n)
+    layout: Any = None
 
     @property
     def fits(self) -> int:
         """How many fits."""
         return len(self.y)
+
+    def place(self, shape: Shape, what: str) -> Array:
+        """(fits, n): where in an array of that shape, in C order, the number of each point is."""
+        placed = self.layout.place(np.arange(prod(shape)).reshape(shape), what)
+        return np.broadcast_to(placed, (self.fits, *self.shape)).reshape(self.fits, prod(self.shape))
 
     def columns(self, which: Sequence[int]) -> list[Any]:
         """Coordinates as passes over an equation take them."""
@@ -127,7 +134,7 @@ def arrange(
         size = np.einsum("fn,fn->f", scaled, scaled)
     return Data(
         framework, rows, weight, shape, batch, axes, names, arrays, build, status, (~left_out).sum(1), size,
-        units, dims, labels, kind,
+        units, dims, labels, kind, left_out, layout,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ class FitResult:
 
     Parameters
     ----------
-    parts, parameters, done, fixed, points, dof, absolute, loss, kept
+    parts, parameters, done, low, high, points, dof, absolute, loss, kept
         What `curve_fit` worked out.
 
     Examples
@@ -74,10 +74,12 @@ class FitResult:
     """
 
     def __init__(
-        self, parts: list[Any], parameters: Parameters, done: Solution, fixed: Array, points: Array, dof: Array,
-        absolute: bool, loss: tuple[str, float], kept: dict[str, Any],
+        self, parts: list[Any], parameters: Parameters, done: Solution, low: Array, high: Array, points: Array,
+        dof: Array, absolute: bool, loss: tuple[str, float], kept: dict[str, Any],
     ) -> None:  # fmt: skip
+        fixed = low == high
         self._parts, self._parameters, self._done, self._fixed = parts, parameters, done, fixed
+        self._low, self._high = low, high
         self._points, self._dof, self._absolute, self._loss, self._kept = points, dof, absolute, loss, kept
         self._batch = parts[0].data.batch
         self._F = dispatch.of(parts[0].data.framework)
