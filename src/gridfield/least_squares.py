@@ -121,10 +121,10 @@ def solve(
     state.number(marquardt.LAM)[...], state.number(marquardt.DOF)[...] = DAMPING, np.maximum(dof, 1)
     state.number(marquardt.FLOOR)[...] = (8 * problem.exact) ** 2 * size
     tolerance = max(TOLERANCE, problem.exact**0.5 if problem.exact > 1e-10 else 0.0)
-    trial, ill = state.vector(marquardt.TRIAL), state.number(marquardt.ILL)
+    ill = state.number(marquardt.ILL)
     which = np.flatnonzero(status == RUNNING)
     while len(which):
-        problem.normal(np.ascontiguousarray(trial), which, loss, state.normal, state.gradient, state.cost)
+        problem.normal(state.trial, which, loss, state.normal, state.gradient, state.cost)
         state.step(which, status, tolerance, float(maxiter))
         which = which[status[which] == RUNNING]
         poor = which[ill[which] > 0]
@@ -187,7 +187,7 @@ def _by_qr(
         x[...] = np.clip(here + delta, lo, hi)
         status[fit] = CONVERGED
     elif predicted > 0:
-        state.vector(marquardt.TRIAL)[fit] = np.clip(here + delta, lo, hi)
+        state.trial[fit] = np.clip(here + delta, lo, hi)
         s[marquardt.PRED], s[marquardt.SIZE] = predicted, length
 
 

@@ -29,8 +29,8 @@ from .cache import array, compiled
 Array = np.ndarray[Any, Any]
 
 LAM, NU, PRED, SIZE, FLOOR, DOF, SEEN, ITER, ILL, LEAST, STUCK, COST = range(12)  # numbers of a fit; then come
-X, TRIAL, G, LOW, HIGH, SCALE = range(6)  # its vectors, then its matrix
-NUMBERS, VECTORS = 12, 6
+X, G, LOW, HIGH, SCALE = range(5)  # its vectors, then its matrix
+NUMBERS, VECTORS = 12, 5
 # what becomes of a fit
 RUNNING, CONVERGED, EXHAUSTED, STALLED, MODEL_NAN, SLOPE_NAN, SINGULAR = 0, 1, 2, 3, 4, 5, 6
 ALIKE = 1e-11  # of a cost: differences below are rounding
@@ -133,7 +133,7 @@ def _within(S, at, w, p):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def _propose(S, at, tol, w, p):  # type: ignore[no-untyped-def]
+def _propose(S, at, trial, to, tol, w, p):  # type: ignore[no-untyped-def]
     """The next trial, or the end: what becomes of the fit."""
     v = at + NUMBERS
     A, cost = v + VECTORS * p, S[at + COST]
@@ -158,15 +158,17 @@ def _propose(S, at, tol, w, p):  # type: ignore[no-untyped-def]
             # steps that shrink by a factor q leave q / (1 - q) of the last to go
             q = math.sqrt(size / S[at + LEAST]) if S[at + LEAST] > 0.0 else 0.0
             left = q / (1.0 - q) if q < 1.0 else 1.0
-            ended = size * max(1.0, left * left) <= enough
+            ended = size * max(1e-4, left * left) <= enough and (size <= enough or S[at + LAM] <= 1e-3)
             if not ended and predicted <= 1e-3 * ALIKE * cost and q >= 1.0:
                 S[at + STUCK] += 1.0  # at rounding level, when they no longer shrink
                 ended = S[at + STUCK] > 2.0
             if ended or predicted > 0.0:
-                place = v + (X if ended else TRIAL) * p
                 for a in range(p):
-                    y = S[v + X * p + a] + w[3 * p + a]
-                    S[place + a] = min(max(y, S[v + LOW * p + a]), S[v + HIGH * p + a])
+                    y = min(max(S[v + X * p + a] + w[3 * p + a], S[v + LOW * p + a]), S[v + HIGH * p + a])
+                    if ended:
+                        S[v + X * p + a] = y
+                    else:
+                        trial[to + a] = y
                 if ended:
                     return CONVERGED
                 S[at + PRED], S[at + SIZE], S[at + LEAST] = predicted, size, min(S[at + LEAST], size)
@@ -196,7 +198,7 @@ def _judge(S, at, cost2):  # type: ignore[no-untyped-def]
     return taken
 
 
-def _step(which, S, A2, g2, cost2, status, tol, limit, parameters, start, stop):  # type: ignore[no-untyped-def]
+def _step(which, S, trial, A2, g2, cost2, status, tol, limit, parameters, start, stop):  # type: ignore[no-untyped-def]
     """One step of the fits which[start:stop]: their trials have been worked out; judge them, and make the next."""
     p = len(parameters)
     w = np.zeros((4 + p) * p)
@@ -219,14 +221,14 @@ def _step(which, S, A2, g2, cost2, status, tol, limit, parameters, start, stop):
         if taken:
             S[at + COST] = cost2[i]
             for a in range(p):
-                S[v + X * p + a], S[v + G * p + a] = S[v + TRIAL * p + a], g2[i * p + a]
+                S[v + X * p + a], S[v + G * p + a] = trial[i * p + a], g2[i * p + a]
             for a in range(p * p):
                 S[v + VECTORS * p + a] = A2[i * p * p + a]
         elif S[at + LAM] > LARGEST:
             # nowhere to go although the gradient says so: at the rounding of the model, or its derivative is wrong
             status[i] = CONVERGED if S[at + PRED] <= 1e3 * ALIKE * S[at + COST] else STALLED
             continue
-        status[i] = _propose(S, at, tol, w, p)
+        status[i] = _propose(S, at, trial, i * p, tol, w, p)
         if status[i] == RUNNING and S[at + ITER] >= limit:
             status[i] = EXHAUSTED
 
@@ -264,7 +266,7 @@ def _entry(name: str, p: int) -> Any:
     i1, f1, b1 = (array(t, 1, "C") for t in (np.int64, np.float64, np.bool_))
     real, integer, several = types.float64, types.int64, types.UniTuple(types.int64, p)
     signatures = {
-        "step": (i1, f1, f1, f1, f1, i1, real, real, several, integer, integer),
+        "step": (i1, f1, f1, f1, f1, f1, i1, real, real, several, integer, integer),
         "inverses": (f1, b1, f1, f1, several, integer, integer),
     }
     entry = compiled(KERNELS[name], f"float64_{p}", signatures[name])
@@ -294,10 +296,11 @@ class Fits:
     def __init__(self, start: Array, low: Array, high: Array) -> None:
         fits, p = start.shape
         self.p, self.rows = p, np.zeros((fits, NUMBERS + VECTORS * p + p * p))
-        for name, values in ((X, start), (TRIAL, start), (LOW, low), (HIGH, high)):
+        for name, values in ((X, start), (LOW, low), (HIGH, high)):
             self.vector(name)[...] = values
         for name, value in ((NU, 2.0), (LEAST, np.inf), (COST, np.nan)):
             self.number(name)[...] = value
+        self.trial = np.array(start, np.float64, order="C")
         self.normal, self.gradient, self.cost = np.zeros((fits, p, p)), np.zeros((fits, p)), np.zeros(fits)
 
     def number(self, name: int) -> Array:
@@ -314,8 +317,10 @@ class Fits:
 
     def step(self, which: Array, status: Array, tol: float, limit: float) -> None:
         """One step of the fits `which`: `normal`, `gradient` and `cost` are those of their trials."""
-        flat = which, self.rows.ravel(), self.normal.ravel(), self.gradient.ravel(), self.cost, status
-        _run("step", flat, (1, 5), (tol, limit), self.p, len(which))
+        flat = (
+            which, self.rows.ravel(), self.trial.ravel(), self.normal.ravel(), self.gradient.ravel(), self.cost, status,
+        )  # fmt: skip
+        _run("step", flat, (1, 2, 6), (tol, limit), self.p, len(which))
 
 
 def inverses(A: Array, fixed: Array) -> tuple[Array, Array]:
