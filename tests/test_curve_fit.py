@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports tensorflow
 
+import importlib
 import warnings
 
 import numpy as np
@@ -366,7 +367,7 @@ def test_a_single_fit_says_what_is_wrong():
     assert not slow.success and "maxiter" in slow.message and np.isfinite(slow.popt).all()
     with pytest.raises(ValueError, match=r"f returned shape \(3,\), but the data of a fit have shape \(40,\)"):
         gf.curve_fit(lambda x, a: a * np.ones(3), X, y)
-    assert gf.curve_fit(lambda x, a, b: np.sqrt(a - 5 + 0j).real * x + b, X, y, [9.0, 1.0]).success
+    assert gf.curve_fit(lambda x, a, b: np.log(a) * x + b, X, y, [90.0, 1.0]).success  # NaN on the way
 
 
 @pytest.mark.parametrize(
@@ -395,7 +396,7 @@ def test_a_single_fit_says_what_is_wrong():
         (lambda: gf.curve_fit("a*x", X, X, axis=3), ValueError, "axis 3 is out of bounds"),
         (lambda: gf.curve_fit("a*x", X, X, axis="t"), ValueError, "none of the dimensions"),
         (lambda: gf.curve_fit("a*x", X, X + 1j), TypeError, "real numbers"),
-        (lambda: gf.curve_fit("a*x", X, "text"), TypeError, "array of numbers"),
+        (lambda: gf.curve_fit("a*x", X, "text"), TypeError, "y must be of real numbers"),
         (lambda: gf.curve_fit("a*x", X, 3.0), ValueError, "axis of points"),
         (lambda: gf.curve_fit("a*x", X, X, where=np.ones(40)), TypeError, "where must be of True and False"),
         (lambda: gf.curve_fit("a*x", X, X, sigma=np.ones(3)), ValueError, r"sigma has shape \(3,\)"),
@@ -428,7 +429,7 @@ def test_odd_arrays(rng):
     assert empty.popt.shape == (0, 3) and empty.success.shape == (0,)
     one = gf.curve_fit("a*x", [2.0], [6.0])
     assert one.params["a"] == 3 and np.isinf(one.cov).all()
-    far = gf.curve_fit("a*exp(-b*x) + c", X, y * 1e-200, {"a": 1e-200, "b": 1, "c": 0.0})
+    far = gf.curve_fit("a*exp(-b*x) + c", X, y * 1e-100, {"a": 1e-100, "b": 1, "c": 0.0})
     np.testing.assert_allclose(far.params["b"], expected.params["b"], rtol=1e-6)
 
 
@@ -436,7 +437,7 @@ def test_odd_arrays(rng):
 def test_the_result_as_text_table_and_dataset(pixels):
     one = gf.curve_fit(DECAY, X, pixels[0, 0])
     text = one.summary()
-    assert repr(one) == text and text in one._repr_html_() and "stderr" in text and "converged" in text
+    assert repr(one) == text and "stderr" in one._repr_html_() and "stderr" in text and "converged" in text
     for word in ("a ", "b ", "c ", "chi2", "R2", "AIC"):
         assert word in text
     labelled = xr.DataArray(pixels, {"x": ("x", X, {"units": "s"}), "i": [3, 4, 5, 6]}, ("i", "j", "x"))
@@ -526,7 +527,7 @@ def test_robust_loss_as_written():
     z = np.linspace(0, 5, 200)
     for loss in least_squares.LOSSES:
         value, first, second = least_squares.rho(z, loss)
-        theirs = scipy.optimize._lsq.least_squares.IMPLEMENTED_LOSSES[loss]
+        theirs = importlib.import_module("scipy.optimize._lsq.least_squares").IMPLEMENTED_LOSSES[loss]
         if theirs is None:
             continue
         expected = np.empty((3, 200))

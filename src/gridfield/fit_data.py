@@ -287,12 +287,19 @@ def _coordinates(coords: Any, layout: _Layout, labels: dict[str, Any], units: di
         return "grid", None, arrays, _one if len(arrays) == 1 else tuple
     if coords is None or (is_labelled(coords) and not hasattr(coords, "data_vars")):
         found = labels if coords is None else {str(d): coords.coords[d] for d in coords.coords}
-        names = [d for d in layout.dims if d in found] or list(found)
-        for d in layout.dims:
+        # those along the axes of a fit, which a function takes; an equation may use the others, too
+        inner = [layout.dims[a] for a in layout.order[len(layout.full) - layout.inner :]] if layout.dims else list(found)
+        arrays = []
+        for d in inner:
+            along = found[d] if d in found else np.arange(layout.full[layout.dims.index(d)])
             if d not in found:
-                raise ValueError(f"{name}: y has no coordinate along {d!r}")
-        arrays = [layout.place(_number(found[d], d, name), d, found[d]) for d in names]
-        return "named", tuple(names), arrays, _one if len(arrays) == 1 else tuple
+                along = along.reshape([-1 if e == d else 1 for e in layout.dims])
+            arrays.append(layout.place(_number(along, d, name), d, along))
+        more = [d for d in found if d not in inner and getattr(found[d].dtype, "kind", "O") in "fiu"]
+        arrays += [layout.place(_number(found[d], d, name), d, found[d]) for d in more if set(found[d].dims) <= set(layout.dims)]
+        more = [d for d in more if set(found[d].dims) <= set(layout.dims)]
+        first = len(inner)
+        return "named", (*inner, *more), arrays, _one if first == 1 else lambda arrays: tuple(arrays[:first])
     if is_labelled(coords) or isinstance(coords, Mapping):
         found = dict(coords)
         if is_labelled(coords):

@@ -94,6 +94,8 @@ class FitResult:
             cov = done.cov * scale[:, None, None]
         cov[np.isinf(scale)] = np.inf
         cov[(fixed[:, :, None] | fixed[:, None, :]) & np.isfinite(done.params).all(1)[:, None, None]] = 0.0
+        if self._batch:
+            cov[failed] = np.nan
         self._cov, self._popt = cov, self._array(done.params, parameters.size)
 
     def _array(self, rows: Array, *tail: int) -> Any:
@@ -119,7 +121,10 @@ class FitResult:
         p = self._parameters.size
         return self._array(self._cov, p, p)
 
-    pcov = cov
+    @property
+    def pcov(self) -> Any:
+        """As `cov`: SciPy's name of it."""
+        return self.cov
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.popt, self.cov))
@@ -464,7 +469,8 @@ class FitResult:
             other = [s for s in self.message.split("; ") if not s.endswith(": converged")]
             lines += ["", *other] if other else []
         else:
-            corr = np.asarray(self._cov[0] / np.maximum(np.outer(self._errors[0], self._errors[0]), 1e-300))
+            with np.errstate(all="ignore"):
+                corr = self._cov[0] / np.outer(self._errors[0], self._errors[0])
             pairs = [
                 (abs(corr[i, j]), f"{self.names[i]}, {self.names[j]}: {corr[i, j]:+.3f}")
                 for i in range(len(corr)) for j in range(i) if 0.1 < abs(corr[i, j]) < np.inf

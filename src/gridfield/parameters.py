@@ -189,7 +189,7 @@ def fill(
         if unknown:
             raise ValueError(f"{where}: {what} has {', '.join(unknown)}, but the parameters are {', '.join(names)}")
         pairs = dict(zip(keys, values, strict=True))
-    elif np.ndim(given if not hasattr(given, "ndim") else np.empty(given.shape)) == 0:
+    elif not isinstance(given, (list, tuple)) and np.shape(given if not hasattr(given, "shape") else np.empty(given.shape)) == ():
         pairs = dict.fromkeys(names, given)
     else:
         values = split(given, batch)
