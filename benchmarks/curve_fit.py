@@ -139,7 +139,9 @@ def main() -> None:
     times = fits / looped
     add(
         dataclasses.replace(
-            row, peer_ms=row.peer_ms * times, peer_quartiles_ms=[times * q for q in row.peer_quartiles_ms],
+            row,
+            peer_ms=row.peer_ms * times,
+            peer_quartiles_ms=[times * q for q in row.peer_quartiles_ms],
             note=f"of the loop {looped:,} fits are timed, and their time multiplied by {times:g}",
         )  # fmt: skip
     )

@@ -253,7 +253,9 @@ def pixels(rng):
     return decay(X, a, b, c) + 0.02 * rng.normal(size=(4, 5, 40))
 
 
-@pytest.mark.parametrize("model", [decay, DECAY, lambda x, a, b, c: decay(x, a, b, c) + 0 * x.mean()], ids=["f", "eq", "m"])
+@pytest.mark.parametrize(
+    "model", [decay, DECAY, lambda x, a, b, c: decay(x, a, b, c) + 0 * x.mean()], ids=["f", "eq", "m"]
+)
 def test_many_fits_are_each_of_them(model, pixels, rng):
     pixels[1, 2, rng.random(40) < 0.3] = np.nan
     sigma = 0.5 + rng.random(40)
@@ -337,7 +339,14 @@ def test_only_the_bad_pixel_is_marked(model, pixels):
     c[1, 2] = 1e308  # of pixel 7: overflows
     result = gf.curve_fit(model, X, pixels, {"a": 1.0, "b": b, "c": c}, sigma=sigma, bounds={"b": (0, 20)}, axis=-1)
     reasons = result.reason.ravel()
-    expected = {0: "fewer points", 1: "fewer points", 2: "infinite", 3: "sigma", 6: "outside", 7: "NaN or infinite at the start"}
+    expected = {
+        0: "fewer points",
+        1: "fewer points",
+        2: "infinite",
+        3: "sigma",
+        6: "outside",
+        7: "NaN or infinite at the start",
+    }
     for k, words in expected.items():
         assert words in reasons[k] and np.isnan(result.popt.reshape(20, 3)[k]).all()
         assert np.isnan(result.cov.reshape(20, 9)[k]).all()
@@ -419,7 +428,9 @@ def test_odd_arrays(rng):
     expected = gf.curve_fit(DECAY, X, y)
     y.flags.writeable = False
     np.testing.assert_array_equal(gf.curve_fit(DECAY, X, y).popt, expected.popt)
-    np.testing.assert_array_equal(gf.curve_fit(DECAY, X[::-1], np.repeat(y[::-1], 2)[::2]).popt.round(9), expected.popt.round(9))
+    np.testing.assert_array_equal(
+        gf.curve_fit(DECAY, X[::-1], np.repeat(y[::-1], 2)[::2]).popt.round(9), expected.popt.round(9)
+    )
     np.testing.assert_allclose(gf.curve_fit(DECAY, X.tolist(), y.tolist()).popt, expected.popt)
     np.testing.assert_allclose(gf.curve_fit(DECAY, X, y.astype(np.float32)).popt, expected.popt, rtol=1e-5)
     np.testing.assert_allclose(gf.curve_fit(DECAY, X, y.astype(">f8")).popt, expected.popt)
@@ -445,7 +456,9 @@ def test_the_result_as_text_table_and_dataset(pixels):
     dataset = maps.to_xarray()
     assert dataset.a.dims == ("i", "j") and list(dataset.i.values) == [3, 4, 5, 6]
     np.testing.assert_array_equal(dataset.b_stderr, maps.stderr["b"])
-    assert dataset.cov.dims == ("i", "j", "parameter", "parameter_") and "20 fits (4, 5), 20 converged" in maps.summary()
+    assert (
+        dataset.cov.dims == ("i", "j", "parameter", "parameter_") and "20 fits (4, 5), 20 converged" in maps.summary()
+    )
     assert one.to_xarray().a.dims == ()
 
 
@@ -455,7 +468,9 @@ def test_lmfit_says_the_same(rng):
     sigma = 0.05 + 0.05 * rng.random(40)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = lmfit.Model(decay).fit(y, x=X, a=1, b=1, c=1, weights=1 / sigma, fit_kws={"ftol": 1e-14, "xtol": 1e-14})
+        theirs = lmfit.Model(decay).fit(
+            y, x=X, a=1, b=1, c=1, weights=1 / sigma, fit_kws={"ftol": 1e-14, "xtol": 1e-14}
+        )
     ours = gf.curve_fit(DECAY, X, y, sigma=sigma)
     for mine, other in (
         (ours.chi2, theirs.chisqr), (ours.reduced_chi2, theirs.redchi), (ours.aic, theirs.aic), (ours.bic, theirs.bic),

@@ -153,7 +153,9 @@ def fitted(
     kept = held(parameters, fixed, NAME)
     start, given = fill(parameters, p0, batch, fits, np.nan, "p0", NAME)
     start = _guessed(parts, start, parameters, low, high)
-    values, named = fill(parameters, {k: v for k, v in kept.items() if v is not None}, batch, fits, np.nan, "fixed", NAME)
+    values, named = fill(
+        parameters, {k: v for k, v in kept.items() if v is not None}, batch, fits, np.nan, "fixed", NAME
+    )
     for name, shape, at in parameters.spans():
         span = slice(at, at + prod(shape))
         if name in kept:
@@ -177,7 +179,9 @@ def fitted(
 
 def _checked(loss: Any, maxiter: Any, absolute_sigma: Any, progress: Any) -> tuple[tuple[str, float], int]:
     """Loss and steps."""
-    name, scale = (loss, 1.0) if isinstance(loss, str) else loss if isinstance(loss, tuple) and len(loss) == 2 else ("", 0)
+    name, scale = (
+        (loss, 1.0) if isinstance(loss, str) else loss if isinstance(loss, tuple) and len(loss) == 2 else ("", 0)
+    )
     if name not in LOSSES or not isinstance(scale, (int, float)) or not 0 < scale < np.inf:
         raise ValueError(
             f"{NAME}: loss must be one of {', '.join(map(repr, LOSSES))}, or (one of those, scale > 0), got {loss!r}"
@@ -194,7 +198,9 @@ def _separate(f: Any, coords: Any, y: Any, sigma: Any, where: Any) -> tuple[list
     """Several models: what belongs to each."""
     keys = list(f) if isinstance(f, Mapping) else list(range(len(f)))
     if type(y) is not type(f) and not (isinstance(y, (list, tuple)) and isinstance(f, (list, tuple))):
-        raise TypeError(f"{NAME}: f is a {type(f).__name__} of models, so y must be one of data, got {type(y).__name__}")
+        raise TypeError(
+            f"{NAME}: f is a {type(f).__name__} of models, so y must be one of data, got {type(y).__name__}"
+        )
     if (set(y) != set(keys)) if isinstance(y, Mapping) else (len(y) != len(keys)):
         raise ValueError(f"{NAME}: f has models {keys}, y has data {list(y) if isinstance(y, Mapping) else len(y)}")
     if not keys:
@@ -281,7 +287,9 @@ def _alone(status: int, points: int, start: Array, low: Array, high: Array, para
         raise ValueError(f"{NAME}: {REASONS[status]}")
 
 
-def _again(parts: Any, problem: Any, done: Any, low: Any, high: Any, dof: Any, size: Any, loss: Any, maxiter: int, tick: Any) -> Any:
+def _again(
+    parts: Any, problem: Any, done: Any, low: Any, high: Any, dof: Any, size: Any, loss: Any, maxiter: int, tick: Any
+) -> Any:
     """Once more with differences where a function turns out to drop the imaginary part where it ended."""
     functions = [p for p in parts if isinstance(p.model, FunctionModel) and p.model.function.way == "complex"]
     wrong = False

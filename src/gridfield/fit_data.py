@@ -81,9 +81,7 @@ class Data:
         return out
 
 
-def arrange(
-    coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: str, name: str
-) -> Data:
+def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: str, name: str) -> Data:
     """Everything about the data of one call."""
     if nan_policy not in POLICIES:
         raise ValueError(f"{name}: nan_policy must be one of {', '.join(map(repr, POLICIES))}, got {nan_policy!r}")
@@ -288,7 +286,9 @@ def _coordinates(coords: Any, layout: _Layout, labels: dict[str, Any], units: di
     if coords is None or (is_labelled(coords) and not hasattr(coords, "data_vars")):
         found = labels if coords is None else {str(d): coords.coords[d] for d in coords.coords}
         # those along the axes of a fit, which a function takes; an equation may use the others, too
-        inner = [layout.dims[a] for a in layout.order[len(layout.full) - layout.inner :]] if layout.dims else list(found)
+        inner = (
+            [layout.dims[a] for a in layout.order[len(layout.full) - layout.inner :]] if layout.dims else list(found)
+        )
         arrays = []
         for d in inner:
             along = found[d] if d in found else np.arange(layout.full[layout.dims.index(d)])
@@ -296,7 +296,11 @@ def _coordinates(coords: Any, layout: _Layout, labels: dict[str, Any], units: di
                 along = along.reshape([-1 if e == d else 1 for e in layout.dims])
             arrays.append(layout.place(_number(along, d, name), d, along))
         more = [d for d in found if d not in inner and getattr(found[d].dtype, "kind", "O") in "fiu"]
-        arrays += [layout.place(_number(found[d], d, name), d, found[d]) for d in more if set(found[d].dims) <= set(layout.dims)]
+        arrays += [
+            layout.place(_number(found[d], d, name), d, found[d])
+            for d in more
+            if set(found[d].dims) <= set(layout.dims)
+        ]
         more = [d for d in more if set(found[d].dims) <= set(layout.dims)]
         first = len(inner)
         return "named", (*inner, *more), arrays, _one if first == 1 else lambda arrays: tuple(arrays[:first])

@@ -55,8 +55,15 @@ class EquationProblem:
 class EquationModel:
     """An equation with its variables, which are coordinates, and parameters, which all other names are."""
 
-    def __init__(self, equation: Equation, variables: Sequence[str], places: Sequence[int], parameters: Parameters) -> None:
-        self.equation, self.variables, self.places, self.parameters = equation, tuple(variables), tuple(places), parameters
+    def __init__(
+        self, equation: Equation, variables: Sequence[str], places: Sequence[int], parameters: Parameters
+    ) -> None:
+        self.equation, self.variables, self.places, self.parameters = (
+            equation,
+            tuple(variables),
+            tuple(places),
+            parameters,
+        )
         self.describes = repr(equation.text)
 
     def problem(self, data: Data) -> EquationProblem:
@@ -68,9 +75,7 @@ class EquationModel:
         """(m, *shape) of parameters (m, p) and coordinates (m or 1, *shape or 1), in any framework."""
         m = F.shape(theta)[0]
         columns = F.moveaxis(theta, 1, 0)
-        values = {
-            name: F.reshape(columns[k], (m, *(1 for _ in shape))) for k, name in enumerate(self.parameters.names)
-        }
+        values = {name: F.reshape(columns[k], (m, *(1 for _ in shape))) for k, name in enumerate(self.parameters.names)}
         values |= {name: coords[k] for name, k in zip(self.variables, self.places, strict=True)}
         return F.broadcast_to(self.equation.evaluate(F, values), (m, *shape))
 
@@ -125,7 +130,9 @@ class FunctionModel:
         def one(theta: Any, *coords: Any) -> Any:
             from .python_model import _spread
 
-            return _spread(self.function, self.parameters.call(self.f, self.function.build(list(coords)), theta), prod(shape))  # type: ignore[union-attr,arg-type]
+            return _spread(
+                self.function, self.parameters.call(self.f, self.function.build(list(coords)), theta), prod(shape)
+            )  # type: ignore[union-attr,arg-type]
 
         given = [c if o else c[0] for c, o in zip(coords, own, strict=True)]
         axes = (0, *(0 if o else None for o in own))
@@ -177,7 +184,9 @@ def model_of(f: Any, data: Data, p0: Any, jac: Any, name: str) -> Any:
         known = data.names if data.names is not None else None
         equation = parse(equation, known, where=name)
     variables, places = _variables(equation, data, name)
-    names = tuple(ready.parameters) if ready is not None and hasattr(ready, "parameters") else equation.split(variables)[1]
+    names = (
+        tuple(ready.parameters) if ready is not None and hasattr(ready, "parameters") else equation.split(variables)[1]
+    )
     if not names:
         raise ValueError(f"{name}: the equation {equation.text!r} has no parameters to fit")
     if isinstance(p0, dict):
@@ -223,7 +232,9 @@ def _variables(equation: Equation, data: Data, name: str) -> tuple[tuple[str, ..
     elif data.kind == "grid":  # axes in their order: the last is x
         candidates = [order[-count:] for order in ORDERS if count <= 3]
     else:  # arguments in theirs: the first is x
-        candidates = [tuple(reversed(order[-count:])) if order[0] == "z" else order[-count:] for order in ORDERS if count <= 3]
+        candidates = [
+            tuple(reversed(order[-count:])) if order[0] == "z" else order[-count:] for order in ORDERS if count <= 3
+        ]
     best = max(candidates, key=lambda order: sum(n in names for n in order), default=())
     if not any(n in names for n in best):
         raise ValueError(

@@ -20,7 +20,12 @@ def draw(result: Any, ax: Any) -> Any:
     panels = [_panels_of(result, part) for part in result._parts]
     shape = (len(panels), max(map(len, panels)))
     flat = all(len(result._parts[k].data.shape) == 1 for k in range(len(panels)))
-    axes = _axes(ax, (2 * shape[0], 1) if flat else shape, (6.5, 4.6 * shape[0]) if flat else (3.7 * shape[1], 3.4 * shape[0]), flat)
+    axes = _axes(
+        ax,
+        (2 * shape[0], 1) if flat else shape,
+        (6.5, 4.6 * shape[0]) if flat else (3.7 * shape[1], 3.4 * shape[0]),
+        flat,
+    )
     for k, part in enumerate(result._parts):
         if len(part.data.shape) == 1:
             _curve(result, part, axes.reshape(-1, 2)[k] if flat else axes[k, :2])
@@ -39,10 +44,14 @@ def _axes(ax: Any, shape: tuple[int, int], size: tuple[float, float], curves: bo
         figure = plt.figure(figsize=size, layout="constrained")
     if figure is not None:
         ratios = [3, 1] * (shape[0] // 2) if curves else None
-        return figure.subplots(*shape, squeeze=False, height_ratios=ratios, sharex="col" if curves and shape[0] == 2 else False)
+        return figure.subplots(
+            *shape, squeeze=False, height_ratios=ratios, sharex="col" if curves and shape[0] == 2 else False
+        )
     axes = np.array(ax, dtype=object).ravel()
     if len(axes) != shape[0] * shape[1]:
-        raise ValueError(f"FitResult.plot: ax must be {shape[0] * shape[1]} axes or a figure here, got {len(axes)} axes")
+        raise ValueError(
+            f"FitResult.plot: ax must be {shape[0] * shape[1]} axes or a figure here, got {len(axes)} axes"
+        )
     return axes.reshape(shape)
 
 
@@ -69,7 +78,11 @@ def _curve(result: Any, part: Any, axes: Any) -> None:
     y, f = data.y[0], result._values(part)[0]
     order = np.argsort(x, kind="stable")
     top, below = axes
-    error = None if data.weight is None else np.where(data.weight[0] > 0, 1 / np.where(data.weight[0] > 0, data.weight[0], 1), np.nan)
+    error = (
+        None
+        if data.weight is None
+        else np.where(data.weight[0] > 0, 1 / np.where(data.weight[0] > 0, data.weight[0], 1), np.nan)
+    )
     top.errorbar(x, y, error, fmt="o", color="0.35", markersize=3.5, elinewidth=0.8, label="data", zorder=2)
     dense, curve = x[order], f[order]
     band = None
@@ -100,7 +113,7 @@ def _images(panels: list[tuple[str, Array]], axes: Any, part: Any) -> None:
     """Three images, data and model in the same colours, the residual about zero."""
     both = np.concatenate([panels[0][1].ravel(), panels[1][1].ravel()])
     both = both[np.isfinite(both)]
-    low, high = (np.quantile(both, (0.002, 0.998)) if len(both) else (0.0, 1.0))
+    low, high = np.quantile(both, (0.002, 0.998)) if len(both) else (0.0, 1.0)
     rest = np.abs(panels[2][1])
     rest = float(np.quantile(rest[np.isfinite(rest)], 0.998)) if np.isfinite(rest).any() else 1.0
     for panel, (name, image) in zip(axes, panels, strict=False):
@@ -122,7 +135,9 @@ def _maps(result: Any, ax: Any) -> Any:
     free = [k for k in range(len(names)) if not result._fixed[:, k].all()]
     axes = _axes(ax, (2, len(free)), (3.5 * len(free), 6.2 if len(batch) > 1 else 4.5), False)
     for column, k in enumerate(free):
-        for row, (values, title) in enumerate(((result._done.params[:, k], names[k]), (result._errors[:, k], f"standard error of {names[k]}"))):
+        for row, (values, title) in enumerate(
+            ((result._done.params[:, k], names[k]), (result._errors[:, k], f"standard error of {names[k]}"))
+        ):
             panel, field = axes[row, column], values.reshape(batch)
             while field.ndim > 2:
                 field = field[len(field) // 2]

@@ -212,7 +212,10 @@ class FitResult:
         codes, counts = np.unique(self._done.status, return_counts=True)
         if not self._batch:
             return REASONS[int(codes[0])]
-        said = [f"{count} of {len(self._done.status)}: {REASONS[int(code)]}" for code, count in zip(codes, counts, strict=True)]
+        said = [
+            f"{count} of {len(self._done.status)}: {REASONS[int(code)]}"
+            for code, count in zip(codes, counts, strict=True)
+        ]
         return "; ".join(said) if said else "no fits"
 
     @property
@@ -476,7 +479,10 @@ class FitResult:
                 for i in range(len(corr)) for j in range(i) if 0.1 < abs(corr[i, j]) < np.inf
             ]  # fmt: skip
             if pairs:
-                lines += ["", "correlations above 0.1: " + "; ".join(text for _, text in sorted(pairs, reverse=True)[:6])]
+                lines += [
+                    "",
+                    "correlations above 0.1: " + "; ".join(text for _, text in sorted(pairs, reverse=True)[:6]),
+                ]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -531,7 +537,9 @@ def _columns(rows: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     last = len(widths) - 1
     return [
-        "  ".join(c.ljust(w) if k in (0, last) else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        "  ".join(
+            c.ljust(w) if k in (0, last) else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]
 

@@ -146,7 +146,9 @@ def _rho(name: str) -> Equation:
     return parse(RHO[name], ("z",))
 
 
-def fixed_values(F: Any, kept: dict[str, Any], parameters: Parameters, batch: Any, fits: int, rows: Any, dtype: str) -> Any:
+def fixed_values(
+    F: Any, kept: dict[str, Any], parameters: Parameters, batch: Any, fits: int, rows: Any, dtype: str
+) -> Any:
     """(fits, p): the values of fixed parameters, followed; elsewhere those of `rows`."""
     columns = []
     for name, shape, at in parameters.spans():

@@ -152,14 +152,10 @@ def triangle(problem: Problem, x: Array, fit: int, loss: Loss) -> Array:
     return factor
 
 
-def _by_qr(
-    problem: Problem, fit: int, state: marquardt.Fits, status: Array, loss: Loss, tolerance: float
-) -> None:
+def _by_qr(problem: Problem, fit: int, state: marquardt.Fits, status: Array, loss: Loss, tolerance: float) -> None:
     """The next trial of one fit by QR, instead of the one that the normal equations gave."""
     s = state.rows[fit]
-    x, lo, hi, scale = (
-        state.vector(v)[fit] for v in (marquardt.X, marquardt.LOW, marquardt.HIGH, marquardt.SCALE)
-    )
+    x, lo, hi, scale = (state.vector(v)[fit] for v in (marquardt.X, marquardt.LOW, marquardt.HIGH, marquardt.SCALE))
     here = x.copy()
     factor = triangle(problem, here, fit, loss)
     if not np.isfinite(factor).all():

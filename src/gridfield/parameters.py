@@ -189,7 +189,10 @@ def fill(
         if unknown:
             raise ValueError(f"{where}: {what} has {', '.join(unknown)}, but the parameters are {', '.join(names)}")
         pairs = dict(zip(keys, values, strict=True))
-    elif not isinstance(given, (list, tuple)) and np.shape(given if not hasattr(given, "shape") else np.empty(given.shape)) == ():
+    elif (
+        not isinstance(given, (list, tuple))
+        and np.shape(given if not hasattr(given, "shape") else np.empty(given.shape)) == ()
+    ):
         pairs = dict.fromkeys(names, given)
     else:
         values = split(given, batch)
@@ -223,9 +226,7 @@ def fill(
     return out, set(pairs)
 
 
-def limits(
-    parameters: Parameters, bounds: Any, batch: Shape, fits: int, where: str
-) -> tuple[Array, Array]:
+def limits(parameters: Parameters, bounds: Any, batch: Shape, fits: int, where: str) -> tuple[Array, Array]:
     """(fits, p) lower and upper bounds, from (lower, upper), scipy.optimize.Bounds or {name: (lower, upper)}."""
     if hasattr(bounds, "lb"):
         bounds = (bounds.lb, bounds.ub)

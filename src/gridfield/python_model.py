@@ -120,7 +120,9 @@ class Function:
         if callable(self.jac):
             return "given"
         if self.jac not in WAYS:
-            raise ValueError(f"{self.where}: jac must be one of {', '.join(map(repr, WAYS))} or a function, got {self.jac!r}")
+            raise ValueError(
+                f"{self.where}: jac must be one of {', '.join(map(repr, WAYS))} or a function, got {self.jac!r}"
+            )
         if self.jac == "autodiff" and self.framework == "numpy":
             raise ValueError(f"{self.where}: jac='autodiff' needs a function of torch, JAX or TensorFlow")
         if self.jac not in ("auto", "autodiff"):
@@ -155,7 +157,10 @@ class Function:
         shape = (len(which), *self.shape)
         with np.errstate(all="ignore"):
             if not self.together or len(which) == 1:
-                each = [self._checked(self._one(_to(self.framework, x), i), self.shape) for x, i in zip(params, which, strict=True)]
+                each = [
+                    self._checked(self._one(_to(self.framework, x), i), self.shape)
+                    for x, i in zip(params, which, strict=True)
+                ]
                 return np.stack(each).reshape(len(which), -1)
             return self._checked(self._many(_to(self.framework, params), which), shape).reshape(len(which), -1)
 
@@ -165,7 +170,9 @@ class Function:
         if way == "given":
             return self.value(params, which), np.stack([self._given(x, i) for x, i in zip(params, which, strict=True)])
         if way == "autodiff":
-            return self._forward(params, which) if self.framework == "tensorflow" else self._mapped("both", params, which)
+            return (
+                self._forward(params, which) if self.framework == "tensorflow" else self._mapped("both", params, which)
+            )
         f = self.value(params, which)
         J = np.empty((*params.shape, f.shape[1]))
         if way == "complex":
@@ -207,7 +214,9 @@ class Function:
             self._compiled[what] = _transformed(self, what, [len(c) > 1 for c in self.coords])
         theta = _to(name, params)
         coords = [_to(name, c if len(c) == 1 else c[which]) for c in self.coords]
-        out = self._compiled[what](theta, *(c[0] if k == 1 else c for c, k in zip(coords, map(len, self.coords), strict=True)))
+        out = self._compiled[what](
+            theta, *(c[0] if k == 1 else c for c, k in zip(coords, map(len, self.coords), strict=True))
+        )
         if what == "value":
             return _numpy(out).astype(np.float64).reshape(len(which), -1)
         f, J = (_numpy(a).astype(np.float64) for a in out)
