@@ -55,6 +55,7 @@ __all__ = [
     "grid_and_smooth",
     "to_grid",
     "fill_empty",
+    "models",
     "get_num_threads",
     "set_num_threads",
 ]
