@@ -223,16 +223,15 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
     def quantile(q: float) -> Array:
         return np.take_along_axis(ranked, ((counts - 1) * q).astype(np.int64)[:, None], 1)
 
-    middle = quantile(0.5)
-    few = min(0.02, 3.0 / n + 0.002)
-    dark = (quantile(1 - few) - middle) < (middle - quantile(few))  # a hole
-    sign = np.where(dark, -1.0, 1.0)
+    middle, x = quantile(0.5), np.stack([np.broadcast_to(v, y.shape) for v in xs], -1)
+    center, size, mean = _brightest(x, y - middle, inside)
+    dark = mean < 0  # a hole
     base = np.where(dark, quantile(0.7), quantile(0.3))
-    top = np.where(dark, quantile(few), quantile(1 - few))
-    height = np.abs(top - base)
-    scaled = np.where(inside, sign * (y - base), 0.0) / np.where(height > 0, height, 1.0)
-    x = np.stack([np.broadcast_to(v, y.shape) for v in xs], -1)
-    share = np.where(scaled > 0.5, 1.0, 0.0) * inside
+    # in the cell that stands out most, a spot is about as high on average as half its height
+    height = 1.5 * np.abs(mean + middle - base)
+    scaled = np.where(inside, np.where(dark, -1.0, 1.0) * (y - base), 0.0) / np.where(height > 0, height, 1.0)
+    close = (np.abs(x - center[:, None]) <= 1.5 * size[:, None]).all(-1)
+    share = np.where((scaled > 0.5) & inside & close, 1.0, 0.0)
     center = _median(x, share)
     cov = _covariance(x, share, center, robust=True) * (d + 2) / HALF
     for _ in range(4):
@@ -244,7 +243,7 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
         center = (x * near[..., None]).sum(1) / total
         cov = _covariance(x, near, center, robust=False) * (d + 2) / HALF
     # a spot smaller than the distance of points
-    extent = np.array([np.ptp(v) for v in xs]) or 1.0 if d == 0 else np.array([float(np.ptp(v)) or 1.0 for v in xs])
+    extent = np.array([float(np.ptp(v)) or 1.0 for v in xs])
     least = (0.3 * extent / max(n ** (1 / d), 2)) ** 2
     cov = cov + np.eye(d) * np.maximum(least - np.einsum("fii->fi", cov), 0)[:, None]
     off = x - center[:, None]
@@ -255,10 +254,39 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
     det = np.where(det > 1e-12 * sw * sbb, det, np.inf)
     amplitude, offset = (sw * syb - sb * sy) / det, (sbb * sy - sb * syb) / det
     lost = ~np.isfinite(det) | (amplitude == 0)
-    amplitude = np.where(lost, (sign * height)[:, 0], amplitude)
+    amplitude = np.where(lost, np.where(dark, -height, height)[:, 0], amplitude)
     offset = np.where(lost, base[:, 0], offset)
     blank = np.where(inside.any(1), 1.0, np.nan)
     return amplitude * blank, center * blank[:, None], cov, offset * blank
+
+
+def _brightest(x: Array, y: Array, inside: Array) -> tuple[Array, Array, Array]:
+    """Of cells of several sizes, that whose mean stands out most from zero, in its own standard errors: its centre
+    (fits, d), its size (fits, d), and its mean (fits, 1)."""
+    fits, n, d = x.shape
+    low = np.where(inside[..., None], x, np.inf).min(1)
+    span = np.where(inside[..., None], x, -np.inf).max(1) - low
+    low, span = np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(span) & (span > 0), span, 1.0)
+    u = (x - low[:, None]) / span[:, None]
+    record = np.full(fits, -1.0)
+    center, size, mean = np.zeros((fits, d)), np.ones((fits, d)), np.zeros(fits)
+    for cells in (2, 3, 4, 6, 8, 12, 16, 24, 32):
+        if cells > 2 and cells**d > n:
+            break
+        place = np.clip((u * cells).astype(np.int64), 0, cells - 1)
+        flat = np.ravel_multi_index(tuple(np.moveaxis(place, -1, 0)), (cells,) * d) + np.arange(fits)[:, None] * cells**d
+        count = np.bincount(flat.ravel(), inside.ravel().astype(float), fits * cells**d).reshape(fits, -1)
+        total = np.bincount(flat.ravel(), np.where(inside, y, 0.0).ravel(), fits * cells**d).reshape(fits, -1)
+        stands_out = np.abs(total) / np.sqrt(np.maximum(count, 1))
+        k = stands_out.argmax(1)
+        new = np.take_along_axis(stands_out, k[:, None], 1)[:, 0]
+        better = new > record
+        at = (np.stack(np.unravel_index(k, (cells,) * d), -1) + 0.5) / cells
+        center = np.where(better[:, None], low + at * span, center)
+        size = np.where(better[:, None], span / cells, size)
+        here = np.take_along_axis(total / np.maximum(count, 1), k[:, None], 1)[:, 0]
+        mean, record = np.where(better, here, mean), np.where(better, new, record)
+    return center, size, mean[:, None]
 
 
 def _median(x: Array, share: Array) -> Array:
