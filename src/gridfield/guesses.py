@@ -24,7 +24,8 @@ def cleaned(coords: Sequence[Array], y: Array, weight: Array | None, most: int =
     xs = [np.atleast_2d(np.asarray(x, np.float64)) for x in coords]
     w = np.ones(y.shape) if weight is None else np.broadcast_to(np.atleast_2d(np.asarray(weight, np.float64)), y.shape)
     if y.shape[1] > most:
-        step = slice(None, None, -(-y.shape[1] // most))
+        # of any grid evenly chosen points (multiples of the golden ratio), where every tenth could be a column
+        step = (np.arange(most) * 0.6180339887498949 % 1.0 * y.shape[1]).astype(np.int64)
         y, w, xs = y[:, step], w[:, step], [x[:, step] for x in xs]
     w = w * w
     out = ~(np.isfinite(y) & np.isfinite(w))
@@ -214,7 +215,7 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
     Points above half the height of a Gaussian fill an ellipsoid whose semi-axes are sigma sqrt(2 ln 2), and the covariance
     of an evenly filled ellipsoid is that of its semi-axes, squared, over d + 2.
     """
-    xs, y, w = cleaned(coords, y, weight, 2**20)
+    xs, y, w = cleaned(coords, y, weight, 2**16)
     d, n = len(xs), y.shape[1]
     inside = w > 0
     counts = np.maximum(inside.sum(1), 1)
@@ -232,22 +233,13 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
     scaled = np.where(inside, np.where(dark, -1.0, 1.0) * (y - base), 0.0) / np.where(height > 0, height, 1.0)
     close = (np.abs(x - center[:, None]) <= 1.5 * size[:, None]).all(-1)
     share = np.where((scaled > 0.5) & inside & close, 1.0, 0.0)
-    center = _median(x, share)
-    cov = _covariance(x, share, center, robust=True) * (d + 2) / HALF
-    for _ in range(4):
-        off = x - center[:, None]
-        far = np.einsum("fni,fij,fnj->fn", off, np.linalg.pinv(cov, hermitian=True), off)
-        near = share * (far < 2.2 * HALF)
-        near = np.where(near.sum(1, keepdims=True) > d + 1, near, share)
-        total = np.maximum(near.sum(1), 1)[:, None]
-        center = (x * near[..., None]).sum(1) / total
-        cov = _covariance(x, near, center, robust=False) * (d + 2) / HALF
+    center, cov = _measured(*((x[:, close[0]], share[:, close[0]]) if len(y) == 1 else (x, share)))
     # a spot smaller than the distance of points
     extent = np.array([float(np.ptp(v)) or 1.0 for v in xs])
     least = (0.3 * extent / max(n ** (1 / d), 2)) ** 2
     cov = cov + np.eye(d) * np.maximum(least - np.einsum("fii->fi", cov), 0)[:, None]
     off = x - center[:, None]
-    bell = np.exp(-0.5 * np.einsum("fni,fij,fnj->fn", off, np.linalg.inv(cov), off))
+    bell = np.exp(-0.5 * _form(off, np.linalg.inv(cov)))
     sw, sb, sbb = w.sum(1), (w * bell).sum(1), (w * bell * bell).sum(1)
     sy, syb = (w * y).sum(1), (w * y * bell).sum(1)
     det = sw * sbb - sb * sb
@@ -258,6 +250,28 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
     offset = np.where(lost, base[:, 0], offset)
     blank = np.where(inside.any(1), 1.0, np.nan)
     return amplitude * blank, center * blank[:, None], cov, offset * blank
+
+
+def _measured(x: Array, share: Array) -> tuple[Array, Array]:
+    """Centre and covariance of what is above half height, without what is far from most of it."""
+    d = x.shape[-1]
+    center = _median(x, share)
+    cov = _covariance(x, share, center, robust=True) * (d + 2) / HALF
+    for _ in range(4):
+        off = x - center[:, None]
+        far = _form(off, np.linalg.pinv(cov, hermitian=True))
+        near = share * (far < 2.2 * HALF)
+        near = np.where(near.sum(1, keepdims=True) > d + 1, near, share)
+        total = np.maximum(near.sum(1), 1)[:, None]
+        center = (x * near[..., None]).sum(1) / total
+        cov = _covariance(x, near, center, robust=False) * (d + 2) / HALF
+    return center, cov
+
+
+def _form(off: Array, matrix: Array) -> Array:
+    """off^T matrix off of each point."""
+    d = off.shape[-1]
+    return sum((matrix[:, None, i, j] * off[..., i] * off[..., j] for i in range(d) for j in range(d)), np.zeros(1))
 
 
 def _brightest(x: Array, y: Array, inside: Array) -> tuple[Array, Array, Array]:
@@ -306,4 +320,6 @@ def _covariance(x: Array, share: Array, center: Array, robust: bool) -> Array:
         out = np.zeros((*size.shape, size.shape[-1]))
         np.einsum("...ii->...i", out)[...] = np.maximum(size, 1e-30) ** 2
         return out
-    return np.einsum("fn,fni,fnj->fij", share, off, off) / total[:, None, None]
+    d = x.shape[-1]
+    rows = [[(share * off[..., i] * off[..., j]).sum(1) / total for j in range(d)] for i in range(d)]
+    return np.stack([np.stack(r, -1) for r in rows], -2)

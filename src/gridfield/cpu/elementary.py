@@ -167,11 +167,12 @@ def power(m: Any, x: Any, a: Any, parts: Any) -> Any:
     main = a * high
     rest = m.precise(a, high, -main) + a * low
     out = exp(m, main, m.select(m.absolute(main) < 1e4, rest, 0.0))
-    whole, half = m.floor(a), a * 0.5
-    odd = m.select(_equal(m.floor(half), half), out, -out)
-    out = m.select(x < 0.0, m.select(_equal(whole, a), odd, math.nan), out)
     out = m.select(size <= 0.0, m.select(a > 0.0, _constant(m, x, 0.0), math.inf), out)
     out = m.select(size < math.inf, out, m.select(a > 0.0, size, 1.0 / size))
+    whole, half = m.floor(a), a * 0.5
+    odd = m.select(_equal(m.floor(half), half), out, -out)
+    below = m.select(_equal(whole, a), odd, m.select(size < math.inf, math.nan, out))
+    out = m.select(x < 0.0, below, out)
     out = m.select(m.absolute(a) <= math.inf, out, a)
     return m.select(_equal(a, _constant(m, a, 0.0)), 1.0, out)
 
