@@ -57,6 +57,7 @@ __all__ = [
     "grid_and_smooth",
     "to_grid",
     "fill_empty",
+    "models",
     "get_num_threads",
     "set_num_threads",
 ]

@@ -6,8 +6,8 @@ from functools import reduce
 from typing import Any, NoReturn
 
 from . import expression as ex
-from .equation import ALIASES, FUNCTIONS, Equation
 from .expression import Node, call, number
+from .formulas import ALIASES, FUNCTIONS
 
 NUMBERS = ("Pi", "Exp1", "GoldenRatio", "EulerGamma", "Catalan")
 RELATIONS = {
@@ -17,8 +17,8 @@ RELATIONS = {
 LOGARITHMS = 2  # log(x, base) may have two arguments
 
 
-def convert(given: Any, where: str) -> Equation:
-    """An Equation of a sympy expression; of Eq(y, ...) the right side."""
+def convert(given: Any, where: str) -> tuple[Node, tuple[str, ...], str | None]:
+    """The graph and the names of a sympy expression; of Eq(y, ...) the right side, and the left one's name."""
 
     def fail(what: str) -> NoReturn:
         raise ValueError(f"{where}: {what}\n    {given}")
@@ -48,7 +48,7 @@ def convert(given: Any, where: str) -> Equation:
         else:
             stack.append((e, True))
             stack.extend((a, False) for a in reversed(_parts(e)))
-    return Equation(done[given], tuple(names), str(given), left)
+    return done[given], tuple(names), left
 
 
 def _finite(e: Any, fail: Any) -> float:

@@ -1,5 +1,6 @@
 """The public names of the package, each from where it lives; `gridfield/__init__.py` lists and loads them."""
 
+from . import models as models
 from .binning import bin_index as bin_index
 from .binning import binned_statistic as binned_statistic
 from .boundary import BOUNDARIES as BOUNDARIES

@@ -54,6 +54,11 @@ class Program:
         return self.parameters + 1
 
     @property
+    def pitch(self) -> int:
+        """How far rows are apart: a multiple of 2048 bytes would put them into the same few places of the cache."""
+        return self.block + LANES
+
+    @property
     def block(self) -> int:
         """Points whose rows, with the data, stay in the first-level cache."""
         return 256 if self.rows <= 12 else 128 if self.rows <= 24 else 64
@@ -201,7 +206,7 @@ def points(m: Any, spec: Any, params: Any, first: Any, x: Any, y: Any, w: Any, s
            total: Any) -> None:  # fmt: skip
     """The rows of a block: derivatives and residual ("normal"), or derivatives and value ("rows"). total: twice the cost
     of each lane, to which this block's is added."""
-    block, weighed = spec.block, spec.mode != "rows"
+    pitch, weighed = spec.pitch, spec.mode != "rows"
     outputs = spec.outputs[:1] if spec.mode == "cost" else spec.outputs
     order, varying = needed(spec, outputs)
     uniform = set(order) - varying
@@ -226,14 +231,14 @@ def points(m: Any, spec: Any, params: Any, first: Any, x: Any, y: Any, w: Any, s
             op, args, data = spec.steps[i]
             if i in varying:
                 if op == "symbol":
-                    now.values[i] = m.load(x, at + data * block, LANES)
+                    now.values[i] = m.load(x, at + data * pitch, LANES)
                 else:
                     now.run(i, uniform)
         values, weight = [now.values[i] for i in outputs], m.load(w, at, LANES)
         if not weighed:
-            m.store(rows, at + spec.parameters * block, values[0])
+            m.store(rows, at + spec.parameters * pitch, values[0])
             for j, d in enumerate(values[1:]):
-                m.store(rows, at + j * block, d * weight)
+                m.store(rows, at + j * pitch, d * weight)
             return list(carry)
         data = m.load(y, at, LANES)
         there = (data <= data) & ((weight < 0.0) | (weight > 0.0))
@@ -243,9 +248,9 @@ def points(m: Any, spec: Any, params: Any, first: Any, x: Any, y: Any, w: Any, s
             square, rows_by, residual_by = _robust(m, spec.loss, r, scale)
             times, r = weight * rows_by, r * residual_by
         if spec.mode == "normal":
-            m.store(rows, at + spec.parameters * block, r)
+            m.store(rows, at + spec.parameters * pitch, r)
             for j, d in enumerate(values[1:]):
-                m.store(rows, at + j * block, m.select(there, d * times, 0.0))
+                m.store(rows, at + j * pitch, m.select(there, d * times, 0.0))
         return [carry[0] + square]
 
     (cost,) = m.loop(0, vectors, body, [m.load(total, 0, LANES)])
@@ -276,7 +281,7 @@ def products(m: Any, spec: Any, rows: Any, vectors: Any, sums: Any) -> None:
 
         def body(k: Any, carry: Any, tile: Any = tile) -> list[Any]:
             at = k * LANES
-            row = {i: m.load(rows, at + i * spec.block, LANES) for i in sorted({i for p in tile for i in p})}
+            row = {i: m.load(rows, at + i * spec.pitch, LANES) for i in sorted({i for p in tile for i in p})}
             return [c + row[i] * row[j] for c, (i, j) in zip(carry, tile)]
 
         slots = [(slot + s) * LANES for s in range(len(tile))]
@@ -315,93 +320,96 @@ def spread(m: Any, spec: Any, out: Any, A: Any, g: Any, cost: Any, row: Any) -> 
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def fetch(columns, layout, fit, start, m, x, block):  # type: ignore[no-untyped-def]
+def put(x, at, values, base, m):  # type: ignore[no-untyped-def]
+    """x[at ...] = values[base ...]; an index without a sign spares the test whether it counts from the end."""
+    for i in range(m):
+        x[np.uint64(at + i)] = values[np.uint64(base + i)]
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def fill(x, at, value, m):  # type: ignore[no-untyped-def]
+    """x[at ...] = value."""
+    for i in range(m):
+        x[np.uint64(at + i)] = value
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def fetch(columns, layout, fit, start, m, x, pitch):  # type: ignore[no-untyped-def]
     """The coordinates of points start ... start + m, each point's (i // repeat) % length of its axis."""
-    padded = (m + 7) // 8 * 8
     for a in range(len(columns)):
-        column, length, repeat = columns[a], layout[a, 0], layout[a, 1]
-        row = column[fit if column.shape[0] > 1 else 0]
-        j, at = 0, a * block
+        values, length, repeat = columns[a].reshape(-1), layout[a, 0], layout[a, 1]
+        base = fit * length if columns[a].shape[0] > 1 else 0
+        j, at = 0, a * pitch
         while j < m:
             k = (start + j) // repeat
             if repeat == 1:
                 k %= length
                 count = min(length - k, m - j)
-                for i in range(count):
-                    x[at + j + i] = row[k + i]
+                put(x, at + j, values, base + k, count)
             else:
                 count = min((k + 1) * repeat - (start + j), m - j)
-                v = np.float64(row[k % length])
-                for i in range(count):
-                    x[at + j + i] = v
+                fill(x, at + j, np.float64(values[np.uint64(base + k % length)]), count)
             j += count
-        for i in range(m, padded):
-            x[at + i] = x[at + m - 1]
+        fill(x, at + m, x[at + m - 1], -m % LANES)
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def weigh(weight, fit, start, m, w, n):  # type: ignore[no-untyped-def]
+    """The weights of points, 1 where there are none, and 0 beyond the last."""
+    if weight.shape[1]:
+        put(w, 0, weight.reshape(-1), start + (fit * n if weight.shape[0] > 1 else 0), m)
+    else:
+        fill(w, 0, 1.0, m)
+    fill(w, m, 0.0, -m % LANES)
 
 
 def _pass(spec, columns, layout, y, weight, params, which, n, scale, A, g, cost, by_task, room, sizes, start, stop):  # type: ignore[no-untyped-def]
     """Tasks: chunks of points of fits. Sums go to the fit's place, or the task's."""
-    block, chunk = sizes[0], sizes[1]
+    block, chunk, pitch = sizes[0], sizes[1], sizes[11]
     chunks = max((n + chunk - 1) // chunk, 1)
-    x = room[sizes[2] : sizes[3]]
-    data, w = room[sizes[3] : sizes[4]], room[sizes[4] : sizes[5]]
+    x, data, w = room[sizes[2] : sizes[3]], room[sizes[3] : sizes[4]], room[sizes[4] : sizes[5]]
     total, out = room[sizes[5] : sizes[6]], room[sizes[6] : sizes[7]]
     sums, rows = room[sizes[7] : sizes[8]], room[sizes[8] : sizes[9]]
-    flat, p = params.reshape(-1), params.shape[1]
+    flat, p, values = params.reshape(-1), params.shape[1], y.reshape(-1)
     Af, gf = A.reshape(-1), g.reshape(-1)
     shared = n <= block
     for a in range(len(columns)):
         shared &= columns[a].shape[0] == 1
+    constant = shared and weight.shape[0] == 1
     for task in range(start, stop):
         fit = which[task // chunks]
         low = task % chunks * chunk
-        total[:] = 0
-        sums[:] = 0
+        fill(total, 0, 0.0, LANES)
+        fill(sums, 0, 0.0, len(sums))
         for begin in range(low, min(low + chunk, n), block):
             m = min(block, n - begin)
-            padded = (m + 7) // 8 * 8
+            vectors = (m + LANES - 1) // LANES
             if not shared or task == start:
-                fetch(columns, layout, fit, begin, m, x, block)
-            line = y[fit if y.shape[0] > 1 else 0]
-            for i in range(m):
-                data[i] = line[begin + i]
-            for i in range(m, padded):
-                data[i] = 0
-            if weight.shape[1]:
-                heavy = weight[fit if weight.shape[0] > 1 else 0]
-                for i in range(m):
-                    w[i] = heavy[begin + i]
-            else:
-                w[:m] = 1
-            w[m:padded] = 0
-            points(spec, flat, fit * p, x, data, w, scale, padded // 8, rows, total)
+                fetch(columns, layout, fit, begin, m, x, pitch)
+            if not constant or task == start:
+                weigh(weight, fit, begin, m, w, n)
+            put(data, 0, values, begin + (fit * n if y.shape[0] > 1 else 0), m)
+            fill(data, m, 0.0, -m % LANES)
+            points(spec, flat, fit * p, x, data, w, scale, vectors, rows, total)
             if sizes[10]:
-                products(spec, rows, padded // 8, sums)
+                products(spec, rows, vectors, sums)
         finish(spec, sums, total, out)
         spread(spec, out, Af, gf, cost, task if by_task else fit)
 
 
-def _rows(spec, columns, layout, weight, params, fit, scale, room, sizes, out, start, stop):  # type: ignore[no-untyped-def]
+def _rows(spec, columns, layout, weight, params, fit, scale, room, sizes, out, n, start, stop):  # type: ignore[no-untyped-def]
     """Rows of points start ... stop of one fit: derivatives times weight, then the value."""
-    block = sizes[0]
-    x = room[sizes[2] : sizes[3]]
-    data, w = room[sizes[3] : sizes[4]], room[sizes[4] : sizes[5]]
+    block, pitch = sizes[0], sizes[11]
+    x, data, w = room[sizes[2] : sizes[3]], room[sizes[3] : sizes[4]], room[sizes[4] : sizes[5]]
     total, rows = room[sizes[5] : sizes[6]], room[sizes[8] : sizes[9]]
-    flat, p = params.reshape(-1), params.shape[1]
+    flat, p, to = params.reshape(-1), params.shape[1], out.reshape(-1)
     for begin in range(start, stop, block):
         m = min(block, stop - begin)
-        fetch(columns, layout, fit, begin, m, x, block)
-        if weight.shape[1]:
-            heavy = weight[fit if weight.shape[0] > 1 else 0]
-            for i in range(m):
-                w[i] = heavy[begin + i]
-        else:
-            w[:m] = 1
-        w[m : (m + 7) // 8 * 8] = 0
-        points(spec, flat, fit * p, x, data, w, scale, (m + 7) // 8, rows, total)
+        fetch(columns, layout, fit, begin, m, x, pitch)
+        weigh(weight, fit, begin, m, w, n)
+        points(spec, flat, fit * p, x, data, w, scale, (m + LANES - 1) // LANES, rows, total)
         for k in range(out.shape[0]):
-            for i in range(m):
-                out[k, begin - start + i] = rows[k * block + i]
+            put(to, k * out.shape[1] + begin - start, rows, k * pitch, m)
 
 
 class Column:
@@ -466,8 +474,9 @@ class Passes:
             with scratch(int(sizes[9]), np.float64) as room:
                 room[sizes[3] : sizes[6]] = 0
                 kernel(
-                    given.columns, given.layout, given.weight, given.params, fit, np.ones(1), room, sizes, out, start, stop
-                )
+                    given.columns, given.layout, given.weight, given.params, fit, np.ones(1), room, sizes, out,
+                    given.weight.shape[1], start, stop,
+                )  # fmt: skip
         return out[-1], out[:-1].T
 
     def _spec(self, mode: str, loss: str) -> Program:
@@ -558,14 +567,14 @@ def _work(spec: Program) -> float:
 @functools.lru_cache(maxsize=512)
 def _sizes(spec: Program) -> Array:
     """Block, chunk, and where in the working memory what begins: coordinates, data, weights, cost, sums of one fit, sums
-    by lanes, rows, end; whether rows are multiplied."""
+    by lanes, rows, end; whether rows are multiplied; how far they are apart."""
     normal = spec.mode == "normal"
     count = len(pairs(spec.rows)) if normal else 0
     lengths = (
-        max(spec.variables, 1) * spec.block, spec.block, spec.block, LANES, -(-(count + 1) // LANES) * LANES,
-        max(count, 1) * LANES, spec.rows * spec.block if spec.mode != "cost" else LANES,
+        max(spec.variables, 1) * spec.pitch, spec.pitch, spec.pitch, LANES, -(-(count + 1) // LANES) * LANES,
+        max(count, 1) * LANES, spec.rows * spec.pitch if spec.mode != "cost" else LANES,
     )  # fmt: skip
-    return np.array([spec.block, CHUNK, *np.cumsum([0, *lengths]), normal], np.int64)
+    return np.array([spec.block, CHUNK, *np.cumsum([0, *lengths]), normal, spec.pitch], np.int64)
 
 
 @functools.lru_cache(maxsize=512)
@@ -576,7 +585,7 @@ def _entry(spec: Program, dtype: str) -> Any:
     matrix, table, kind = array(np.float64, 2, "C"), array(np.int64, 2, "C"), spec._numba_type_  # type: ignore[attr-defined]
     label = f"{kind.digest}_{hashlib.sha256(dtype.encode()).hexdigest()[:4]}"
     if spec.mode == "rows":
-        signature = (kind, columns, table, lines, matrix, i64, flat, flat, whole, matrix, i64, i64)
+        signature = (kind, columns, table, lines, matrix, i64, flat, flat, whole, matrix, i64, i64, i64)
         return functools.partial(compiled(_rows, label, signature, contract=True), spec)
     signature = (
         kind, columns, table, lines, lines, matrix, whole, i64, flat, array(np.float64, 3, "C"), matrix, flat,

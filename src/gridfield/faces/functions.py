@@ -7,8 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..cpu.faddeeva import plain as faddeeva
 from ..ops import Face
+from .numpy import FACE as NUMPY
 
 ARITHMETIC: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
@@ -27,7 +30,6 @@ def function(framework: str, name: str) -> Callable[..., Any]:
     """A function of an equation on arrays of a framework."""
     spelled = OTHER_NAMES[framework].get(name, name)
     if framework == "numpy":
-        import numpy as np
         import scipy.special
 
         return getattr(scipy.special if name in ("erf", "erfc") else np, spelled)
@@ -45,6 +47,8 @@ def function(framework: str, name: str) -> Callable[..., Any]:
 def apply(F: Face, op: str, data: Any, args: Sequence[Any]) -> Any:
     """An operation of an expression on arrays and numbers, at least one of them an array."""
     x = args[0]
+    if all(isinstance(a, (int, float)) and not isinstance(a, np.generic) for a in args):  # parameters that are numbers
+        return _of_numbers(op, data, args)
     if op in ARITHMETIC:
         return ARITHMETIC[op](*args)
     if op == "power":
@@ -57,13 +61,22 @@ def apply(F: Face, op: str, data: Any, args: Sequence[Any]) -> Any:
     if op in ("min", "max", "atan2"):
         return function(F.name, op)(*_alike(F, *args))
     if op.startswith("faddeeva"):
-        return faddeeva(*args)[op == "faddeeva_im"]
+        return faddeeva(*_alike(F, *args), F.where)[op == "faddeeva_im"]
     if op == "safe_log":
         zero = x == 0
         return F.where(zero, x * 0, function(F.name, "log")(F.where(zero, x * 0 + 1, x)))
     if op == "heaviside":
         return 0.5 * function(F.name, "sign")(x) + 0.5
     return function(F.name, op)(x)
+
+
+def _of_numbers(op: str, data: Any, args: Sequence[Any]) -> float:
+    if op == "where":
+        return args[1] if args[0] else args[2]
+    if op in ("lt", "le"):
+        return ARITHMETIC[op](*args)
+    with np.errstate(all="ignore"):
+        return float(apply(NUMPY, op, data, [np.asarray(a, np.float64) for a in args]))
 
 
 def _alike(F: Face, a: Any, b: Any) -> tuple[Any, Any]:
