@@ -6,6 +6,7 @@ Run it on a quiet machine for the published figures (--docs writes them to docs/
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -132,8 +133,6 @@ def main() -> None:
 
     for case in image(512):
         add(measure(case, budget))
-    import dataclasses
-
     fits, looped = 100_000, 1_000
     row = measure(decays(fits, looped), budget)
     times = fits / looped
@@ -143,7 +142,7 @@ def main() -> None:
             peer_ms=row.peer_ms * times,
             peer_quartiles_ms=[times * q for q in row.peer_quartiles_ms],
             note=f"of the loop {looped:,} fits are timed, and their time multiplied by {times:g}",
-        )  # fmt: skip
+        )
     )
     cold, warm = fresh("first_curve_fit", GAUSSIAN)
     report.figures.append(Figure("a new string model compiled and fitted first, nothing on disk", cold, "s", 2))

@@ -1,7 +1,7 @@
-"""Certified results: the nonlinear regression problems of NIST's Statistical Reference Datasets, from both starting points.
+"""Certified results: the nonlinear regression problems of NIST's Statistical Reference Datasets, from both starts.
 
-The data (public domain, https://www.itl.nist.gov/div898/strd/nls/nls_main.shtml) are checked by what is certified: the sum
-of squares worked out anew from data and certified parameters is the certified one, to its 11 digits.
+The data (public domain, https://www.itl.nist.gov/div898/strd/nls/nls_main.shtml) are checked by what is certified: the
+sum of squares worked out anew from data and certified parameters is the certified one, to its 11 digits.
 """
 
 import json
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import gridfield as gf
-from gridfield.equation import parse
 from gridfield import dispatch
+from gridfield.equation import parse
 
 DATA = json.loads((Path(__file__).parent / "data" / "nist_strd.json").read_text())
 RATIONAL = "(b1 + b2*x + b3*x**2 + b4*x**3) / (1 + b5*x + b6*x**2 + b7*x**3)"
@@ -48,7 +48,7 @@ EQUATIONS = {
     "ENSO": "b1 + b2*cos(2*pi*x/12) + b3*sin(2*pi*x/12) + b5*cos(2*pi*x/b4) + b6*sin(2*pi*x/b4)"
     " + b8*cos(2*pi*x/b7) + b9*sin(2*pi*x/b7)",
 }
-DIGITS = {name: 9.5 for name in EQUATIONS} | {"ENSO": 9.0, "MGH09": 9.0}  # of the worst parameter; 11 are certified
+DIGITS = dict.fromkeys(EQUATIONS, 9.5) | {"ENSO": 9.0, "MGH09": 9.0}  # of the worst parameter; 11 are certified
 # from start 1 of these the way goes down to where the model is flat, and there it ends
 LOST = {("MGH10", 0), ("BoxBOD", 0)}
 

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from . import dispatch
-from .equation import Equation
 from .extras import bar
 from .fit_data import Data, arrange
 from .fit_joint import Part, problem_of
 from .fit_model import FunctionModel, model_of
 from .fit_result import FitResult
+from .fit_traced import fit as fit_traced
 from .implicit import attached, traced
 from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA, solve
 from .ops import recipe
-from .parameters import Parameters, feasible, fill, held, limits, split
+from .parameters import Parameters, feasible, fill, held, limits
 
 Array = np.ndarray[Any, Any]
 
@@ -55,8 +54,8 @@ def curve_fit(
     ----------
     f : str, sympy expression, ready model, callable, or dict or list of those
         The model. An equation such as ``"A*exp(-(x-x0)**2/(2*s**2)) + b"``: names that are not coordinates are
-        parameters; it is compiled, with its derivatives. A function ``f(coords, *params)``, or ``f(coords, params)`` with
-        `p0` a (nested) dictionary, of NumPy, torch, JAX or TensorFlow; parameters may be arrays. Several with
+        parameters; it is compiled, with its derivatives. A function ``f(coords, *params)``, or ``f(coords, params)``
+        with `p0` a (nested) dictionary, of NumPy, torch, JAX or TensorFlow; parameters may be arrays. Several with
         shared parameters, which have the same names: a dictionary or a list, and `y` too.
     coords : Grid, array, tuple of arrays, dict of arrays, xarray object, or None
         Where the data are. Arrays broadcast to `y`, or have the axes of one fit. None: the coordinates of a
@@ -127,13 +126,11 @@ def curve_fit(
     several = isinstance(f, (dict, list)) or (isinstance(f, tuple) and not callable(f))
     given = {"y": y, "sigma": sigma, "fixed": fixed}
     options = {
-        "p0": p0, "bounds": bounds, "axis": axis, "jac": jac, "nan_policy": nan_policy, "loss": loss, "maxiter": maxiter,
-        "absolute_sigma": absolute_sigma, "where": where, "progress": progress,
+        "p0": p0, "bounds": bounds, "axis": axis, "jac": jac, "nan_policy": nan_policy, "loss": loss,
+        "maxiter": maxiter, "absolute_sigma": absolute_sigma, "where": where, "progress": progress,
     }  # fmt: skip
     if not several and traced(y, sigma, fixed):
-        from .fit_traced import fit as fit_traced
-
-        return fit_traced(f, coords, **given, **options)
+        return fit_traced(curve_fit, f, coords, **given, **options)
     keys, lists = _separate(f, coords, y, sigma, where) if several else ([None], [(f, coords, y, sigma, where)])
     datas = [arrange(c, d, s, w, axis, nan_policy, NAME) for _, c, d, s, w in lists]
     return fitted(keys, [item[0] for item in lists], datas, fixed=fixed, inputs=given, **options)
@@ -141,25 +138,25 @@ def curve_fit(
 
 def fitted(
     keys: list[Any], models: list[Any], datas: list[Data], *, p0: Any, fixed: Any, bounds: Any, jac: Any, loss: Any,
-    maxiter: int, absolute_sigma: bool, progress: bool, inputs: dict[str, Any], **_: Any,
+    maxiter: int, absolute_sigma: bool, progress: bool, inputs: dict[str, Any], **_others: Any,
 ) -> FitResult:  # fmt: skip
     """The fits of data that are arranged."""
     parts, parameters = _parts(keys, models, datas, p0, jac)
-    data, p = datas[0], parameters.size
+    data = datas[0]
     fits, batch = data.fits, data.batch
     if any(d.batch != batch for d in datas):
         raise ValueError(f"{NAME}: the data have different numbers of fits: {', '.join(str(d.batch) for d in datas)}")
     low, high = limits(parameters, bounds, batch, fits, NAME)
     kept = held(parameters, fixed, NAME)
-    start, given = fill(parameters, p0, batch, fits, np.nan, "p0", NAME)
+    start, _named = fill(parameters, p0, batch, fits, np.nan, "p0", NAME)
     start = _guessed(parts, start, parameters, low, high)
-    values, named = fill(
+    values, numbered = fill(
         parameters, {k: v for k, v in kept.items() if v is not None}, batch, fits, np.nan, "fixed", NAME
     )
     for name, shape, at in parameters.spans():
         span = slice(at, at + prod(shape))
         if name in kept:
-            start[:, span] = values[:, span] if name in named else start[:, span]
+            start[:, span] = values[:, span] if name in numbered else start[:, span]
             low[:, span] = high[:, span] = start[:, span]
     status, points, size, dof = _states(datas, start, low, high)
     if not batch:
@@ -219,7 +216,7 @@ def _parts(keys: list[Any], models: list[Any], datas: list[Data], p0: Any, jac: 
     made = []
     for model, data in zip(models, datas, strict=True):
         own = p0
-        if len(models) > 1 and callable(model) and isinstance(p0, Mapping) and not isinstance(model, Equation):
+        if len(models) > 1 and callable(model) and isinstance(p0, Mapping) and not hasattr(model, "equation"):
             own = _of_signature(model, p0)
         made.append(model_of(model, data, own if len(models) == 1 or isinstance(own, Mapping) else None, jac, NAME))
     if len(made) == 1:
@@ -255,10 +252,19 @@ def _guessed(parts: list[Part], start: Array, parameters: Parameters, low: Array
     for part in parts:
         ready = getattr(part.model, "ready", None)
         if ready is not None and getattr(ready, "guess", None) is not None:
-            guess = np.asarray(ready.guess(part.data.columns(part.model.places), part.data.y, part.data.weight), float)
+            guess = np.asarray(ready.guess(_full(part), part.data.y, part.data.weight), float)
             guess = np.where(np.isfinite(guess), guess, filled[:, part.places])
             filled[:, part.places] = np.clip(guess, low[:, part.places], high[:, part.places])
     return np.where(missing, filled, start)
+
+
+def _full(part: Part) -> list[Array]:
+    """Its coordinates at every point, (1 or fits, n)."""
+    data = part.data
+    return [
+        np.broadcast_to(data.coords[k], (len(data.coords[k]), *data.shape)).reshape(len(data.coords[k]), -1)
+        for k in part.model.places
+    ]
 
 
 def _states(datas: list[Data], start: Array, low: Array, high: Array) -> tuple[Array, Array, Array, Array]:

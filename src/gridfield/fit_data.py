@@ -1,7 +1,7 @@
-"""The data of fits as rows: (fits, points) out of arrays of any shape, with what is left out and what is wrong with each.
+"""The data of fits as rows: (fits, points) out of arrays of any shape, with what is left out, and wrong, in each.
 
-Axes of one fit go last, all others are fits. A coordinate is kept as small as it was given: (1 or fits, *shape of one fit
-or 1 along each axis).
+Axes of one fit go last, all others are fits. A coordinate is kept as small as it was given: (1 or fits, *shape of one
+fit or 1 along each axis).
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Data:
     kind: str = "array"  # of the coordinates: "grid", "array", "tuple", "named", "stack"
     left_out: Array = field(default_factory=lambda: np.zeros((0, 0), bool))  # (fits, n)
     layout: Any = None
+    inner: int | None = None  # coordinates of the axes of a fit, the first of all, where they are labelled
 
     @property
     def fits(self) -> int:
@@ -132,7 +133,7 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
         size = np.einsum("fn,fn->f", scaled, scaled)
     return Data(
         framework, rows, weight, shape, batch, axes, names, arrays, build, status, (~left_out).sum(1), size,
-        units, dims, labels, kind, left_out, layout,
+        units, dims, labels, kind, left_out, layout, len(axes) if kind == "labelled" else None,
     )  # fmt: skip
 
 
@@ -284,7 +285,7 @@ def _coordinates(coords: Any, layout: _Layout, labels: dict[str, Any], units: di
         arrays = [layout.place(np.asarray(a), "the grid") for a in axes]
         return "grid", None, arrays, _one if len(arrays) == 1 else tuple
     if coords is None or (is_labelled(coords) and not hasattr(coords, "data_vars")):
-        found = labels if coords is None else {str(d): coords.coords[d] for d in coords.coords}
+        found: Any = labels if coords is None else {str(d): coords.coords[d] for d in coords.coords}
         # those along the axes of a fit, which a function takes; an equation may use the others, too
         inner = (
             [layout.dims[a] for a in layout.order[len(layout.full) - layout.inner :]] if layout.dims else list(found)
@@ -303,11 +304,10 @@ def _coordinates(coords: Any, layout: _Layout, labels: dict[str, Any], units: di
         ]
         more = [d for d in more if set(found[d].dims) <= set(layout.dims)]
         first = len(inner)
-        return "named", (*inner, *more), arrays, _one if first == 1 else lambda arrays: tuple(arrays[:first])
+        return "labelled", (*inner, *more), arrays, _one if first == 1 else lambda arrays: tuple(arrays[:first])
     if is_labelled(coords) or isinstance(coords, Mapping):
         found = dict(coords)
-        if is_labelled(coords):
-            found |= {d: coords.coords[d] for d in coords.coords}
+        found |= {d: coords.coords[d] for d in coords.coords} if is_labelled(coords) else {}  # type: ignore[union-attr]
         if not found:
             raise ValueError(f"{name}: coords is empty")
         for d, c in found.items():

@@ -1,4 +1,4 @@
-"""What is fitted, whatever it was written as: an equation, a ready model, a Python function, or several of those at once.
+"""What is fitted, whatever it was written as: an equation, a ready model or a Python function.
 
 A model here knows its parameters and its coordinates, and makes the `Problem` that `least_squares` solves.
 """
@@ -15,8 +15,9 @@ from . import dispatch
 from .equation import Equation, parse
 from .fit_data import ORDERS, Data
 from .least_squares import Loss
+from .models import Model, named
 from .parameters import Parameters, of_function
-from .python_model import Function, FunctionProblem
+from .python_model import Function, FunctionProblem, spread
 
 Array = np.ndarray[Any, Any]
 
@@ -65,6 +66,7 @@ class EquationModel:
             parameters,
         )
         self.describes = repr(equation.text)
+        self.ready: Model | None = None
 
     def problem(self, data: Data) -> EquationProblem:
         """With compiled passes."""
@@ -100,10 +102,19 @@ class EquationModel:
 class FunctionModel:
     """A Python function."""
 
+    ready = None
+
     def __init__(self, f: Callable[..., Any], parameters: Parameters, jac: Any, name: str) -> None:
         self.f, self.parameters, self.jac, self.name = f, parameters, jac, name
         self.describes = getattr(f, "__name__", type(f).__name__)
-        self.function: Function | None = None
+        self._function: Function | None = None
+
+    @property
+    def function(self) -> Function:
+        """What is known of it since it was called first."""
+        if self._function is None:
+            raise RuntimeError(f"{self.name}: a function that was never called")
+        return self._function
 
     def bound(self, data: Data, start: Array) -> Function:
         """With its coordinates, framework, and way to derivatives."""
@@ -114,50 +125,43 @@ class FunctionModel:
 
     def begin(self, data: Data, start: Array, low: Array, high: Array) -> None:
         """Find out what the function is, by calling it."""
-        self.function = self.bound(data, start)
-        self.function.low, self.function.high = low.min(0), high.max(0)
+        self._function = self.bound(data, start)
+        if len(low):
+            self._function.low, self._function.high = low.min(0), high.max(0)
 
     def problem(self, data: Data) -> FunctionProblem:
         """Of whole arrays."""
-        _begun(self.function)
-        return FunctionProblem(self.function, data.y, data.weight)  # type: ignore[arg-type]
+        return FunctionProblem(self.function, data.y, data.weight)
 
     def evaluate(self, F: Any, theta: Any, coords: Sequence[Any], shape: tuple[int, ...]) -> Any:
         """(m, *shape), in the framework that the function is written in."""
-        _begun(self.function)
-        own = [F.shape(c)[0] > 1 for c in coords]
+        own, m = [F.shape(c)[0] > 1 for c in coords], F.shape(theta)[0]
+        function, size = self.function, prod(shape)
 
         def one(theta: Any, *coords: Any) -> Any:
-            from .python_model import _spread
-
-            return _spread(
-                self.function, self.parameters.call(self.f, self.function.build(list(coords)), theta), prod(shape)
-            )  # type: ignore[union-attr,arg-type]
+            y = self.parameters.call(self.f, function.build(list(coords)), theta)
+            return spread(F.name, y, shape, size)
 
         given = [c if o else c[0] for c, o in zip(coords, own, strict=True)]
         axes = (0, *(0 if o else None for o in own))
         if F.name == "jax":
             import jax
 
-            return F.reshape(jax.vmap(one, in_axes=axes)(theta, *given), (F.shape(theta)[0], *shape))
+            return F.reshape(jax.vmap(one, in_axes=axes)(theta, *given), (m, *shape))
         if F.name == "torch":
             import torch
 
-            return F.reshape(torch.func.vmap(one, in_dims=axes)(theta, *given), (F.shape(theta)[0], *shape))
-        raise TypeError(f"{self.name}: a function of {F.name} cannot be followed")
+            return F.reshape(torch.func.vmap(one, in_dims=axes)(theta, *given), (m, *shape))
+        rows = [one(theta[k], *(c[k] if o else c for c, o in zip(given, own, strict=True))) for k in range(m)]
+        return F.reshape(F.stack(rows, 0), (m, *shape))
 
     def values(self, params: Array, coords: Sequence[Array], shape: tuple[int, ...], which: Array) -> Array:
         """(m, n)."""
-        _begun(self.function)
         f = self.function
-        if f.coords is not coords:  # type: ignore[union-attr]
-            data_like = Function.__new__(Function)
-            data_like.__dict__.update(f.__dict__)
-            data_like.coords, data_like.shape, data_like._compiled = list(coords), shape, {}
-            data_like.together = False
-            f = data_like
-        out = [f.value(params[m : m + 4096], which[m : m + 4096]) for m in range(0, len(which), 4096)]  # type: ignore[union-attr]
-        return np.concatenate(out).real if out else np.empty((0, prod(shape)))
+        if f.coords is not coords:
+            f = f.elsewhere(coords, shape)
+        out = [f.value(params[m : m + 4096], which[m : m + 4096]) for m in range(0, len(which), 4096)]
+        return np.real(np.concatenate(out)) if out else np.empty((0, prod(shape)))
 
     def slopes(self, params: Array, data: Data) -> tuple[Array, Array]:
         """(f (n,), J (n, p)) of one fit at data's coordinates."""
@@ -166,43 +170,53 @@ class FunctionModel:
         return f[0], J[0].T
 
 
-def _begun(function: Any) -> None:
-    """A model that was not called yet has no framework."""
-    if function is None:
-        raise RuntimeError("gf.curve_fit: a function that was never called")
-
-
 def model_of(f: Any, data: Data, p0: Any, jac: Any, name: str) -> Any:
     """From what the user gave."""
     if callable(f) and not isinstance(f, Equation) and not _is_sympy(f) and not hasattr(f, "equation"):
         return FunctionModel(f, of_function(f, p0, data.batch, name), jac, name)
     if not (isinstance(jac, str) and jac in ("auto", "autodiff")):
         raise ValueError(f"{name}: jac is for Python functions; an equation is differentiated as it is written")
-    ready = f if hasattr(f, "equation") else None
-    equation = ready.equation if ready is not None else f
+    ready = f if isinstance(f, Model) else named(f) if isinstance(f, str) else None
+    equation = f if ready is None else ready.equation
     if not isinstance(equation, Equation):
-        known = data.names if data.names is not None else None
-        equation = parse(equation, known, where=name)
-    variables, places = _variables(equation, data, name)
-    names = (
-        tuple(ready.parameters) if ready is not None and hasattr(ready, "parameters") else equation.split(variables)[1]
-    )
+        equation = parse(equation, data.names, where=name)
+    if ready is None:
+        variables, places = _variables(equation, data, name)
+        names = equation.split(variables)[1]
+    else:
+        variables, places = _of_ready(ready, data, name)
+        names = tuple(ready.parameters)
     if not names:
         raise ValueError(f"{name}: the equation {equation.text!r} has no parameters to fit")
     if isinstance(p0, dict):
         unknown = [n for n in names if n not in p0]
         if unknown and ready is None and any(k in names for k in p0):
             raise ValueError(
-                f"{name}: the equation has {', '.join(unknown)}, which {'is' if len(unknown) == 1 else 'are'} neither in "
-                f"p0 nor coordinates ({', '.join(variables) or 'none'})"
+                f"{name}: the equation has {', '.join(unknown)}, which {'is' if len(unknown) == 1 else 'are'} neither "
+                f"in p0 nor coordinates ({', '.join(variables) or 'none'})"
             )
     model = EquationModel(equation, variables, places, Parameters(names, ((),) * len(names)))
-    model.ready = ready  # type: ignore[attr-defined]
+    model.ready = ready
+    if ready is not None:
+        model.describes = ready.name
     return model
 
 
 def _is_sympy(f: Any) -> bool:
     return type(f).__module__.partition(".")[0] == "sympy"
+
+
+def _of_ready(ready: Model, data: Data, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Its coordinates by name where those have its names, else in order."""
+    variables = tuple(ready.variables)
+    if data.names is not None and set(variables) <= set(data.names):
+        return variables, tuple(data.names.index(v) for v in variables)
+    count = len(data.coords) if data.inner is None else data.inner
+    if count != len(variables):
+        raise ValueError(
+            f"{name}: {ready.name} has the coordinates {', '.join(variables)}, but coords has {count} of them"
+        )
+    return variables, tuple(range(len(variables)))
 
 
 def _variables(equation: Equation, data: Data, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -13,7 +13,7 @@ from . import dispatch
 from .cached import cached_property
 from .fit_data import Data, arrange
 from .grid import Grid
-from .least_squares import CONVERGED, FEW, REASONS, Solution
+from .least_squares import CONVERGED, REASONS, Solution
 from .parameters import Parameters
 
 Array = np.ndarray[Any, Any]
@@ -83,9 +83,9 @@ class FitResult:
         self._points, self._dof, self._absolute, self._loss, self._kept = points, dof, absolute, loss, kept
         self._batch = parts[0].data.batch
         self._F = dispatch.of(parts[0].data.framework)
-        if self._batch:  # a fit of many that failed says so by NaN
-            failed = done.status != CONVERGED
-            done.params[failed], done.cov[failed], done.cost[failed] = np.nan, np.nan, np.nan
+        failed = np.flatnonzero(done.status != CONVERGED) if self._batch else []
+        # a fit of many that failed says so by NaN
+        done.params[failed], done.cov[failed], done.cost[failed] = np.nan, np.nan, np.nan
         scale = np.ones(len(dof))
         if not absolute:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -94,8 +94,7 @@ class FitResult:
             cov = done.cov * scale[:, None, None]
         cov[np.isinf(scale)] = np.inf
         cov[(fixed[:, :, None] | fixed[:, None, :]) & np.isfinite(done.params).all(1)[:, None, None]] = 0.0
-        if self._batch:
-            cov[failed] = np.nan
+        cov[failed] = np.nan
         self._cov, self._popt = cov, self._array(done.params, parameters.size)
 
     def _array(self, rows: Array, *tail: int) -> Any:
@@ -182,11 +181,14 @@ class FitResult:
         """Units of the parameters that have some."""
         out: dict[str, str] = {}
         for part in self._parts:
-            rule = getattr(getattr(part.model, "ready", None), "units", None)
-            if callable(rule):
-                axes = [part.data.units.get(name, "") for name in part.data.names or ()] or [""] * len(part.data.coords)
-                found = rule(part.data.units.get("", ""), axes)
-                out |= {k: v for k, v in dict(found).items() if v}
+            model, data = part.model, part.data
+            if model.ready is None:
+                continue
+            y = data.units.get("", "")
+            x = {data.units.get(data.names[k], "") if data.names else "" for k in model.places}
+            unit = x.pop() if len(x) == 1 else ""  # of all coordinates
+            words = {"y": y, "x": unit, "1/x": f"1/{unit}" if unit else "", "rad": "rad"}
+            out |= {name: words[rule] for name, rule in model.ready.units.items() if words.get(rule)}
         return out
 
     # ---- how it went
@@ -331,7 +333,11 @@ class FitResult:
             shape = tuple(coords.sizes.values())
         elif fit.kind == "stack":
             shape = np.shape(coords)[1:]
-        elif isinstance(coords, (tuple, list)) and fit.kind in ("tuple", "grid", "named") and len(fit.coords) > 1:
+        elif (
+            isinstance(coords, (tuple, list))
+            and fit.kind in ("tuple", "grid", "named", "labelled")
+            and len(fit.coords) > 1
+        ):
             shape = np.broadcast_shapes(*(np.shape(c) for c in coords))
             coords = tuple(np.asarray(c, float) for c in coords)
         else:
@@ -342,13 +348,16 @@ class FitResult:
             given = coords if isinstance(coords, (tuple, list)) and len(fit.names) > 1 else (coords,)
             if isinstance(coords, Grid):
                 given = np.meshgrid(*coords.axes(), indexing="ij", sparse=True)
-            coords = dict(zip(fit.names, given, strict=True))
+            first = fit.names if fit.inner is None else fit.names[: fit.inner]
+            coords = dict(zip(first, given, strict=True))
         data = arrange(coords, np.zeros(shape), None, None, None, "omit", name)
         if fit.names is not None and data.names is not None and data.names != fit.names:
-            missing = [n for n in fit.names if n not in data.names]
+            used = getattr(part.model, "variables", fit.names if fit.inner is None else fit.names[: fit.inner])
+            missing = [n for n in fit.names if n not in data.names and n in used]
             if missing:
                 raise ValueError(f"{name}: coords has no {', '.join(missing)}")
-            data.coords = [data.coords[data.names.index(n)] for n in fit.names]
+            nothing = np.zeros((1,) * (1 + len(data.shape)))
+            data.coords = [data.coords[data.names.index(n)] if n in data.names else nothing for n in fit.names]
         if len(data.coords) != len(fit.coords):
             raise ValueError(f"{name}: coords has {len(data.coords)} coordinates, the fit {len(fit.coords)}")
         data.build, data.framework = fit.build, fit.framework
@@ -389,8 +398,8 @@ class FitResult:
     def confidence_band(self, coords: Any = None, level: float = 0.95) -> Any:
         """Bounds between which the model is, with that probability, at each place by itself.
 
-        ``f -+ t sqrt(j cov j)``, with the gradient j of the model in its parameters and Student's t for `dof` degrees of
-        freedom (the normal one with ``absolute_sigma=True``).
+        ``f -+ t sqrt(j cov j)``, with the gradient j of the model in its parameters and Student's t for `dof` degrees
+        of freedom (the normal one with ``absolute_sigma=True``).
 
         Parameters
         ----------
@@ -458,8 +467,10 @@ class FitResult:
                 rows.append([name, *(f"{v:.6g}" for v in numbers), units.get(name, "")])
         else:
             lines += [
-                f"{self.message}; {self.n_iter} steps, {int(self._points[0])} points, {int((~self._fixed).sum())} free parameters",
-                f"chi2 {self.chi2:.6g}, reduced {self.reduced_chi2:.6g}, R2 {self.r2:.6g}, AIC {self.aic:.6g}, BIC {self.bic:.6g}",
+                f"{self.message}; {self.n_iter} steps, {int(self._points[0])} points, "
+                f"{int((~self._fixed).sum())} free parameters",
+                f"chi2 {self.chi2:.6g}, reduced {self.reduced_chi2:.6g}, R2 {self.r2:.6g}, "
+                f"AIC {self.aic:.6g}, BIC {self.bic:.6g}",
                 "",
             ]
             rows = [["", "value", "stderr", "relative", "unit"]]
@@ -515,8 +526,8 @@ class FitResult:
         Returns
         -------
         xarray.Dataset
-            Along the axes of the fits; `name` and `name_stderr` of each parameter, `cov`, and numbers about the fit. Labels
-            of the data are kept, units are attributes.
+            Along the axes of the fits; `name` and `name_stderr` of each parameter, `cov`, and numbers about the fit.
+            Labels of the data are kept, units are attributes.
         """
         from .fit_labelled import dataset
 
@@ -525,7 +536,7 @@ class FitResult:
 
 def _of_one(data: Data, i: int) -> Data:
     """The data of one of many fits."""
-    one = Data(**{k: v for k, v in data.__dict__.items()})
+    one = Data(**data.__dict__)
     one.coords = [c if len(c) == 1 else c[i : i + 1] for c in data.coords]
     one.y, one.batch = data.y[i : i + 1], ()
     one.weight = None if data.weight is None else data.weight[i : i + 1]
@@ -542,6 +553,3 @@ def _columns(rows: list[list[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-FAILED_BEFORE = FEW  # statuses from here on were set before anything was fitted

@@ -13,7 +13,6 @@ from .fit_joint import Part
 from .fit_model import FunctionModel, model_of
 from .fit_result import FitResult
 from .implicit import Objective, fixed_values, rows_of, tensors
-from .least_squares import Solution
 from .parameters import fill, held, limits
 
 Array = np.ndarray[Any, Any]
@@ -57,10 +56,10 @@ class TracedResult(FitResult):
         raise AttributeError(f"FitResult: {name} {UNKNOWN}")
 
 
-def fit(f: Any, coords: Any, y: Any, sigma: Any, fixed: Any, p0: Any, bounds: Any, **options: Any) -> FitResult:
-    """As curve_fit."""
-    from .curve_fit import curve_fit
-
+def fit(
+    curve_fit: Any, f: Any, coords: Any, y: Any, sigma: Any, fixed: Any, p0: Any, bounds: Any, **options: Any
+) -> FitResult:
+    """As curve_fit, which is handed over."""
     F = dispatch.face(NAME, **{f"a{k}": t for k, t in enumerate(tensors(y, sigma, fixed))})
     followed = [("y", y)] if tensors(y) else []
     followed += [("sigma", sigma)] if tensors(sigma) else []
@@ -83,10 +82,7 @@ def fit(f: Any, coords: Any, y: Any, sigma: Any, fixed: Any, p0: Any, bounds: An
     for name, shape, at in parameters.spans():
         still[:, at : at + prod(shape)] = name in kept
     if isinstance(part.model, FunctionModel):
-        if F.name == "jax" and options.pop("_jit", True):
-            part.model.begin(data, np.where(np.isfinite(start), start, 1.0), low, high)
-        else:
-            part.model.begin(data, start, low, high)
+        part.model.begin(data, start, low, high)
 
     def run(*arrays: Array) -> tuple[Array, ...]:
         given = dict(zip([n for n, _ in followed], map(np.asarray, arrays), strict=True))
@@ -113,6 +109,3 @@ def fit(f: Any, coords: Any, y: Any, sigma: Any, fixed: Any, p0: Any, bounds: An
         F, [part], parameters, F.reshape(popt, (*batch, p)), F.reshape(F.fixed(cov), (*batch, p, p)),
         F.reshape(F.fixed(status), batch),
     )  # fmt: skip
-
-
-_ = Solution

@@ -1,9 +1,9 @@
 """Derivatives of an optimum in what it depends on: data, sigma, fixed parameters.
 
 At the optimum the gradient g(p; data) of the cost in the parameters is zero, so dp = -H^-1 dg, H the Hessian with its
-second-order term (implicit function theorem). That is the derivative of one step of Newton's method from the optimum, and
-two steps, whose own derivatives are followed, have those of the optimum to third order: the error of each step is the
-square of that before. So derivatives of any order up to that, forward or reverse, are the framework's own.
+second-order term (implicit function theorem). That is the derivative of one step of Newton's method from the optimum,
+and two steps, whose own derivatives are followed, have those of the optimum to third order: the error of each step is
+the square of that before. So derivatives of any order up to that, forward or reverse, are the framework's own.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Nonlinear least squares, many fits at once: Levenberg-Marquardt on normal equations, by QR where those are poor.
 
 A `Problem` says what residuals are; here is what to do about them. No framework, no shapes of users: fits are rows.
-The normal equations are summed up in blocks, so nothing of the size (points, parameters) is kept. Their steps are as good
-as those by QR as long as the matrix has digits left, since errors of the matrix make a step longer or shorter but move
-no minimum; below `marquardt.POOR` the steps are made by QR of the Jacobian, by blocks of rows (TSQR: J. Demmel,
+The normal equations are summed up in blocks, so nothing of the size (points, parameters) is kept. Their steps are as
+good as those by QR as long as the matrix has digits left, since errors of the matrix make a step longer or shorter but
+move no minimum; below `marquardt.POOR` the steps are made by QR of the Jacobian, by blocks of rows (TSQR: J. Demmel,
 L. Grigori, M. Hoemmen, J. Langou, SIAM J. Sci. Comput. 34 (2012), A206-A239).
 """
 
@@ -87,7 +87,7 @@ def rho(z: Array, loss: str) -> tuple[Array, Array, Array]:
 
 
 def robust(r: Array, J: Array | None, loss: Loss) -> tuple[Array, Array | None, Array]:
-    """(r, J) scaled so that J^T J is the Gauss-Newton matrix of the loss and J^T r its gradient; the loss of each point.
+    """(r, J) scaled so that J^T J is the Gauss-Newton matrix of the loss and J^T r its gradient; each point's loss.
 
     B. Triggs et al., "Bundle adjustment: a modern synthesis" (2000), section 4.3.
     """
@@ -144,11 +144,11 @@ def solve(
 
 def triangle(problem: Problem, x: Array, fit: int, loss: Loss) -> Array:
     """R of the QR of (J, r) at the parameters x of a fit, by blocks of rows: (k, p + 1) with k <= p + 1."""
-    factor = np.zeros((0, len(x) + 1))
+    factor: Any = np.zeros((0, len(x) + 1))
     for start in range(0, problem.points, ROWS):
         r, J = problem.residuals(x, fit, start, min(start + ROWS, problem.points))
         r, J, _ = robust(r, J, loss)
-        factor = np.linalg.qr(np.concatenate([factor, np.column_stack([J, r])]), mode="r")  # type: ignore[list-item]
+        factor = np.linalg.qr(np.concatenate([factor, np.column_stack([np.asarray(J), r])]), mode="r")
     return factor
 
 
@@ -188,7 +188,7 @@ def _by_qr(problem: Problem, fit: int, state: marquardt.Fits, status: Array, los
 
 
 def covariance(problem: Problem, done: Solution, low: Array, high: Array, loss: Loss) -> Array:
-    """(J^T J)^-1 over the free parameters; by QR where the normal matrix has too few digits, inf where it is singular."""
+    """(J^T J)^-1 over the free parameters; by QR where the matrix has too few digits, inf where it is singular."""
     ended = np.isin(done.status, (CONVERGED, EXHAUSTED, STALLED))
     A = np.where(ended[:, None, None], done.normal, np.eye(low.shape[1]))
     cov, least = marquardt.inverses(np.ascontiguousarray(A), low == high)
@@ -196,7 +196,7 @@ def covariance(problem: Problem, done: Solution, low: Array, high: Array, loss: 
     for fit in np.flatnonzero(ended & (least < 1e-8)):
         free = low[fit] < high[fit]
         cov[fit] = 0.0
-        J = triangle(problem, done.params[fit], fit, loss)[:, :-1][:, free]
+        J = triangle(problem, done.params[fit], int(fit), loss)[:, :-1][:, free]
         norm = np.sqrt((J * J).sum(0))
         inverse = np.full((int(free.sum()),) * 2, np.inf)
         if np.isfinite(J).all() and (norm > 0).all():

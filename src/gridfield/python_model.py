@@ -1,12 +1,13 @@
-"""Models that are Python functions, of NumPy, torch, JAX or TensorFlow: their values and Jacobians, for many fits at once.
+"""Models that are Python functions of NumPy, torch, JAX or TensorFlow: values and Jacobians of many fits at once.
 
 Which framework a function is written in is found by calling it. Derivatives come from that framework; those of NumPy
-functions by the complex step, exact to rounding where the function takes complex numbers (J. R. R. A. Martins, P. Sturdza,
-J. J. Alonso, ACM Trans. Math. Softw. 29 (2003), 245-262), else by central differences.
+functions by the complex step, exact to rounding where the function takes complex numbers (J. R. R. A. Martins,
+P. Sturdza, J. J. Alonso, ACM Trans. Math. Softw. 29 (2003), 245-262), else by central differences.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,6 +44,12 @@ class Function:
         self._compiled: dict[str, Any] = {}
         self.together = fits == 1 or self._broadcasts(start, value)
         self.way = self._choose(start)
+
+    def elsewhere(self, coords: Sequence[Array], shape: tuple[int, ...]) -> Function:
+        """The same at other coordinates, of one fit."""
+        other = copy.copy(self)
+        other.coords, other.shape, other._compiled, other.together = list(coords), shape, {}, False
+        return other
 
     # ---- calls
     def _arrays(self, which: Any, framework: str) -> list[Any]:
@@ -247,7 +254,7 @@ def _transformed(model: Function, what: str, own: Sequence[bool]) -> Callable[..
 
     def one(theta: Any, *coords: Any) -> Any:
         y = model.parameters.call(model.f, model.build(list(coords)), theta)
-        return _spread(model, y, size)
+        return spread(model.framework, y, model.shape, size)
 
     if model.framework == "jax":
         import jax
@@ -266,13 +273,12 @@ def _transformed(model: Function, what: str, own: Sequence[bool]) -> Callable[..
     return run
 
 
-def _spread(model: Function, y: Any, size: int) -> Any:
+def spread(framework: str, y: Any, shape: tuple[int, ...], size: int) -> Any:
     """Values of one fit in one axis."""
-    if model.framework == "jax":
-        import jax.numpy as jnp
-
-        return jnp.broadcast_to(y, model.shape).reshape(size)
-    return y.broadcast_to(model.shape).reshape(size)
+    if framework == "torch":
+        return y.broadcast_to(shape).reshape(size)
+    F = dispatch.of(framework)
+    return F.reshape(F.broadcast_to(y, shape), (size,))
 
 
 def _to(framework: str, x: Any) -> Any:
@@ -290,7 +296,7 @@ def _numpy(x: Any) -> Array:
 
 
 class FunctionProblem:
-    """The residuals of a function, beside data (fits, n) that are NaN where there are none; weight (fits, n) or None."""
+    """The residuals of a function; data (fits, n) are NaN where there are none, weight is (fits, n) or None."""
 
     def __init__(self, model: Function, y: Array, weight: Array | None) -> None:
         self.model, self.y, self.weight, self.points = model, y, weight, y.shape[1]

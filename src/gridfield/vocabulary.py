@@ -14,9 +14,9 @@ from .displacement import displacement_field as displacement_field
 from .displacement import jacobian_determinant as jacobian_determinant
 from .displacement import random_displacement as random_displacement
 from .filling import fill_empty as fill_empty
+from .fit_result import FitResult as FitResult
 from .fitting import FitInfo as FitInfo
 from .fitting import fit_field as fit_field
-from .fit_result import FitResult as FitResult
 from .grid import Grid as Grid
 from .gridding import grid_and_smooth as grid_and_smooth
 from .gridding import to_grid as to_grid
