@@ -207,7 +207,7 @@ def _is_sympy(f: Any) -> bool:
 
 
 def _of_ready(ready: Model, data: Data, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Its coordinates by name where those have its names, else in order."""
+    """Its coordinates, x, y, z, by name where those have such names, else in order."""
     variables = tuple(ready.variables)
     if data.names is not None and set(variables) <= set(data.names):
         return variables, tuple(data.names.index(v) for v in variables)
@@ -216,7 +216,9 @@ def _of_ready(ready: Model, data: Data, name: str) -> tuple[tuple[str, ...], tup
         raise ValueError(
             f"{name}: {ready.name} has the coordinates {', '.join(variables)}, but coords has {count} of them"
         )
-    return variables, tuple(range(len(variables)))
+    # as in equations: of a grid the last axis is x, of a tuple the first array
+    order = reversed(range(count)) if data.kind in ("grid", "labelled") else range(count)
+    return variables, tuple(order)
 
 
 def _variables(equation: Equation, data: Data, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -187,8 +187,7 @@ class FitResult:
             y = data.units.get("", "")
             x = {data.units.get(data.names[k], "") if data.names else "" for k in model.places}
             unit = x.pop() if len(x) == 1 else ""  # of all coordinates
-            words = {"y": y, "x": unit, "1/x": f"1/{unit}" if unit else "", "rad": "rad"}
-            out |= {name: words[rule] for name, rule in model.ready.units.items() if words.get(rule)}
+            out |= {name: _unit(rule, y, unit) for name, rule in model.ready.units.items() if _unit(rule, y, unit)}
         return out
 
     # ---- how it went
@@ -532,6 +531,16 @@ class FitResult:
         from .fit_labelled import dataset
 
         return dataset(self)
+
+
+def _unit(rule: str, y: str, x: str) -> str:
+    """A unit such as "1/x" or "y/x**2" in those of data and coordinates; nothing where one of them is unknown."""
+    if rule in ("rad", "1"):
+        return rule if rule == "rad" else ""
+    letters = {"y": y, "x": x}
+    if any(letter in rule and not unit for letter, unit in letters.items()):
+        return ""
+    return "".join(letters.get(c, c) for c in rule).replace("**1", "")
 
 
 def _of_one(data: Data, i: int) -> Data:
