@@ -3,8 +3,8 @@ Fit every pixel: stars of the Hubble deep field
 ===============================================
 
 ``gf.curve_fit`` with ``axis=`` fits a model to every pixel, or every cut-out, at once. Here that is each of the compact
-objects of a photograph: a window around it, a Gaussian with its own centre, widths, height and sky, and its uncertainty.
-The second half fits a trend in time to every voxel of a functional MRI series. Failed fits are NaN and say why.
+objects of a photograph: a window around it, a Gaussian with its own centre, width, height and sky, and its
+uncertainty. The second half fits a trend in time to every voxel of a functional MRI series. Failed fits are NaN and say why.
 
 .. code-block:: bash
 
@@ -54,7 +54,8 @@ spots = gf.curve_fit(
 print(spots)
 print(f"spots:     {spots.success.sum()} of {len(places)} fitted")
 good = spots.success & (spots.stderr["x0"] < 0.2)
-print(f"spots:     {good.sum()} centres better than 0.2 pixels, median {np.median(spots.stderr['x0'][good]):.3f} pixels")
+median = np.median(spots.stderr["x0"][good])
+print(f"spots:     {good.sum()} centres better than 0.2 pixels, median {median:.3f} pixels")
 
 # %%
 # Every voxel of a functional series
@@ -103,7 +104,7 @@ above.colorbar(colours, ax=left, label="standard error of the centre (pixels)", 
 right.errorbar(
     spots["A"][good], spots["s"][good], spots.stderr["s"][good], fmt="o", markersize=3.5, color="0.25", elinewidth=0.8
 )
-right.set(xscale="log", xlabel="height (grey levels)", ylabel="sigma (pixels)", title="point-like, and extended")
+right.set(xlim=(0, 400), xlabel="height (grey levels)", ylabel="sigma (pixels)", title="point-like, and extended")
 right.set_ylim(0.5, 6)
 
 k = volume.shape[2] // 2

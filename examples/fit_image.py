@@ -77,19 +77,16 @@ print(f"regressors: at most {off:.1f} standard errors from the truth, {found.dof
 # Original beside fitted, and what is left: noise, and nothing else.
 
 plt.rc("font", size=11)
-figure = plt.figure(figsize=(12, 8.2), layout="constrained")
-top, bottom = figure.subfigures(2, 1, height_ratios=[0.8, 1.2])
-for part, result, title in (
-    (top, tilted, f"a·row + b·column: a = {tilted['a']:.2f} ± {tilted.stderr['a']:.2f}, "
-     f"b = {tilted['b']:.2f} ± {tilted.stderr['b']:.2f}"),
-    (bottom, found, f"mod1·12 + mod2**a − mod3/b: a = {found['a']:.3f} ± {found.stderr['a']:.3f}, "
-     f"b = {found['b']:.4f} ± {found.stderr['b']:.4f}"),
-):  # fmt: skip
-    part.suptitle(title)
-    axes = result.plot(part)[0]
-    axes[0].set_title("original")
-    axes[1].set_title("fitted")
-    axes[2].set_title("original − fitted")
+figure, axes = plt.subplots(2, 3, figsize=(13, 6.6), layout="constrained", height_ratios=[1, 1.35])
+models = "a·row + b·column", "mod1·12 + mod2**a − mod3/b"
+for row_of, result, model in zip(axes, (tilted, found), models, strict=True):
+    result.plot(row_of)
+    values = ", ".join(f"{name} = {result[name]:.3f} ± {result.stderr[name]:.3f}" for name in "ab")
+    row_of[0].set_title("original")
+    row_of[1].set_title(f"{model}\n{values}")
+    row_of[2].set_title("original − fitted")
+    for ax in row_of:
+        ax.set(xticks=[], yticks=[])
 
 folder = pathlib.Path("examples/output") if pathlib.Path("examples").is_dir() else pathlib.Path()
 folder.mkdir(exist_ok=True)

@@ -51,6 +51,7 @@ class Data:
     dims: tuple[str, ...] = ()  # of the data, where they are labelled
     labels: dict[str, Any] = field(default_factory=dict)  # coordinates of those dims
     kind: str = "array"  # of the coordinates: "grid", "array", "tuple", "named", "stack"
+    blank: Array | None = None  # (1 or fits, n): where a coordinate is missing, and so is the model
     left_out: Array = field(default_factory=lambda: np.zeros((0, 0), bool))  # (fits, n)
     layout: Any = None
     inner: int | None = None  # coordinates of the axes of a fit, the first of all, where they are labelled
@@ -110,11 +111,13 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
     if where is not None:
         chosen = layout.place(_mask(where, name), "where")
         left_out = left_out | ~_rows(chosen, fits, shape)
+    blank = None
     for k, c in enumerate(arrays):
         missing = np.isnan(c)
         if missing.any():
-            left_out = left_out | _rows(missing, fits, shape)
+            blank = _rows(missing, fits, shape) if blank is None else blank | _rows(missing, fits, shape)
             arrays[k] = np.where(missing, c[~missing][0] if not missing.all() else 0.0, c)
+    left_out = left_out if blank is None else left_out | blank
     weight = None
     if sigma is not None:
         s = layout.place(numbers(getattr(sigma, "data", sigma) if is_labelled(sigma) else sigma), "sigma", sigma)
@@ -133,7 +136,7 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
         size = np.einsum("fn,fn->f", scaled, scaled)
     return Data(
         framework, rows, weight, shape, batch, axes, names, arrays, build, status, (~left_out).sum(1), size,
-        units, dims, labels, kind, left_out, layout, len(axes) if kind == "labelled" else None,
+        units, dims, labels, kind, blank, left_out, layout, len(axes) if kind == "labelled" else None,
     )  # fmt: skip
 
 

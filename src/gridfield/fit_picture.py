@@ -122,7 +122,7 @@ def _images(panels: list[tuple[str, Array]], axes: Any, part: Any) -> None:
         shown = panel.imshow(image, interpolation="nearest", aspect="equal" if _square(image) else "auto", **how)
         panel.set_title(name)
         panel.set_facecolor("0.85")  # what is left out
-        panel.figure.colorbar(shown, ax=panel, shrink=0.85)
+        panel.figure.colorbar(shown, ax=panel, shrink=0.8, aspect=15)
 
 
 def _square(image: Array) -> bool:
@@ -152,5 +152,5 @@ def _maps(result: Any, ax: Any) -> Any:
             shown = panel.imshow(field, interpolation="nearest", cmap="viridis" if row == 0 else "magma", vmin=low,
                                  vmax=high if high > low else low + 1)  # fmt: skip
             panel.set_facecolor("0.85")
-            panel.figure.colorbar(shown, ax=panel, shrink=0.85, extend="both", label=unit)
+            panel.figure.colorbar(shown, ax=panel, shrink=0.8, aspect=15, extend="both", label=unit)
     return axes

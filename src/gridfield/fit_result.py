@@ -237,6 +237,8 @@ class FitResult:
         there = np.flatnonzero(np.isfinite(self._done.params).all(1))
         if len(there):
             out[there] = part.model.values(part.own(self._done.params)[there], data.coords, data.shape, there)
+        if data.blank is not None:
+            out[np.broadcast_to(data.blank, out.shape)] = np.nan
         return out
 
     def _whole(self, part: Any, rows: Array) -> Any:
@@ -389,6 +391,8 @@ class FitResult:
             data = self._elsewhere(part, coords)
             params = part.own(self._done.params)
             values = part.model.values(params, data.coords, data.shape, np.zeros(len(params), np.int64))
+            if data.blank is not None:
+                values = np.where(data.blank, np.nan, values)
             shape = () if data.dims == ("point",) else data.shape
             return self._framed(values.reshape((*self._batch, *shape)))
 
@@ -436,6 +440,9 @@ class FitResult:
                 if not self._absolute:
                     half = scipy.special.stdtrit(self._dof[i], 0.5 + level / 2) if self._dof[i] > 0 else np.inf
                 low[i], high[i] = f - half * width, f + half * width
+            if data.blank is not None:
+                for side in (low, high):
+                    side[np.broadcast_to(data.blank, side.shape)] = np.nan
             if coords is None:
                 return tuple(self._framed(self._whole(part, side)) for side in (low, high))
             shape = () if data.dims == ("point",) else data.shape
