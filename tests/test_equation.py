@@ -303,7 +303,9 @@ def oracle(eq, coords, y, weight, params):
     names = eq.split(variables)[1]
     values = {**coords, **dict(zip(names, params, strict=True))}
     f = np.broadcast_to(eq.evaluate(NUMPY, values), y.shape)
-    J = np.stack([np.broadcast_to(d.evaluate(NUMPY, values), y.shape) for d in eq.derivatives(names)], -1)
+    J = np.empty((len(y), len(names)))
+    for k, d in enumerate(eq.derivatives(names)):
+        J[:, k] = d.evaluate(NUMPY, values)
     weight = np.ones_like(y) if weight is None else weight
     there = ~np.isnan(y) & ~np.isnan(weight) & (weight != 0)
     r, J = (weight * (f - y))[there], (weight[:, None] * J)[there]
@@ -473,7 +475,7 @@ def test_sympy():
     assert parse(sympy.Eq(y, a * x)).left == "y" and parse(sympy.Eq(y, a * x)).names == ("a", "x")
     for bad, message in ((sympy.gamma(x), "gamma cannot stand"), (sympy.oo * x, "no finite number"),
                          (sympy.Function("f")(x), "cannot stand"), (sympy.I * x, "ImaginaryUnit"),
-                         (sympy.true, "cannot be"), (sympy.Matrix([x])[0].diff(x) * sympy.zoo, "finite|cannot")):  # fmt: skip
+                         (sympy.true, "cannot stand"), (sympy.Matrix([x])[0].diff(x) * sympy.zoo, "finite|cannot")):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             parse(bad)
 
