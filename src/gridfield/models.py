@@ -522,11 +522,14 @@ def _dose_guess(coords: Sequence[Array], y: Array, weight: Any) -> Array:
 
 
 dose_response = _model(
-    "dose_response", "bottom + (top - bottom)*x**hill/(x**hill + ec50**hill)", _dose_guess,
+    "dose_response",
+    "where(x > 0, bottom + (top - bottom)*logistic(hill*log(x/ec50)), where(hill > 0, bottom, top))",
+    _dose_guess,
     {"bottom": "y", "top": "y", "ec50": "x", "hill": "1"},
     doc="""The four-parameter dose-response (Hill) curve.
 
-    ``bottom + (top - bottom) * x**hill / (x**hill + ec50**hill)``, of a dose x >= 0.
+    ``bottom + (top - bottom) * x**hill / (x**hill + ec50**hill)``, of a dose x >= 0 (without a dose: bottom, or top where
+    hill is negative).
 
     bottom, top : unit of y, response to no dose and to any amount
     ec50 : unit of x, the dose of half the response
