@@ -292,9 +292,7 @@ def test_derivatives_where_one_side_is_infinite():
 
 
 # ---- passes
-GAUSS = (
-    "A*exp(-((cos(t)*(x-x0)+sin(t)*(y-y0))**2/(2*sx**2)+(cos(t)*(y-y0)-sin(t)*(x-x0))**2/(2*sy**2)))+b"
-)
+GAUSS = "A*exp(-((cos(t)*(x-x0)+sin(t)*(y-y0))**2/(2*sx**2)+(cos(t)*(y-y0)-sin(t)*(x-x0))**2/(2*sy**2)))+b"
 
 
 def oracle(eq, coords, y, weight, params):
@@ -349,7 +347,9 @@ def test_normal_equations(count, dtype):
         A[:], g[:], cost[:] = -7, -7, -7
         passes.normal([x], y, w, params, which, ("linear", 1.0), A, g, cost)
         for k in which:
-            expected = oracle(eq, {"x": x.astype(float)}, y[k].astype(float), None if w is None else w[k].astype(float), params[k])
+            expected = oracle(
+                eq, {"x": x.astype(float)}, y[k].astype(float), None if w is None else w[k].astype(float), params[k]
+            )
             for got, want in zip((A[k], g[k], cost[k]), expected, strict=True):
                 np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10 * max(np.abs(want).max(initial=0), 1))
         assert (A[[1, 2]] == -7).all() and (g[[1, 2]] == -7).all() and (cost[[1, 2]] == -7).all()

@@ -106,7 +106,13 @@ def decay(model, fraction, noise, first=0.0):
 
 def two_decays():
     tau, span = 10 ** U(-1.3, -0.8), 10 ** U(-2, 3)
-    known = {"amplitude_1": U(1, 5), "tau_1": tau * span, "amplitude_2": U(1, 5), "tau_2": tau * span * U(3, 6), "offset": 1}
+    known = {
+        "amplitude_1": U(1, 5),
+        "tau_1": tau * span,
+        "amplitude_2": U(1, 5),
+        "tau_2": tau * span * U(3, 6),
+        "offset": 1,
+    }
     return [np.linspace(0, span, 200)], known, 0.01
 
 
@@ -119,7 +125,12 @@ def wave():
 def step():
     span, lo, lower = 10 ** U(-1, 2), U(-5, 5), U(-3, 3)
     height = signed(0.5, 3)
-    known = {"lower": lower, "upper": lower + height, "center": lo + span * U(0.2, 0.8), "width": span * 10 ** U(-2, -0.9)}
+    known = {
+        "lower": lower,
+        "upper": lower + height,
+        "center": lo + span * U(0.2, 0.8),
+        "width": span * 10 ** U(-2, -0.9),
+    }
     return [np.linspace(lo, lo + span, 80)], known, 0.07 * abs(height)
 
 

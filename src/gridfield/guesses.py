@@ -18,7 +18,9 @@ MOST, ROOM = 16_384, 2**22  # points of a fit that are looked at; numbers of one
 HALF = 2 * np.log(2)  # the square of a Gaussian's half width at half height, in units of sigma
 
 
-def cleaned(coords: Sequence[Array], y: Array, weight: Array | None, most: int = MOST) -> tuple[list[Array], Array, Array]:
+def cleaned(
+    coords: Sequence[Array], y: Array, weight: Array | None, most: int = MOST
+) -> tuple[list[Array], Array, Array]:
     """Coordinates (fits or 1, n), y (fits, n) without NaN, and squared weights, 0 where a point is left out."""
     y = np.atleast_2d(np.asarray(y, np.float64))
     xs = [np.atleast_2d(np.asarray(x, np.float64)) for x in coords]
@@ -303,7 +305,9 @@ def _brightest(x: Array, y: Array, inside: Array) -> tuple[Array, Array, Array]:
         if cells > 2 and cells**d > n:
             break
         place = np.clip((u * cells).astype(np.int64), 0, cells - 1)
-        flat = np.ravel_multi_index(tuple(np.moveaxis(place, -1, 0)), (cells,) * d) + np.arange(fits)[:, None] * cells**d
+        flat = (
+            np.ravel_multi_index(tuple(np.moveaxis(place, -1, 0)), (cells,) * d) + np.arange(fits)[:, None] * cells**d
+        )
         count = np.bincount(flat.ravel(), inside.ravel().astype(float), fits * cells**d).reshape(fits, -1)
         total = np.bincount(flat.ravel(), np.where(inside, y, 0.0).ravel(), fits * cells**d).reshape(fits, -1)
         stands_out = np.abs(total) / np.sqrt(np.maximum(count, 1))

@@ -600,7 +600,9 @@ def polynomial(degree: int, ndim: int = 1) -> Model:
     for k in range(ndim):
         count = count * (degree + k + 1) // (k + 1)
     if count > 500:
-        raise ValueError(f"gf.models.polynomial: degree {degree} in {ndim} dimensions has {count} coefficients, over 500")
+        raise ValueError(
+            f"gf.models.polynomial: degree {degree} in {ndim} dimensions has {count} coefficients, over 500"
+        )
     return _polynomial(degree, ndim)
 
 
@@ -681,5 +683,7 @@ def named(text: str) -> Model | None:
     try:
         args = ast.literal_eval(f"({inside},)") if inside and inside.strip() else ()
     except (ValueError, SyntaxError):
-        raise ValueError(f"gf.models: the arguments of a model should be plain numbers or words, got {text!r}") from None
+        raise ValueError(
+            f"gf.models: the arguments of a model should be plain numbers or words, got {text!r}"
+        ) from None
     return MADE[name](*args)

@@ -351,7 +351,9 @@ def fill(m: Any, room: Any, to: Any, value: Any, count: Any) -> None:
     m.loop(0, (count + 7) >> 3, lambda v, _: m.store(room, v * LANES + to, value))
 
 
-def fetch(m: Any, spec: Program, columns: Any, ints: Any, fit: Any, start: Any, count: Any, room: Any, at: Places) -> None:
+def fetch(
+    m: Any, spec: Program, columns: Any, ints: Any, fit: Any, start: Any, count: Any, room: Any, at: Places
+) -> None:
     """The coordinates of points start ... start + count, of each axis (i // repeat) % length; the last once more in all
     lanes behind them."""
     stop = start + count
@@ -372,7 +374,9 @@ def fetch(m: Any, spec: Program, columns: Any, ints: Any, fit: Any, start: Any, 
 
         last = stop - 1
         m.loop(0, plain, lambda i, _: m.loop(m.quotient(start, length), m.quotient(last, length) + 1, turn) and None)
-        m.loop(0, 1 - plain, lambda i, _: m.loop(m.quotient(start, repeat), m.quotient(last, repeat) + 1, same) and None)
+        m.loop(
+            0, 1 - plain, lambda i, _: m.loop(m.quotient(start, repeat), m.quotient(last, repeat) + 1, same) and None
+        )
         m.store(room, count + to, m.spread(m.load(room, count + (to - 1)), LANES))
 
 
@@ -447,7 +451,9 @@ def run_rows(
         points(m, spec, params, fit * spec.parameters, scale, (count + 7) >> 3, room, at)
         for k in range(spec.rows):
             to = (stop - start) * k + (begin - start)
-            m.loop(0, count, lambda i, _, k=k, to=to: m.store(out, to + i, m.load(room, i + (at.rows + k * spec.pitch))))
+            m.loop(
+                0, count, lambda i, _, k=k, to=to: m.store(out, to + i, m.load(room, i + (at.rows + k * spec.pitch)))
+            )
 
     m.loop(0, m.quotient(stop - start + (block - 1), block), part)
 

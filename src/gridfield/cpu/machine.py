@@ -326,7 +326,9 @@ class Emit:
         f = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(F64, [F64]), name)
         b, slot = self.b, cgutils.alloca_once_value(self.b, x.v)
         numbers = b.bitcast(slot, F64.as_pointer())
-        with cgutils.for_range(b, I64(x.v.type.count), intp=I64) as turn:  # written out, 16 calls double the compile time
+        with cgutils.for_range(
+            b, I64(x.v.type.count), intp=I64
+        ) as turn:  # written out, 16 calls double the compile time
             place = b.gep(numbers, [turn.index])
             b.store(b.call(f, [b.load(place)]), place)
         return self._value(b.load(slot))
