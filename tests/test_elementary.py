@@ -68,7 +68,12 @@ def test_last_places(name):
 def test_error_function(name, most):
     mpmath = pytest.importorskip("mpmath")
     with mpmath.workdps(40):
-        for x in (uniform(-6, 6, n=1000), uniform(0.4, 1.2, n=1000), uniform(1, 26, n=1000), 10 ** uniform(-300, 0, n=99)):
+        for x in (
+            uniform(-6, 6, n=1000),
+            uniform(0.4, 1.2, n=1000),
+            uniform(1, 26, n=1000),
+            10 ** uniform(-300, 0, n=99),
+        ):
             expected = [float(getattr(mpmath, name)(mpmath.mpf(float(v)))) for v in x]
             assert ulps(run(f"{name}(x)", x=x), expected) <= most
 

@@ -297,13 +297,15 @@ class Equation:
         from .faces.functions import apply
 
         found: dict[int, Any] = {}
+        like = next((v for v in values.values() if hasattr(v, "shape") and len(v.shape)), None)
+        like = next((v for v in values.values() if hasattr(v, "shape")), None) if like is None else like
         for n in self._steps:
             if n.op == "symbol":
                 found[id(n)] = values[str(n.data)]
             elif n.op == "number":
                 found[id(n)] = n.data
             else:
-                found[id(n)] = apply(F, n.op, n.data, [found[id(a)] for a in n.args])
+                found[id(n)] = apply(F, n.op, n.data, [found[id(a)] for a in n.args], like)
         return found[id(self.root)]
 
     def passes(self, variables: Sequence[str], parameters: Sequence[str], dtype: str = "float64") -> Passes:

@@ -18,7 +18,9 @@ MOST, ROOM = 16_384, 2**22  # points of a fit that are looked at; numbers of one
 HALF = 2 * np.log(2)  # the square of a Gaussian's half width at half height, in units of sigma
 
 
-def cleaned(coords: Sequence[Array], y: Array, weight: Array | None, most: int = MOST) -> tuple[list[Array], Array, Array]:
+def cleaned(
+    coords: Sequence[Array], y: Array, weight: Array | None, most: int = MOST
+) -> tuple[list[Array], Array, Array]:
     """Coordinates (fits or 1, n), y (fits, n) without NaN, and squared weights, 0 where a point is left out."""
     y = np.atleast_2d(np.asarray(y, np.float64))
     xs = [np.atleast_2d(np.asarray(x, np.float64)) for x in coords]
@@ -31,21 +33,23 @@ def cleaned(coords: Sequence[Array], y: Array, weight: Array | None, most: int =
     out = ~(np.isfinite(y) & np.isfinite(w))
     for x in xs:
         out |= ~np.isfinite(x)
-    xs = [np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0) for x in xs]
-    return xs, np.where(out, 0.0, y), np.where(out, 0.0, w)
+    return [_finite(x) for x in xs], np.where(out, 0.0, y), np.where(out, 0.0, w)
 
 
-def spans(x: Array, w: Array) -> tuple[Array, Array]:
-    """The lowest coordinate of each fit (fits or 1, 1), and how far they reach."""
-    if len(x) == 1:
-        used = w.any(0)[None]
-        x = np.where(used, x, np.nan)
-    else:
-        x = np.where(w > 0, x, np.nan)
-    blank = np.isnan(x).all(1, keepdims=True)
-    x = np.where(blank, 0.0, x)
-    low = np.nanmin(x, 1, keepdims=True)
-    span = np.nanmax(x, 1, keepdims=True) - low
+def _finite(x: Array) -> Array:
+    """The first finite number of a row where there is none."""
+    good = np.isfinite(x)
+    if good.all():
+        return x
+    first = np.take_along_axis(x, good.argmax(1)[:, None], 1)
+    return np.where(good, x, np.where(np.isfinite(first), first, 0.0))
+
+
+def spans(x: Array) -> tuple[Array, Array]:
+    """The lowest coordinate of each fit (fits or 1, 1), and how far they reach; of all points, so that a guess does not
+    depend on what other fits have left out."""
+    low = x.min(1, keepdims=True)
+    span = x.max(1, keepdims=True) - low
     return low, np.where(span > 0, span, 1.0)
 
 
@@ -56,34 +60,42 @@ def best(
     constant's last. terms(u, *columns of the candidates) -> arrays (fits or 1, n, K)."""
     size = max(1, ROOM // max(len(candidates), u.shape[1], len(candidates) * u.shape[1] if len(u) > 1 else 1))
     chosen, linear = [], []
-    shared = _basis(u, candidates, terms, constant) if len(u) == 1 else None
-    for i in range(0, len(y), size):
-        part = slice(i, i + size)
-        basis = shared if shared is not None else _basis(u[part], candidates, terms, constant)
-        c, k = _projected(basis, y[part], w[part])
-        chosen.append(candidates[k])
-        linear.append(c)
-    return np.concatenate(chosen), np.concatenate(linear)
-
-
-def _basis(u: Array, candidates: Array, terms: Callable[..., list[Array]], constant: bool) -> list[Array]:
-    basis = terms(u[..., None], *candidates.T)
-    return [*basis, np.ones_like(basis[0])] if constant else basis
+    scale = np.abs(y).max(1, initial=0, keepdims=True)
+    scale = np.where(scale > 0, scale, 1.0)
+    heaviest = w.max(1, initial=0, keepdims=True)
+    y, w = y / scale, w / np.where(heaviest > 0, heaviest, 1.0)
+    shared = terms(u[..., None], *candidates.T) if len(u) == 1 else None
+    with np.errstate(all="ignore"):
+        for i in range(0, len(y), size):
+            part = slice(i, i + size)
+            basis = terms(u[part][..., None], *candidates.T) if shared is None else shared
+            c, k = _projected(basis, y[part], w[part], constant)
+            chosen.append(candidates[k])
+            linear.append(c)
+    return np.concatenate(chosen), np.concatenate(linear) * scale
 
 
 def _sums(a: Array, basis: Array) -> Array:
     return a @ basis[0] if len(basis) == 1 else np.einsum("fn,fnk->fk", a, basis)
 
 
-def _projected(basis: list[Array], y: Array, w: Array) -> tuple[Array, Array]:
-    count = len(basis)
+def _projected(basis: list[Array], y: Array, w: Array, constant: bool) -> tuple[Array, Array]:
+    """Linear weights of the best candidate of each fit, and its number, by the normal equations; a constant is taken out
+    of them beforehand."""
+    count, total = len(basis), w.sum(1)[:, None, None]
+    total = np.where(total > 0, total, 1.0)
     right = np.stack([_sums(w * y, b) for b in basis], -1)
     gram = np.empty((*right.shape, count))
     for i in range(count):
         for j in range(i + 1):
             gram[..., i, j] = gram[..., j, i] = _sums(w, basis[i] * basis[j])
     diagonal = np.einsum("...ii->...i", gram)
-    diagonal += 1e-12 * diagonal + 1e-300
+    ridge = 1e-12 * diagonal + 1e-300
+    means, level = np.stack([_sums(w, b) for b in basis], -1) / total, (w * y).sum(1)[:, None, None] / total
+    if constant:
+        gram -= total[..., None] * means[..., :, None] * means[..., None, :]
+        right = right - total * means * level
+    diagonal += ridge
     if count == 1:
         linear = right / gram[..., 0]
     elif count == 2:
@@ -96,7 +108,10 @@ def _projected(basis: list[Array], y: Array, w: Array) -> tuple[Array, Array]:
         linear = np.linalg.solve(gram, right[..., None])[..., 0]
     gain = (linear * right).sum(-1)
     k = np.argmax(np.where(np.isfinite(gain), gain, -np.inf), 1)
-    return np.take_along_axis(linear, k[:, None, None], 1)[:, 0], k
+    linear, means = (np.take_along_axis(a, k[:, None, None], 1)[:, 0] for a in (linear, means))
+    if constant:
+        linear = np.concatenate([linear, level[:, 0] - (linear * means).sum(1, keepdims=True)], 1)
+    return linear, k
 
 
 def blanked(params: Array, w: Array) -> Array:
@@ -109,7 +124,7 @@ def peak(shape: Callable[[Array], Array]) -> Callable[..., tuple[Array, ...]]:
 
     def guess(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array, ...]:
         (x,), y, w = cleaned(coords, y, weight)
-        low, span = spans(x, w)
+        low, span = spans(x)
         n = max(x.shape[1], 2)
         widths = [s for s in 0.5 ** np.arange(1.3, 9, 0.7) if s > 0.4 / n] or [0.4]
         grid = [(c, s) for s in widths for c in np.linspace(0, 1, max(5, int(1.2 / s)))]
@@ -128,7 +143,7 @@ def exponentials(count: int, constant: bool) -> Callable[..., Array]:
 
     def guess(coords: Sequence[Array], y: Array, weight: Array | None) -> Array:
         (x,), y, w = cleaned(coords, y, weight)
-        low, span = spans(x, w)
+        low, span = spans(x)
         taus = 10 ** np.linspace(-1.7, 1.0, 40 if count == 1 else 14 if count == 2 else 9)
         grid = np.stack([g.ravel() for g in np.meshgrid(*[taus] * count, indexing="ij")], 1)
         grid = grid[(np.diff(grid, axis=1) > 0).all(1)] if count > 1 else grid
@@ -152,7 +167,7 @@ def recovery(terms: Callable[..., list[Array]], count: int) -> Callable[..., tup
 
     def guess(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array, Array]:
         (x,), y, w = cleaned(coords, y, weight)
-        low, span = spans(x, w)
+        low, span = spans(x)
         longest = np.maximum(np.abs(low), np.abs(low + span))
         grid = 10 ** np.linspace(-2.0, 1.0, 48)[:, None]
         chosen, linear = best(x / longest, y, w, grid, terms, constant=False)
@@ -165,26 +180,23 @@ def recovery(terms: Callable[..., list[Array]], count: int) -> Callable[..., tup
 def sinusoid(coords: Sequence[Array], y: Array, weight: Array | None) -> Array:
     """(amplitude, frequency, phase, offset)."""
     (x,), y, w = cleaned(coords, y, weight, 4096)
-    low, span = spans(x, w)
-    total = w.sum(1, keepdims=True)
-    mean = (w * y).sum(1, keepdims=True) / np.where(total > 0, total, 1.0)
+    low, span = spans(x)
     highest = min(max(x.shape[1] / 2, 1.0), 1024.0)
     grid = np.arange(0.25, highest + 0.125, 0.25)[:, None]
     chosen, linear = best(
-        (x - low) / span, np.where(w > 0, y - mean, 0.0), w, grid,
-        lambda u, f: [np.sin(2 * np.pi * f * u), np.cos(2 * np.pi * f * u)], constant=len(y) * len(grid) < 2**14,
+        (x - low) / span, y, w, grid,
+        lambda u, f: [np.sin(2 * np.pi * f * u), np.cos(2 * np.pi * f * u)], constant=True,
     )  # fmt: skip
     frequency = chosen[:, 0] / span[:, 0]
     phase = np.arctan2(linear[:, 1], linear[:, 0]) - 2 * np.pi * frequency * low[:, 0]
-    offset = mean[:, 0] + (linear[:, 2] if linear.shape[1] > 2 else 0.0)
     amplitude = np.hypot(linear[:, 0], linear[:, 1])
-    return blanked(np.stack([amplitude, frequency, np.angle(np.exp(1j * phase)), offset], 1), w)
+    return blanked(np.stack([amplitude, frequency, np.angle(np.exp(1j * phase)), linear[:, 2]], 1), w)
 
 
 def step(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array, ...]:
     """(lower, upper, centre, width) of a logistic curve."""
     (x,), y, w = cleaned(coords, y, weight)
-    low, span = spans(x, w)
+    low, span = spans(x)
     grid = np.array([(c, s) for s in 0.5 ** np.arange(1.5, 8.0) for c in np.linspace(-0.1, 1.1, 49)])
     chosen, linear = best(
         (x - low) / span, y, w, grid, lambda u, c, s: [0.5 + 0.5 * np.tanh((u - c) / (2 * s))], constant=True
@@ -218,8 +230,12 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
     xs, y, w = cleaned(coords, y, weight, 2**16)
     d, n = len(xs), y.shape[1]
     inside = w > 0
+    scale = np.abs(y).max(1, initial=0, keepdims=True)
+    scale = np.where(scale > 0, scale, 1.0)
+    y = y / scale
     counts = np.maximum(inside.sum(1), 1)
     ranked = np.sort(np.where(inside, y, np.inf), 1)
+    ranked[np.isinf(ranked)] = 0.0  # behind the last, or all of a fit without points
 
     def quantile(q: float) -> Array:
         return np.take_along_axis(ranked, ((counts - 1) * q).astype(np.int64)[:, None], 1)
@@ -249,7 +265,8 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
     amplitude = np.where(lost, np.where(dark, -height, height)[:, 0], amplitude)
     offset = np.where(lost, base[:, 0], offset)
     blank = np.where(inside.any(1), 1.0, np.nan)
-    return amplitude * blank, center * blank[:, None], cov, offset * blank
+    scale = scale[:, 0] * blank
+    return amplitude * scale, center * blank[:, None], cov, offset * scale
 
 
 def _measured(x: Array, share: Array) -> tuple[Array, Array]:
@@ -288,7 +305,9 @@ def _brightest(x: Array, y: Array, inside: Array) -> tuple[Array, Array, Array]:
         if cells > 2 and cells**d > n:
             break
         place = np.clip((u * cells).astype(np.int64), 0, cells - 1)
-        flat = np.ravel_multi_index(tuple(np.moveaxis(place, -1, 0)), (cells,) * d) + np.arange(fits)[:, None] * cells**d
+        flat = (
+            np.ravel_multi_index(tuple(np.moveaxis(place, -1, 0)), (cells,) * d) + np.arange(fits)[:, None] * cells**d
+        )
         count = np.bincount(flat.ravel(), inside.ravel().astype(float), fits * cells**d).reshape(fits, -1)
         total = np.bincount(flat.ravel(), np.where(inside, y, 0.0).ravel(), fits * cells**d).reshape(fits, -1)
         stands_out = np.abs(total) / np.sqrt(np.maximum(count, 1))

@@ -522,11 +522,14 @@ def _dose_guess(coords: Sequence[Array], y: Array, weight: Any) -> Array:
 
 
 dose_response = _model(
-    "dose_response", "bottom + (top - bottom)*x**hill/(x**hill + ec50**hill)", _dose_guess,
+    "dose_response",
+    "where(x > 0, bottom + (top - bottom)*logistic(hill*log(x/ec50)), where(hill > 0, bottom, top))",
+    _dose_guess,
     {"bottom": "y", "top": "y", "ec50": "x", "hill": "1"},
     doc="""The four-parameter dose-response (Hill) curve.
 
-    ``bottom + (top - bottom) * x**hill / (x**hill + ec50**hill)``, of a dose x >= 0.
+    ``bottom + (top - bottom) * x**hill / (x**hill + ec50**hill)``, of a dose x >= 0 (without a dose: bottom, or top where
+    hill is negative).
 
     bottom, top : unit of y, response to no dose and to any amount
     ec50 : unit of x, the dose of half the response
@@ -597,7 +600,9 @@ def polynomial(degree: int, ndim: int = 1) -> Model:
     for k in range(ndim):
         count = count * (degree + k + 1) // (k + 1)
     if count > 500:
-        raise ValueError(f"gf.models.polynomial: degree {degree} in {ndim} dimensions has {count} coefficients, over 500")
+        raise ValueError(
+            f"gf.models.polynomial: degree {degree} in {ndim} dimensions has {count} coefficients, over 500"
+        )
     return _polynomial(degree, ndim)
 
 
@@ -678,5 +683,7 @@ def named(text: str) -> Model | None:
     try:
         args = ast.literal_eval(f"({inside},)") if inside and inside.strip() else ()
     except (ValueError, SyntaxError):
-        raise ValueError(f"gf.models: the arguments of a model should be plain numbers or words, got {text!r}") from None
+        raise ValueError(
+            f"gf.models: the arguments of a model should be plain numbers or words, got {text!r}"
+        ) from None
     return MADE[name](*args)

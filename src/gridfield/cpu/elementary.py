@@ -294,4 +294,3 @@ ONE = {
     "heaviside": lambda m, x: sign(m, x) * 0.5 + 0.5,
 }  # fmt: skip
 TWO = {"atan2": atan2, "min": minimum, "max": maximum}
-

@@ -11,14 +11,13 @@ The sums of a fit are by chunks of `CHUNK` points, added in order: the same bits
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from ..expression import Node, ordered
 from . import elementary, faddeeva, threads
@@ -29,6 +28,7 @@ from .scratch import scratch
 Array = np.ndarray[Any, Any]
 
 LANES = 8
+INTS = 8  # integers of a call before those of its columns
 CHUNK = 2**14  # points of a fit that are summed by one task
 LOSSES = ("linear", "huber", "soft_l1", "cauchy")
 STEP_NS = {"cheap": 0.05, "div": 0.4, "dear": 2.0}  # measured, of a point: a multiply-add, a division, a function
@@ -89,6 +89,30 @@ def needed(spec: Program, outputs: Sequence[int]) -> tuple[list[int], set[int]]:
         if (op == "symbol" and data < spec.variables) or any(a in varying for a in args):
             varying.add(i)
     return order, varying
+
+
+class Places(NamedTuple):
+    """Where in the working memory what begins: coordinates, data, weights, cost, sums of one fit, sums by lanes, rows."""
+
+    x: int
+    data: int
+    weight: int
+    cost: int
+    out: int
+    sums: int
+    rows: int
+    end: int
+
+
+@functools.lru_cache(maxsize=512)
+def places(spec: Program) -> Places:
+    """Of a program."""
+    count = len(pairs(spec.rows)) if spec.mode == "normal" else 0
+    lengths = (
+        max(spec.variables, 1) * spec.pitch, spec.pitch, spec.pitch, LANES, -(-(count + 1) // LANES) * LANES,
+        max(count, 1) * LANES, spec.rows * spec.pitch if spec.mode != "cost" else LANES,
+    )  # fmt: skip
+    return Places(*np.cumsum([0, *lengths]).tolist())
 
 
 class _Steps:
@@ -201,16 +225,13 @@ def _robust(m: Any, loss: str, r: Any, scale: Any) -> tuple[Any, Any, Any]:
     return rho * scale * scale, root, first / root
 
 
-@staged
-def points(m: Any, spec: Any, params: Any, first: Any, x: Any, y: Any, w: Any, scale: Any, vectors: Any, rows: Any,
-           total: Any) -> None:  # fmt: skip
-    """The rows of a block: derivatives and residual ("normal"), or derivatives and value ("rows"). total: twice the cost
-    of each lane, to which this block's is added."""
-    pitch, weighed = spec.pitch, spec.mode != "rows"
-    outputs = spec.outputs[:1] if spec.mode == "cost" else spec.outputs
+def points(m: Any, spec: Program, params: Any, first: Any, scale: Any, vectors: Any, room: Any, at: Places) -> None:
+    """The rows of a block: derivatives and residual, or ("rows") derivatives and value. To each lane's twice the cost,
+    this block's is added."""
+    weighed, outputs = spec.mode != "rows", spec.outputs[:1] if spec.mode == "cost" else spec.outputs
     order, varying = needed(spec, outputs)
     uniform = set(order) - varying
-    zero = m.const(total, [0.0] * LANES)
+    zero = m.const(room, [0.0] * LANES)
     before = _Steps(m, spec, zero)
     for i in order:
         op, args, data = spec.steps[i]
@@ -218,29 +239,28 @@ def points(m: Any, spec: Any, params: Any, first: Any, x: Any, y: Any, w: Any, s
             before.values[i] = m.spread(m.load(params, first + (data - spec.variables)), LANES)
         elif i in uniform:
             before.run(i, uniform)
-    for i in order:
-        op, args, _ = spec.steps[i]
-        if i in varying and op == "div" and args[1] in uniform:
+        elif op == "div" and args[1] in uniform:
             before.reciprocal(args[1])
     scale = m.spread(m.load(scale, 0), LANES)
 
     def body(k: Any, carry: Any) -> list[Any]:
-        at, now = k * LANES, _Steps(m, spec, zero)
+        here, now = k * LANES, _Steps(m, spec, zero)
         now.values, now.kept = dict(before.values), dict(before.kept)
         for i in order:
-            op, args, data = spec.steps[i]
+            op, _, data = spec.steps[i]
             if i in varying:
                 if op == "symbol":
-                    now.values[i] = m.load(x, at + data * pitch, LANES)
+                    now.values[i] = m.load(room, here + (at.x + data * spec.pitch), LANES)
                 else:
                     now.run(i, uniform)
-        values, weight = [now.values[i] for i in outputs], m.load(w, at, LANES)
+        values, weight = [now.values[i] for i in outputs], m.load(room, here + at.weight, LANES)
+        rows = [here + (at.rows + j * spec.pitch) for j in range(spec.rows)]
         if not weighed:
-            m.store(rows, at + spec.parameters * pitch, values[0])
-            for j, d in enumerate(values[1:]):
-                m.store(rows, at + j * pitch, d * weight)
+            m.store(room, rows[-1], values[0])
+            for j, d in zip(rows, values[1:]):
+                m.store(room, j, d * weight)
             return list(carry)
-        data = m.load(y, at, LANES)
+        data = m.load(room, here + at.data, LANES)
         there = (data <= data) & ((weight < 0.0) | (weight > 0.0))
         r = m.select(there, (values[0] - data) * weight, 0.0)
         square, times = r * r, weight
@@ -248,13 +268,13 @@ def points(m: Any, spec: Any, params: Any, first: Any, x: Any, y: Any, w: Any, s
             square, rows_by, residual_by = _robust(m, spec.loss, r, scale)
             times, r = weight * rows_by, r * residual_by
         if spec.mode == "normal":
-            m.store(rows, at + spec.parameters * pitch, r)
-            for j, d in enumerate(values[1:]):
-                m.store(rows, at + j * pitch, m.select(there, d * times, 0.0))
+            m.store(room, rows[-1], r)
+            for j, d in zip(rows, values[1:]):
+                m.store(room, j, m.select(there, d * times, 0.0))
         return [carry[0] + square]
 
-    (cost,) = m.loop(0, vectors, body, [m.load(total, 0, LANES)])
-    m.store(total, 0, cost)
+    (cost,) = m.loop(0, vectors, body, [m.load(room, at.cost, LANES)])
+    m.store(room, at.cost, cost)
 
 
 def tiles(rows: int) -> list[list[tuple[int, int]]]:
@@ -273,143 +293,177 @@ def pairs(rows: int) -> list[tuple[int, int]]:
     return [p for tile in tiles(rows) for p in tile]
 
 
-@staged
-def products(m: Any, spec: Any, rows: Any, vectors: Any, sums: Any) -> None:
-    """sums += products of rows, lane by lane, in the order of `pairs`."""
-    slot = 0
+def products(m: Any, spec: Program, vectors: Any, room: Any, at: Places) -> None:
+    """Products of rows added to the sums, lane by lane, in the order of `pairs`."""
+    slot = at.sums
     for tile in tiles(spec.rows):
 
         def body(k: Any, carry: Any, tile: Any = tile) -> list[Any]:
-            at = k * LANES
-            row = {i: m.load(rows, at + i * spec.pitch, LANES) for i in sorted({i for p in tile for i in p})}
+            here = k * LANES
+            used = sorted({i for p in tile for i in p})
+            row = {i: m.load(room, here + (at.rows + i * spec.pitch), LANES) for i in used}
             return [c + row[i] * row[j] for c, (i, j) in zip(carry, tile)]
 
-        slots = [(slot + s) * LANES for s in range(len(tile))]
-        for s, total in zip(slots, m.loop(0, vectors, body, [m.load(sums, s, LANES) for s in slots])):
-            m.store(sums, s, total)
-        slot += len(tile)
+        slots = [slot + s * LANES for s in range(len(tile))]
+        for s, total in zip(slots, m.loop(0, vectors, body, [m.load(room, s, LANES) for s in slots])):
+            m.store(room, s, total)
+        slot += len(tile) * LANES
 
 
-@staged
-def finish(m: Any, spec: Any, sums: Any, total: Any, out: Any) -> None:
-    """The lanes of each sum added up, eight sums at a time; the cost behind them."""
-    count = len(pairs(spec.rows)) if spec.mode == "normal" else 0
-    vectors = [m.load(sums, s * LANES, LANES) for s in range(count)] + [m.load(total, 0, LANES)]
+def finish(m: Any, spec: Program, A: Any, g: Any, cost: Any, row: Any, room: Any, at: Places) -> None:
+    """The lanes of each sum added up, eight sums at a time, and put into the matrix (both triangles), the gradient and
+    the cost of a fit."""
+    p, order = spec.parameters, pairs(spec.rows) if spec.mode == "normal" else []
+    vectors = [m.load(room, at.sums + s * LANES, LANES) for s in range(len(order))] + [m.load(room, at.cost, LANES)]
     while len(vectors) % LANES:
-        vectors.append(m.const(sums, [0.0] * LANES))
+        vectors.append(m.const(room, [0.0] * LANES))
     for k in range(0, len(vectors), LANES):
         c = m.transpose(vectors[k : k + LANES])
-        m.store(out, k, ((c[0] + c[1]) + (c[2] + c[3])) + ((c[4] + c[5]) + (c[6] + c[7])))
+        m.store(room, at.out + k, ((c[0] + c[1]) + (c[2] + c[3])) + ((c[4] + c[5]) + (c[6] + c[7])))
+    for k, (i, j) in enumerate(order):
+        s = m.load(room, at.out + k)
+        if j < p:
+            m.store(A, row * (p * p) + (i * p + j), s)
+            if i != j:
+                m.store(A, row * (p * p) + (j * p + i), s)
+        elif i < p:
+            m.store(g, row * p + i, s)
+    m.store(cost, row, m.load(room, at.out + len(order)) * 0.5)
+
+
+def copy(m: Any, room: Any, to: Any, source: Any, base: Any, count: Any) -> None:
+    """room[to ...] = source[base ...], as float64; up to 7 more elements of the room may be written."""
+    whole = count >> 3
+
+    def body(v: Any, _: Any) -> None:
+        m.store(room, v * LANES + to, m.to_double(m.load(source, v * LANES + base, LANES)))
+
+    def rest(v: Any, _: Any) -> None:
+        live = count - v * LANES
+        m.store(room, v * LANES + to, m.to_double(m.load(source, v * LANES + base, LANES, live=live)))
+
+    m.loop(0, whole, body)
+    m.loop(whole, (count + 7) >> 3, rest)
+
+
+def fill(m: Any, room: Any, to: Any, value: Any, count: Any) -> None:
+    """room[to ...] = a number; up to 7 more elements may be written."""
+    m.loop(0, (count + 7) >> 3, lambda v, _: m.store(room, v * LANES + to, value))
+
+
+def fetch(
+    m: Any, spec: Program, columns: Any, ints: Any, fit: Any, start: Any, count: Any, room: Any, at: Places
+) -> None:
+    """The coordinates of points start ... start + count, of each axis (i // repeat) % length; the last once more in all
+    lanes behind them."""
+    stop = start + count
+    for a in range(spec.variables):
+        length, repeat, step, plain = (m.load(ints, INTS + 4 * a + k) for k in range(4))
+        to, base = at.x + a * spec.pitch, fit * step
+
+        def turn(q: Any, _: Any, a: Any = a, length: Any = length, to: Any = to, base: Any = base) -> None:
+            low = _larger(m, q * length, start)
+            count = _smaller(m, (q + 1) * length, stop) - low
+            copy(m, room, low - start + to, columns[a], base + (low - q * length), count)
+
+        def same(q: Any, _: Any, a: Any = a, length: Any = length, repeat: Any = repeat, to: Any = to, base: Any = base) -> None:  # fmt: skip
+            low = _larger(m, q * repeat, start)
+            value = m.load(columns[a], base + (q - m.quotient(q, length) * length))
+            count = _smaller(m, (q + 1) * repeat, stop) - low
+            fill(m, room, low - start + to, m.spread(m.to_double(value), LANES), count)
+
+        last = stop - 1
+        m.loop(0, plain, lambda i, _: m.loop(m.quotient(start, length), m.quotient(last, length) + 1, turn) and None)
+        m.loop(
+            0, 1 - plain, lambda i, _: m.loop(m.quotient(start, repeat), m.quotient(last, repeat) + 1, same) and None
+        )
+        m.store(room, count + to, m.spread(m.load(room, count + (to - 1)), LANES))
+
+
+def _larger(m: Any, a: Any, b: Any) -> Any:
+    return m.select(a > b, a, b)
+
+
+def _smaller(m: Any, a: Any, b: Any) -> Any:
+    return m.select(a < b, a, b)
+
+
+def weigh(m: Any, weight: Any, has: Any, base: Any, count: Any, room: Any, at: Places) -> None:
+    """The weights of points, 1 where there are none, and 0 beyond the last."""
+    m.loop(0, has, lambda i, _: copy(m, room, at.weight, weight, base, count))
+    one = m.const(room, [1.0] * LANES)
+    m.loop(0, 1 - has, lambda i, _: fill(m, room, at.weight, one, count))
+    m.store(room, count + at.weight, m.const(room, [0.0] * LANES))
 
 
 @staged
-def spread(m: Any, spec: Any, out: Any, A: Any, g: Any, cost: Any, row: Any) -> None:
-    """The sums of one fit into its matrix (both triangles), gradient and cost."""
-    p, count = spec.parameters, 0
-    if spec.mode == "normal":
-        for count, (i, j) in enumerate(pairs(spec.rows)):
-            s = m.load(out, count)
-            if j < p:
-                m.store(A, row * (p * p) + (i * p + j), s)
-                if i != j:
-                    m.store(A, row * (p * p) + (j * p + i), s)
-            elif i < p:
-                m.store(g, row * p + i, s)
-        count += 1
-    m.store(cost, row, m.load(out, count) * 0.5)
+def run_fits(
+    m: Any, spec: Any, columns: Any, y: Any, weight: Any, params: Any, which: Any, ints: Any, scale: Any, A: Any, g: Any,
+    cost: Any, room: Any, start: Any, stop: Any,
+) -> None:  # fmt: skip
+    """Tasks start ... stop: chunks of points of fits. Sums go to the fit's place, or the task's. All of it is staged:
+    plain code of the same took Numba 2 s longer to compile."""
+    n, chunks, by_task, y_step, has, w_step, shared, even = (m.load(ints, k) for k in range(INTS))
+    at, zeros, block = places(spec), m.const(room, [0.0] * LANES), spec.block
+    sums = len(pairs(spec.rows)) if spec.mode == "normal" else 0
+
+    def task(t: Any, _: Any) -> None:
+        number = m.quotient(t, chunks)
+        fit, low = m.load(which, number), (t - number * chunks) * CHUNK
+        high = _smaller(m, low + CHUNK, n)
+        m.store(room, at.cost, zeros)
+        m.loop(0, sums, lambda s, _: m.store(room, s * LANES + at.sums, zeros))
+        again = t > start
+
+        def part(b: Any, _: Any) -> None:
+            begin = low + b * block
+            count = _smaller(m, high - begin, begin * 0 + block)
+            new, heavy = m.select(again, 1 - shared, 1 - shared * 0), m.select(again, 1 - even, 1 - even * 0)
+            m.loop(0, new, lambda i, _: fetch(m, spec, columns, ints, fit, begin, count, room, at))
+            m.loop(0, heavy, lambda i, _: weigh(m, weight, has, begin + fit * w_step, count, room, at))
+            copy(m, room, at.data, y, begin + fit * y_step, count)
+            m.store(room, count + at.data, zeros)
+            vectors = (count + 7) >> 3
+            points(m, spec, params, fit * spec.parameters, scale, vectors, room, at)
+            if sums:
+                products(m, spec, vectors, room, at)
+
+        m.loop(0, m.quotient(high - low + (block - 1), block), part)
+        finish(m, spec, A, g, cost, m.select(by_task > 0, t, fit), room, at)
+
+    m.loop(start, stop, task)
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def put(x, at, values, base, m):  # type: ignore[no-untyped-def]
-    """x[at ...] = values[base ...]; an index without a sign spares the test whether it counts from the end."""
-    for i in range(m):
-        x[np.uint64(at + i)] = values[np.uint64(base + i)]
-
-
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def fill(x, at, value, m):  # type: ignore[no-untyped-def]
-    """x[at ...] = value."""
-    for i in range(m):
-        x[np.uint64(at + i)] = value
-
-
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def fetch(columns, layout, fit, start, m, x, pitch):  # type: ignore[no-untyped-def]
-    """The coordinates of points start ... start + m, each point's (i // repeat) % length of its axis."""
-    for a in range(len(columns)):
-        values, length, repeat = columns[a].reshape(-1), layout[a, 0], layout[a, 1]
-        base = fit * length if columns[a].shape[0] > 1 else 0
-        j, at = 0, a * pitch
-        while j < m:
-            k = (start + j) // repeat
-            if repeat == 1:
-                k %= length
-                count = min(length - k, m - j)
-                put(x, at + j, values, base + k, count)
-            else:
-                count = min((k + 1) * repeat - (start + j), m - j)
-                fill(x, at + j, np.float64(values[np.uint64(base + k % length)]), count)
-            j += count
-        fill(x, at + m, x[at + m - 1], -m % LANES)
-
-
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def weigh(weight, fit, start, m, w, n):  # type: ignore[no-untyped-def]
-    """The weights of points, 1 where there are none, and 0 beyond the last."""
-    if weight.shape[1]:
-        put(w, 0, weight.reshape(-1), start + (fit * n if weight.shape[0] > 1 else 0), m)
-    else:
-        fill(w, 0, 1.0, m)
-    fill(w, m, 0.0, -m % LANES)
-
-
-def _pass(spec, columns, layout, y, weight, params, which, n, scale, A, g, cost, by_task, room, sizes, start, stop):  # type: ignore[no-untyped-def]
-    """Tasks: chunks of points of fits. Sums go to the fit's place, or the task's."""
-    block, chunk, pitch = sizes[0], sizes[1], sizes[11]
-    chunks = max((n + chunk - 1) // chunk, 1)
-    x, data, w = room[sizes[2] : sizes[3]], room[sizes[3] : sizes[4]], room[sizes[4] : sizes[5]]
-    total, out = room[sizes[5] : sizes[6]], room[sizes[6] : sizes[7]]
-    sums, rows = room[sizes[7] : sizes[8]], room[sizes[8] : sizes[9]]
-    flat, p, values = params.reshape(-1), params.shape[1], y.reshape(-1)
-    Af, gf = A.reshape(-1), g.reshape(-1)
-    shared = n <= block
-    for a in range(len(columns)):
-        shared &= columns[a].shape[0] == 1
-    constant = shared and weight.shape[0] == 1
-    for task in range(start, stop):
-        fit = which[task // chunks]
-        low = task % chunks * chunk
-        fill(total, 0, 0.0, LANES)
-        fill(sums, 0, 0.0, len(sums))
-        for begin in range(low, min(low + chunk, n), block):
-            m = min(block, n - begin)
-            vectors = (m + LANES - 1) // LANES
-            if not shared or task == start:
-                fetch(columns, layout, fit, begin, m, x, pitch)
-            if not constant or task == start:
-                weigh(weight, fit, begin, m, w, n)
-            put(data, 0, values, begin + (fit * n if y.shape[0] > 1 else 0), m)
-            fill(data, m, 0.0, -m % LANES)
-            points(spec, flat, fit * p, x, data, w, scale, vectors, rows, total)
-            if sizes[10]:
-                products(spec, rows, vectors, sums)
-        finish(spec, sums, total, out)
-        spread(spec, out, Af, gf, cost, task if by_task else fit)
-
-
-def _rows(spec, columns, layout, weight, params, fit, scale, room, sizes, out, n, start, stop):  # type: ignore[no-untyped-def]
+@staged
+def run_rows(
+    m: Any, spec: Any, columns: Any, weight: Any, params: Any, fit: Any, ints: Any, scale: Any, out: Any, room: Any,
+    start: Any, stop: Any,
+) -> None:  # fmt: skip
     """Rows of points start ... stop of one fit: derivatives times weight, then the value."""
-    block, pitch = sizes[0], sizes[11]
-    x, data, w = room[sizes[2] : sizes[3]], room[sizes[3] : sizes[4]], room[sizes[4] : sizes[5]]
-    total, rows = room[sizes[5] : sizes[6]], room[sizes[8] : sizes[9]]
-    flat, p, to = params.reshape(-1), params.shape[1], out.reshape(-1)
-    for begin in range(start, stop, block):
-        m = min(block, stop - begin)
-        fetch(columns, layout, fit, begin, m, x, pitch)
-        weigh(weight, fit, begin, m, w, n)
-        points(spec, flat, fit * p, x, data, w, scale, (m + LANES - 1) // LANES, rows, total)
-        for k in range(out.shape[0]):
-            put(to, k * out.shape[1] + begin - start, rows, k * pitch, m)
+    has, w_step, at, block = m.load(ints, 4), m.load(ints, 5), places(spec), spec.block
+    m.store(room, at.cost, m.const(room, [0.0] * LANES))
+
+    def part(b: Any, _: Any) -> None:
+        begin = start + b * block
+        count = _smaller(m, stop - begin, begin * 0 + block)
+        fetch(m, spec, columns, ints, fit, begin, count, room, at)
+        weigh(m, weight, has, begin + fit * w_step, count, room, at)
+        points(m, spec, params, fit * spec.parameters, scale, (count + 7) >> 3, room, at)
+        for k in range(spec.rows):
+            to = (stop - start) * k + (begin - start)
+            m.loop(
+                0, count, lambda i, _, k=k, to=to: m.store(out, to + i, m.load(room, i + (at.rows + k * spec.pitch)))
+            )
+
+    m.loop(0, m.quotient(stop - start + (block - 1), block), part)
+
+
+def _pass(spec, columns, y, weight, params, which, ints, scale, A, g, cost, room, start, stop):  # type: ignore[no-untyped-def]
+    run_fits(spec, columns, y, weight, params, which, ints, scale, A, g, cost, room, start, stop)
+
+
+def _rows(spec, columns, weight, params, fit, ints, scale, out, room, start, stop):  # type: ignore[no-untyped-def]
+    run_rows(spec, columns, weight, params, fit, ints, scale, out, room, start, stop)
 
 
 class Column:
@@ -430,11 +484,14 @@ class Column:
 
 
 class _Prepared(NamedTuple):
+    """Flat arrays, and the integers of a call: those of run_fits, then length, repeat, step from fit to fit, and whether
+    it is plain (1) of each column."""
+
     columns: tuple[Array, ...]
-    layout: Array
     y: Array
     weight: Array
     params: Array
+    ints: Array
 
 
 class Passes:
@@ -466,16 +523,15 @@ class Passes:
         self, coords: Sequence[Any], weight: Array | None, params: Array, fit: int, start: int, stop: int
     ) -> tuple[Array, Array]:
         """The value f (not weighted) at points start ... stop of one fit, and the Jacobian (points, p) of weight f."""
-        count, spec = stop - start, self._spec("rows", "linear")
-        out = np.empty((spec.rows, max(count, 0)))
+        count, spec = max(stop - start, 0), self._spec("rows", "linear")
+        out = np.empty((spec.rows, count))
         if out.size:
             given = self._prepared(coords, np.empty((1, 0), self.dtype), weight, params)
-            kernel, sizes = _entry(spec, self.dtype.name), _sizes(spec)
-            with scratch(int(sizes[9]), np.float64) as room:
-                room[sizes[3] : sizes[6]] = 0
+            kernel = _entry(spec, self.dtype.name)
+            with scratch(places(spec).end, np.float64) as room:
                 kernel(
-                    given.columns, given.layout, given.weight, given.params, fit, np.ones(1), room, sizes, out,
-                    given.weight.shape[1], start, stop,
+                    given.columns, given.weight, given.params, fit, given.ints, np.ones(1), out.reshape(-1), room,
+                    start, stop,
                 )  # fmt: skip
         return out[-1], out[:-1].T
 
@@ -484,18 +540,22 @@ class Passes:
         return _kept_spec(Program(s.variables, s.parameters, s.steps, s.outputs, mode, loss))
 
     def _prepared(self, coords: Sequence[Any], y: Array, weight: Array | None, params: Array) -> _Prepared:
-        columns, layout = [], []
+        columns, layout, shared = [], [], True
         for c in coords:
             c = c if isinstance(c, Column) else Column(c)
-            columns.append(self._lines(c.values))
-            layout.append((c.values.shape[-1], c.repeat))
-        if not columns:  # of an equation without variables
-            columns, layout = [np.zeros((1, 1), self.dtype)], [(1, 1)]
-        weight = np.empty((1, 0)) if weight is None else weight
-        params = np.ascontiguousarray(params, np.float64)
+            lines = self._lines(c.values)
+            length = lines.shape[1]
+            shared &= len(lines) == 1
+            columns.append(lines.reshape(-1))
+            layout += [max(length, 1), c.repeat, length if len(lines) > 1 else 0, int(c.repeat == 1)]
+        y, w = self._lines(y), self._lines(np.empty((1, 0)) if weight is None else weight)
+        n = y.shape[1]
+        shared &= n <= self.spec.block
+        even = shared and len(w) == 1
+        ints = [n, max(-(-n // CHUNK), 1), n > CHUNK, n * (len(y) > 1), weight is not None, w.shape[1] * (len(w) > 1)]
         return _Prepared(
-            tuple(columns), np.array(layout, np.int64), self._lines(y), self._lines(weight),
-            params if params.shape[1] else np.zeros((len(params), 1)),
+            tuple(columns) or (np.zeros(1, self.dtype),), y.reshape(-1), w.reshape(-1),
+            np.ascontiguousarray(params, np.float64).reshape(-1), np.array([*ints, shared, even, *layout], np.int64),
         )  # fmt: skip
 
     def _lines(self, x: Array) -> Array:
@@ -515,20 +575,19 @@ class Passes:
             return
         spec = self._spec(mode, loss[0])
         given = self._prepared(coords, y, weight, params)
-        n, p = given.y.shape[1], spec.parameters
-        kernel, sizes = _entry(spec, self.dtype.name), _sizes(spec)
-        chunks = max(-(-n // CHUNK), 1)
-        tasks, by_task = len(which) * chunks, chunks > 1
-        if by_task and mode == "normal":
-            A_to, g_to = np.empty((tasks, p, p)), np.empty((tasks, p))
-        else:
-            A_to, g_to = A, g
-        cost_to = np.empty(tasks) if by_task else cost
+        p, kernel, (n, chunks, by_task) = spec.parameters, _entry(spec, self.dtype.name), given.ints[:3].tolist()
+        tasks = len(which) * chunks
+        A_to, g_to, cost_to = A, g, cost
+        if by_task:
+            cost_to = np.empty(tasks)
+            if mode == "normal":
+                A_to, g_to = np.empty((tasks, p, p)), np.empty((tasks, p))
         which = np.ascontiguousarray(which, np.int64)
+        flat, size = (np.array([float(loss[1])]), A_to.reshape(-1), g_to.reshape(-1), cost_to), places(spec).end
 
         def part(i: int, j: int) -> None:
-            with scratch(int(sizes[9]), np.float64) as room:
-                kernel(*given, which, n, np.array([float(loss[1])]), A_to, g_to, cost_to, by_task, room, sizes, i, j)
+            with scratch(size, np.float64) as room:
+                kernel(*given[:4], which, given.ints, *flat, room, i, j)
 
         threads.over(part, tasks, _work(spec) * n * len(which), align=1 if by_task else 16)
         if by_task:
@@ -565,33 +624,17 @@ def _work(spec: Program) -> float:
 
 
 @functools.lru_cache(maxsize=512)
-def _sizes(spec: Program) -> Array:
-    """Block, chunk, and where in the working memory what begins: coordinates, data, weights, cost, sums of one fit, sums
-    by lanes, rows, end; whether rows are multiplied; how far they are apart."""
-    normal = spec.mode == "normal"
-    count = len(pairs(spec.rows)) if normal else 0
-    lengths = (
-        max(spec.variables, 1) * spec.pitch, spec.pitch, spec.pitch, LANES, -(-(count + 1) // LANES) * LANES,
-        max(count, 1) * LANES, spec.rows * spec.pitch if spec.mode != "cost" else LANES,
-    )  # fmt: skip
-    return np.array([spec.block, CHUNK, *np.cumsum([0, *lengths]), normal, spec.pitch], np.int64)
-
-
-@functools.lru_cache(maxsize=512)
 def _entry(spec: Program, dtype: str) -> Any:
     """The compiled pass of a program."""
-    columns = types.UniTuple(array(dtype, 2, "C"), max(spec.variables, 1))
-    lines, whole, flat, i64 = array(dtype, 2, "C"), array(np.int64, 1, "C"), array(np.float64, 1, "C"), types.int64
-    matrix, table, kind = array(np.float64, 2, "C"), array(np.int64, 2, "C"), spec._numba_type_  # type: ignore[attr-defined]
-    label = f"{kind.digest}_{hashlib.sha256(dtype.encode()).hexdigest()[:4]}"
+    columns = types.UniTuple(array(dtype, 1, "C"), max(spec.variables, 1))
+    real, whole, flat, i64 = array(dtype, 1, "C"), array(np.int64, 1, "C"), array(np.float64, 1, "C"), types.int64
+    kind = spec._numba_type_  # type: ignore[attr-defined]
     if spec.mode == "rows":
-        signature = (kind, columns, table, lines, matrix, i64, flat, flat, whole, matrix, i64, i64, i64)
-        return functools.partial(compiled(_rows, label, signature, contract=True), spec)
-    signature = (
-        kind, columns, table, lines, lines, matrix, whole, i64, flat, array(np.float64, 3, "C"), matrix, flat,
-        types.boolean, flat, whole, i64, i64,
-    )  # fmt: skip
-    return functools.partial(compiled(_pass, label, signature, contract=True), spec)
+        f, signature = _rows, (kind, columns, real, flat, i64, whole, flat, flat, flat, i64, i64)
+    else:
+        f = _pass
+        signature = (kind, columns, real, real, flat, whole, whole, flat, flat, flat, flat, flat, i64, i64)
+    return functools.partial(compiled(f, f"{kind.digest}_{dtype}", signature, contract=True), spec)
 
 
 @functools.lru_cache(maxsize=256)

@@ -61,8 +61,6 @@ def far(x: Any, y: Any) -> tuple[Any, Any]:
 def plain(x: Any, y: Any, where: Callable[..., Any]) -> tuple[Any, Any]:
     """Real and imaginary part on arrays; each formula only where it holds, so that derivatives are finite."""
     beyond = x * x + y * y > FAR
-    x, y = x + y * 0.0, y + x * 0.0
-    ten, one = x * 0.0 + 10.0, x * 0.0 + 1.0
-    a = near(where(beyond, one, x), where(beyond, one, y))
-    b = far(where(beyond, x, ten), where(beyond, y, one))
+    a = near(where(beyond, 1.0, x), where(beyond, 1.0, y))
+    b = far(where(beyond, x, 10.0), where(beyond, y, 1.0))
     return where(beyond, b[0], a[0]), where(beyond, b[1], a[1])

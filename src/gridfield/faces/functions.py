@@ -44,8 +44,8 @@ def function(framework: str, name: str) -> Callable[..., Any]:
     return getattr(module, spelled)
 
 
-def apply(F: Face, op: str, data: Any, args: Sequence[Any]) -> Any:
-    """An operation of an expression on arrays and numbers, at least one of them an array."""
+def apply(F: Face, op: str, data: Any, args: Sequence[Any], like: Any) -> Any:
+    """An operation of an expression on arrays and numbers; like: an array of the type of results."""
     x = args[0]
     if all(isinstance(a, (int, float)) and not isinstance(a, np.generic) for a in args):  # parameters that are numbers
         return _of_numbers(op, data, args)
@@ -57,14 +57,16 @@ def apply(F: Face, op: str, data: Any, args: Sequence[Any]) -> Any:
     if op == "pow":
         return x ** args[1]
     if op == "where":
-        return F.where(x, *_alike(F, *args[1:]))
+        return F.where(x, *_alike(F, *args[1:], like))
     if op in ("min", "max", "atan2"):
-        return function(F.name, op)(*_alike(F, *args))
+        return function(F.name, op)(*_alike(F, *args, like))
     if op.startswith("faddeeva"):
-        return faddeeva(*_alike(F, *args), F.where)[op == "faddeeva_im"]
+        choose = lambda condition, a, b: F.where(condition, *_alike(F, a, b, like))  # noqa: E731
+        return faddeeva(*_alike(F, *args, like), choose)[op == "faddeeva_im"]
     if op == "safe_log":
         zero = x == 0
-        return F.where(zero, x * 0, function(F.name, "log")(F.where(zero, x * 0 + 1, x)))
+        one, nothing = _alike(F, 1.0, 0.0, like)
+        return F.where(zero, nothing, function(F.name, "log")(F.where(zero, one, x)))
     if op == "heaviside":
         return 0.5 * function(F.name, "sign")(x) + 0.5
     return function(F.name, op)(x)
@@ -76,11 +78,12 @@ def _of_numbers(op: str, data: Any, args: Sequence[Any]) -> float:
     if op in ("lt", "le"):
         return ARITHMETIC[op](*args)
     with np.errstate(all="ignore"):
-        return float(apply(NUMPY, op, data, [np.asarray(a, np.float64) for a in args]))
+        return float(apply(NUMPY, op, data, [np.asarray(a, np.float64) for a in args], None))
 
 
-def _alike(F: Face, a: Any, b: Any) -> tuple[Any, Any]:
+def _alike(F: Face, a: Any, b: Any, like: Any) -> tuple[Any, Any]:
     """Two arrays, where one may be a number."""
-    if isinstance(a, float):
-        return (b * 0 + a if not isinstance(b, float) else a), b
-    return a, (a * 0 + b if isinstance(b, float) else b)
+    if F.name == "numpy":
+        return a, b
+    dtype = F.dtype(like)
+    return tuple(F.constant(np.asarray(x), dtype, like) if isinstance(x, (int, float)) else x for x in (a, b))  # type: ignore[return-value]
