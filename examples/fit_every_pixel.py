@@ -4,7 +4,8 @@ Fit every pixel: stars of the Hubble deep field
 
 ``gf.curve_fit`` with ``axis=`` fits a model to every pixel, or every cut-out, at once. Here that is each of the compact
 objects of a photograph: a window around it, a Gaussian with its own centre, width, height and sky, and its
-uncertainty. The second half fits a trend in time to every voxel of a functional MRI series. Failed fits are NaN and say why.
+uncertainty. The second half fits a trend in time to every voxel of a functional MRI series. Failed fits are NaN and say
+why.
 
 .. code-block:: bash
 
