@@ -159,7 +159,7 @@ def main() -> None:
             0.2,
             note="of both, what the first call of any kind in a process pays, starting Numba's compiler, is taken "
             "before and is not counted",
-        )  # fmt: skip
+        )
     )
     report.figures.append(Figure("starting the compiler, with a first call of another function", started, "s"))
     info["minutes"] = round((time.perf_counter() - began) / 60, 1)

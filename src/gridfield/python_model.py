@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -267,7 +268,8 @@ def _transformed(model: Function, what: str, own: Sequence[bool]) -> Callable[..
     mapped = torch.func.vmap(one if what == "value" else both, in_dims=(0, *(0 if o else None for o in own)))
 
     def run(*arrays: Any) -> Any:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own use of torch.jit.script
             return mapped(*arrays)
 
     return run
@@ -286,7 +288,7 @@ def _to(framework: str, x: Any) -> Any:
     if framework == "numpy":
         return x
     F = dispatch.of(framework)
-    return F.array(np.ascontiguousarray(x)) if framework != "jax" else F.array(x)
+    return F.array(x if framework == "jax" or (x.flags.c_contiguous and x.flags.writeable) else np.array(x))
 
 
 def _numpy(x: Any) -> Array:
