@@ -93,7 +93,7 @@ class _Reader:
             self.fail("an empty equation")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SyntaxWarning)  # of 2(x), which is refused below
+                warnings.simplefilter("ignore")  # of 2(x) and 1if, which are refused below
                 return ast.parse(self.parsed, mode="eval").body, left, arguments
         except SyntaxError as error:
             self.syntax(error)
