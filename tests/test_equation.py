@@ -253,8 +253,8 @@ def test_random_trees(root, seed):
 
 SLOPES = [
     "exp(a*x)/b", "log(a*x + b)", "log2(a*x) + log10(b*x)", "sqrt(a*x + b)", "sin(a*x)*cos(b*x)", "tan(a*x/4)",
-    "asin(a*x/9) + acos(b*x/9)", "atan(a*x) + atan(b)", "sinh(a*x)*cosh(b)", "tanh(a*x + b)", "x**a + b**x", "(a*x)**3/b**2",
-    "(a + b*x)**-2", "logistic(a*(x - b))", "hypot(a*x, b)", "exp2(a*x)*b", "pow(x, a*b)",
+    "asin(a*x/9) + acos(b*x/9)", "atan(a*x) + atan(b)", "sinh(a*x)*cosh(b)", "tanh(a*x + b)", "x**a + b**x",
+    "(a*x)**3/b**2", "(a + b*x)**-2", "logistic(a*(x - b))", "hypot(a*x, b)", "exp2(a*x)*b", "pow(x, a*b)",
 ]  # fmt: skip
 
 
@@ -404,7 +404,6 @@ def test_losses_are_those_of_scipy(loss):
     passes = eq.passes(("x",), ("A", "T", "b"))
     A, g, cost = np.zeros((1, 3, 3)), np.zeros((1, 3)), np.zeros(1)
     passes.normal([x], y, None, params, np.arange(1), (loss, scale), A, g, cost)
-    f, J = passes.rows([x], None, params, 0, 0, n)
     # one evaluation of least_squares: its cost and gradient at the start are those here
     result = least_squares(lambda p: passes.rows([x], None, p[None], 0, 0, n)[0] - y[0], params[0],
                            lambda p: passes.rows([x], None, p[None], 0, 0, n)[1], loss=loss, f_scale=scale,
@@ -412,7 +411,6 @@ def test_losses_are_those_of_scipy(loss):
     np.testing.assert_allclose(cost[0], result.cost, rtol=1e-12)
     np.testing.assert_allclose(g[0], result.grad, rtol=1e-12)
     np.testing.assert_allclose(A[0], result.jac.T @ result.jac, rtol=1e-11)  # jac is scaled by the loss
-    np.testing.assert_allclose(J.shape, (n, 3))
 
 
 def test_same_bits_for_any_number_of_threads():
@@ -475,7 +473,7 @@ def test_sympy():
     assert parse(sympy.Eq(y, a * x)).left == "y" and parse(sympy.Eq(y, a * x)).names == ("a", "x")
     for bad, message in ((sympy.gamma(x), "gamma cannot stand"), (sympy.oo * x, "no finite number"),
                          (sympy.Function("f")(x), "cannot stand"), (sympy.I * x, "ImaginaryUnit"),
-                         (sympy.true, "cannot stand"), (sympy.Matrix([x])[0].diff(x) * sympy.zoo, "finite|cannot")):  # fmt: skip
+                         (sympy.true, "cannot stand"), (sympy.zoo * x, "finite|cannot")):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             parse(bad)
 

@@ -87,8 +87,9 @@ def peak(*names):
     def draw():
         width, lo, span = 10 ** U(-1.7, -0.7), U(-10, 10), 10 ** U(-2, 3)
         height = signed(0.5, 5)
-        full = {"amplitude": height, "center": lo + span * U(0.1, 0.9), "sigma": width * span, "gamma": width * span / 2,
-                "alpha": width * span, "beta": U(1.5, 4), "offset": U(-3, 3), "area": 3 * height * width * span}  # fmt: skip
+        full = {"amplitude": height, "center": lo + span * U(0.1, 0.9), "offset": U(-3, 3), "beta": U(1.5, 4)}
+        full |= {"sigma": width * span, "alpha": width * span, "gamma": width * span / 2}
+        full |= {"area": 3 * height * width * span}
         return [np.linspace(lo, lo + span, 200)], {n: full[n] for n in names}, abs(height) * 0.1
 
     return draw

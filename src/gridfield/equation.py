@@ -1,8 +1,8 @@
 """Equations: what a user writes, as an expression graph that differentiates, evaluates and compiles.
 
-Text is read by Python's own parser and then walked by a list of what is allowed: names, numbers, + - * / **, and calls of
-the functions in `FUNCTIONS`. Nothing is ever executed, looked up or formatted; what is not on the list is an error that
-points at it.
+Text is read by Python's own parser and then walked by a list of what is allowed: names, numbers, + - * / **, and calls
+of the functions in `FUNCTIONS`. Nothing is ever executed, looked up or formatted; what is not on the list is an error
+that points at it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class _Reader:
             self.fail("an empty equation")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SyntaxWarning)  # of 2(x), which is refused below
+                warnings.simplefilter("ignore")  # of 2(x) and 1if, which are refused below
                 return ast.parse(self.parsed, mode="eval").body, left, arguments
         except SyntaxError as error:
             self.syntax(error)
@@ -228,7 +228,7 @@ class _Reader:
 
 def _after(tree: ast.expr) -> ast.expr:
     """The place behind it."""
-    return ast.Constant(0, lineno=tree.end_lineno, col_offset=tree.end_col_offset)
+    return ast.Constant(0, lineno=tree.end_lineno or 1, col_offset=tree.end_col_offset or 0)
 
 
 def _kind(tree: ast.AST) -> str:
@@ -280,7 +280,8 @@ class Equation:
     def rename(self, names: Mapping[str, str]) -> Equation:
         """The equation with other names."""
         root = ex.substituted(self.root, {old: ex.symbol(new) for old, new in names.items()})
-        return Equation(root, dict.fromkeys(names.get(n, n) for n in self.names), self.text, self.left, self.arguments)
+        new = tuple(dict.fromkeys(names.get(n, n) for n in self.names))
+        return Equation(root, new, self.text, self.left, self.arguments)
 
     @cached_property
     def _steps(self) -> list[Node]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from typing import Any, NoReturn
 
@@ -51,7 +52,7 @@ def convert(given: Any, where: str) -> tuple[Node, tuple[str, ...], str | None]:
     return done[given], tuple(names), left
 
 
-def _finite(e: Any, fail: Any) -> float:
+def _finite(e: Any, fail: Callable[[str], NoReturn]) -> float:
     x = float(e)
     if x - x != 0:
         fail(f"{e} is no finite number")
@@ -71,7 +72,7 @@ def _parts(e: Any) -> list[Any]:
     return list(e.args)
 
 
-def _converted(e: Any, args: list[Node], fail: Any) -> Node:
+def _converted(e: Any, args: list[Node], fail: Callable[[str], NoReturn]) -> Node:
     kind = type(e).__name__
     if kind == "Add":
         return reduce(ex.add, args)
@@ -98,14 +99,14 @@ def _product(e: Any, args: list[Node]) -> Node:
     above, below = [], []
     for part, node in zip(e.args, args, strict=True):
         if part.is_Pow and part.exp.is_Number and part.exp.is_negative and node.op in ("power", "div", "pow"):
-            below.append(ex.div(ex.ONE, node) if node.op != "power" else ex.power(node.args[0], -int(node.data)))
+            below.append(ex.div(ex.ONE, node) if node.op != "power" else ex.power(node.args[0], -int(node.data or 0)))
         else:
             above.append(node)
     top = reduce(ex.mul, above, ex.ONE)
     return ex.div(top, reduce(ex.mul, below)) if below else top
 
 
-def _piecewise(e: Any, args: list[Node], fail: Any) -> Node:
+def _piecewise(e: Any, args: list[Node], fail: Callable[[str], NoReturn]) -> Node:
     cases: list[tuple[Node | None, Node]] = []
     rest = iter(args)
     for _, condition in e.args:

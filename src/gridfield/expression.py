@@ -1,11 +1,11 @@
 """Expressions as a graph: equal parts are one node, numbers are folded, derivatives are graphs again.
 
-A `Node` is an operation, its arguments and a number or a name. Nodes are made by the functions of this module only, which
-simplify as they go and keep each node once, so that "is the same expression" is `is`. Nothing here recurses into an
-argument: a sum of thousands of terms is a deep graph.
+A `Node` is an operation, its arguments and a number or a name. Nodes are made by the functions of this module only,
+which simplify as they go and keep each node once, so that "is the same expression" is `is`. Nothing here recurses into
+an argument: a sum of thousands of terms is a deep graph.
 
 Derivatives are taken in reverse, adjoints pushed from the result to its arguments (B. Speelpenning, "Compiling fast
-partial derivatives of functions given by algorithms", thesis, University of Illinois, 1980): all of a gradient's entries
+partial derivatives of functions given by algorithms", thesis, University of Illinois, 1980): the entries of a gradient
 share their factors, so that a value with seven derivatives is about three times the value.
 """
 
@@ -15,6 +15,7 @@ import hashlib
 import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from .cached import lock
 
@@ -254,7 +255,7 @@ def _folded(f: Callable[[], float], *of: float) -> float:
         return math.nan
 
 
-_FOLDS: dict[str, Callable[..., float]] = {
+_FOLDS: dict[str, Callable[..., Any]] = {
     "sqrt": math.sqrt, "exp": math.exp, "log": math.log, "log2": math.log2, "log10": math.log10, "sin": math.sin,
     "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos, "atan": math.atan, "sinh": math.sinh,
     "cosh": math.cosh, "tanh": math.tanh, "abs": abs, "erf": math.erf, "erfc": math.erfc, "atan2": math.atan2,
@@ -292,8 +293,10 @@ def _through_where(node: Node) -> tuple[Node, Node, Node] | None:
 
 
 def _faddeeva(node: Node, g: Node) -> list[Node]:
-    """w' = -2 z w + 2 i / sqrt(pi) (Abramowitz and Stegun, 7.1.20): Re w' = -2 (x u - y v), Im w' = -2 (x v + y u) +
-    2 / sqrt(pi)."""
+    """By w' = -2 z w + 2 i / sqrt(pi) (Abramowitz and Stegun, 7.1.20).
+
+    Re w' = -2 (x u - y v), Im w' = -2 (x v + y u) + 2 / sqrt(pi).
+    """
     x, y = node.args
     u, v = call("faddeeva_re", x, y), call("faddeeva_im", x, y)
     real = mul(number(-2), sub(mul(x, u), mul(y, v)))

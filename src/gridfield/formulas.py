@@ -26,8 +26,10 @@ def _logistic(x: Node) -> Node:
 
 
 def _voigt_profile(x: Node, sigma: Node, gamma: Node) -> Node:
-    """Re w((x + i gamma) / (sigma sqrt 2)) / (sigma sqrt(2 pi)): Olver et al., NIST Handbook, 7.19; both widths by
-    their size, so that a step of a fit across 0 comes back."""
+    """Re w((x + i gamma) / (sigma sqrt 2)) / (sigma sqrt(2 pi)): Olver et al., NIST Handbook, 7.19.
+
+    Both widths by their size, so that a step of a fit across 0 comes back.
+    """
     wide = ex.mul(number(math.sqrt(2)), call("abs", sigma))
     w = call("faddeeva_re", ex.div(x, wide), ex.div(call("abs", gamma), wide))
     return ex.div(w, ex.mul(number(math.sqrt(math.pi)), wide))

@@ -1,9 +1,9 @@
 """Start values for fits, for many fits at once, by NumPy alone.
 
-Where few parameters are not linear, candidates for those are tried on a grid: the linear ones are then solved for, and the
-candidate that explains most of the data is taken (variable projection; G. H. Golub and V. Pereyra, SIAM J. Numer. Anal.
-10 (1973), 413-432). For all fits that is a few matrix products. Peaks of two and three dimensions, which would need too
-many candidates, are measured where they are above half their height.
+Where few parameters are not linear, candidates for those are tried on a grid: the linear ones are then solved for, and
+the candidate that explains most of the data is taken (variable projection; G. H. Golub and V. Pereyra, SIAM J. Numer.
+Anal. 10 (1973), 413-432). For all fits that is a few matrix products. Peaks of two and three dimensions, which would
+need too many candidates, are measured where they are above half their height.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ def _finite(x: Array) -> Array:
 
 
 def spans(x: Array) -> tuple[Array, Array]:
-    """The lowest coordinate of each fit (fits or 1, 1), and how far they reach; of all points, so that a guess does not
-    depend on what other fits have left out."""
+    """The lowest coordinate of each fit (fits or 1, 1), and how far they reach.
+
+    Of all points: a guess should not depend on what other fits have left out.
+    """
     low = x.min(1, keepdims=True)
     span = x.max(1, keepdims=True) - low
     return low, np.where(span > 0, span, 1.0)
@@ -56,8 +58,10 @@ def spans(x: Array) -> tuple[Array, Array]:
 def best(
     u: Array, y: Array, w: Array, candidates: Array, terms: Callable[..., list[Array]], constant: bool
 ) -> tuple[Array, Array]:
-    """Of candidates (K, q), for each fit the one whose terms, weighed to fit, leave least; and those weights, the
-    constant's last. terms(u, *columns of the candidates) -> arrays (fits or 1, n, K)."""
+    """Of candidates (K, q), for each fit the one whose terms, weighed to fit, leave least; and the weights.
+
+    terms(u, *columns of the candidates) -> arrays (fits or 1, n, K). A constant's weight is the last.
+    """
     size = max(1, ROOM // max(len(candidates), u.shape[1], len(candidates) * u.shape[1] if len(u) > 1 else 1))
     chosen, linear = [], []
     scale = np.abs(y).max(1, initial=0, keepdims=True)
@@ -80,8 +84,10 @@ def _sums(a: Array, basis: Array) -> Array:
 
 
 def _projected(basis: list[Array], y: Array, w: Array, constant: bool) -> tuple[Array, Array]:
-    """Linear weights of the best candidate of each fit, and its number, by the normal equations; a constant is taken out
-    of them beforehand."""
+    """Linear weights of the best candidate of each fit, and its number, by the normal equations.
+
+    A constant is taken out of them beforehand.
+    """
     count, total = len(basis), w.sum(1)[:, None, None]
     total = np.where(total > 0, total, 1.0)
     right = np.stack([_sums(w * y, b) for b in basis], -1)
@@ -116,7 +122,7 @@ def _projected(basis: list[Array], y: Array, w: Array, constant: bool) -> tuple[
 
 def blanked(params: Array, w: Array) -> Array:
     """NaN for fits without a single point."""
-    return np.where(w.any(1)[:, None], params, np.nan)
+    return np.where(w.any(1, keepdims=True), params, np.nan)
 
 
 def peak(shape: Callable[[Array], Array]) -> Callable[..., tuple[Array, ...]]:
@@ -224,8 +230,8 @@ def power(coords: Sequence[Array], y: Array, weight: Array | None) -> Array:
 def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array, Array, Array, Array]:
     """Amplitude (fits,), centre (fits, d), covariance (fits, d, d) and offset (fits,) of a bell in d dimensions.
 
-    Points above half the height of a Gaussian fill an ellipsoid whose semi-axes are sigma sqrt(2 ln 2), and the covariance
-    of an evenly filled ellipsoid is that of its semi-axes, squared, over d + 2.
+    Points above half the height of a Gaussian fill an ellipsoid whose semi-axes are sigma sqrt(2 ln 2), and the
+    covariance of an evenly filled ellipsoid is that of its semi-axes, squared, over d + 2.
     """
     xs, y, w = cleaned(coords, y, weight, 2**16)
     d, n = len(xs), y.shape[1]
@@ -242,12 +248,12 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
 
     middle, x = quantile(0.5), np.stack([np.broadcast_to(v, y.shape) for v in xs], -1)
     center, size, mean = _brightest(x, y - middle, inside)
-    dark = mean < 0  # a hole
+    dark = np.asarray(mean < 0)  # a hole
     base = np.where(dark, quantile(0.7), quantile(0.3))
     # in the cell that stands out most, a spot is about as high on average as half its height
     height = 1.5 * np.abs(mean + middle - base)
     scaled = np.where(inside, np.where(dark, -1.0, 1.0) * (y - base), 0.0) / np.where(height > 0, height, 1.0)
-    close = (np.abs(x - center[:, None]) <= 1.5 * size[:, None]).all(-1)
+    close = np.asarray((np.abs(x - center[:, None]) <= 1.5 * size[:, None]).all(-1))
     share = np.where((scaled > 0.5) & inside & close, 1.0, 0.0)
     center, cov = _measured(*((x[:, close[0]], share[:, close[0]]) if len(y) == 1 else (x, share)))
     # a spot smaller than the distance of points
@@ -292,8 +298,10 @@ def _form(off: Array, matrix: Array) -> Array:
 
 
 def _brightest(x: Array, y: Array, inside: Array) -> tuple[Array, Array, Array]:
-    """Of cells of several sizes, that whose mean stands out most from zero, in its own standard errors: its centre
-    (fits, d), its size (fits, d), and its mean (fits, 1)."""
+    """Of cells of several sizes, that whose mean stands out most from zero, in its own standard errors.
+
+    Its centre (fits, d), its size (fits, d), and its mean (fits, 1).
+    """
     fits, n, d = x.shape
     low = np.where(inside[..., None], x, np.inf).min(1)
     span = np.where(inside[..., None], x, -np.inf).max(1) - low

@@ -259,6 +259,7 @@ moffat = _model(
 
 def _spot_2d(coords: Sequence[Array], y: Array, weight: Any) -> Array:
     amplitude, center, cov, offset = guesses.spot(coords, y, weight)
+    blank = np.where(np.isnan(offset), np.nan, 1.0)
     values, vectors = np.linalg.eigh(cov)
     # the axis that is nearer to x is sigma_x's: theta is between -45 and 45 degrees
     first = np.argmax(np.abs(vectors[:, 0]), 1)[:, None]
@@ -266,7 +267,7 @@ def _spot_2d(coords: Sequence[Array], y: Array, weight: Any) -> Array:
     axis = np.take_along_axis(vectors, first[:, None], 2)[..., 0]
     theta = np.arctan(axis[:, 1] / np.where(axis[:, 0] == 0, 1.0, axis[:, 0]))
     sigma = [np.sqrt(np.maximum(v, 1e-300)) for v in along]
-    return _columns(amplitude, center[:, 0], center[:, 1], *sigma, theta, offset)
+    return _columns(amplitude, center[:, 0], center[:, 1], *sigma, theta, offset) * blank[:, None]
 
 
 gaussian_2d = _model(
@@ -299,7 +300,7 @@ gaussian_2d = _model(
 def _spot_3d(coords: Sequence[Array], y: Array, weight: Any) -> Array:
     amplitude, center, cov, offset = guesses.spot(coords, y, weight)
     sigma = np.sqrt(np.maximum(np.einsum("fii->fi", cov), 1e-300))
-    return _columns(amplitude, *center.T, *sigma.T, offset)
+    return _columns(amplitude, *center.T, *sigma.T, offset) * np.where(np.isnan(offset), np.nan, 1.0)[:, None]
 
 
 gaussian_3d = _model(
@@ -332,7 +333,8 @@ def _moffat_2d_guess(coords: Sequence[Array], y: Array, weight: Any) -> Array:
     amplitude, center, cov, offset = guesses.spot(coords, y, weight)
     # the half width at half height is alpha sqrt(2**(1 / beta) - 1)
     alpha = np.sqrt(np.einsum("fii->f", cov) / 2 * guesses.HALF / (2**0.4 - 1))
-    return _columns(amplitude, center[:, 0], center[:, 1], alpha, np.where(np.isnan(offset), np.nan, 2.5), offset)
+    blank = np.where(np.isnan(offset), np.nan, 1.0)
+    return _columns(amplitude, center[:, 0], center[:, 1], alpha * blank, 2.5 * blank, offset)
 
 
 moffat_2d = _model(
@@ -413,7 +415,8 @@ def t1_recovery(kind: str = "inversion", magnitude: bool = False) -> Model:
     Returns
     -------
     Model
-        With the parameters m0 (unit of y), t1 (unit of x, time after the pulse) and, for "inversion", inversion (a number).
+        With the parameters m0 (unit of y), t1 (unit of x, time after the pulse) and, for "inversion", inversion (a
+        number).
 
     Raises
     ------
@@ -528,8 +531,8 @@ dose_response = _model(
     {"bottom": "y", "top": "y", "ec50": "x", "hill": "1"},
     doc="""The four-parameter dose-response (Hill) curve.
 
-    ``bottom + (top - bottom) * x**hill / (x**hill + ec50**hill)``, of a dose x >= 0 (without a dose: bottom, or top where
-    hill is negative).
+    ``bottom + (top - bottom) * x**hill / (x**hill + ec50**hill)``, of a dose x >= 0 (without a dose: bottom, or top
+    where hill is negative).
 
     bottom, top : unit of y, response to no dose and to any amount
     ec50 : unit of x, the dose of half the response

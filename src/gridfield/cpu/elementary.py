@@ -66,8 +66,8 @@ ERFC = (
 
 
 def _polynomial(m: Any, x: Any, c: Sequence[float]) -> Any:
-    """By pairs, pairs of pairs, ... (Estrin): a chain of 11 multiply-adds is 44 cycles long, and the instructions of two
-    such chains are all that a core looks ahead."""
+    """By pairs, pairs of pairs, ... (Estrin): a chain of 11 multiply-adds is 44 cycles long, and the instructions of
+    two such chains are all that a core looks ahead."""
     terms: list[Any] = [m.fused(x, c[k + 1], c[k]) if k + 1 < len(c) else c[k] for k in range(0, len(c), 2)]
     while len(terms) > 1:
         x = x * x

@@ -1,9 +1,9 @@
 """Compiled passes over data: an expression and its derivatives, summed up as a least-squares fit needs them.
 
-A `Program` is an expression graph as frozen data. Its steps become straight-line vector code, eight points at a time; what
-depends on parameters alone is computed once a block. Values and derivatives of a block of points, weighted, go to rows of
-memory in the first-level cache; their products are then summed by tiles of up to four rows by four (six by six on the
-diagonal), whose sums are registers. That is at most 0.5 reads a multiply-add, for any number of parameters.
+A `Program` is an expression graph as frozen data. Its steps become straight-line vector code, eight points at a time;
+what depends on parameters alone is computed once a block. Values and derivatives of a block of points, weighted, go to
+rows of memory in the first-level cache; their products are then summed by tiles of up to four rows by four (six by six,
+if there are no more), whose sums are registers. That is half a read a multiply-add, for any number of parameters.
 
 The sums of a fit are by chunks of `CHUNK` points, added in order: the same bits for any number of threads.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,7 +92,7 @@ def needed(spec: Program, outputs: Sequence[int]) -> tuple[list[int], set[int]]:
 
 
 class Places(NamedTuple):
-    """Where in the working memory what begins: coordinates, data, weights, cost, sums of one fit, sums by lanes, rows."""
+    """What begins where in the working memory: coordinates, data, weights, cost, sums of a fit, of lanes, rows."""
 
     x: int
     data: int
@@ -203,8 +203,8 @@ def _faddeeva(m: Any, x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def _robust(m: Any, loss: str, r: Any, scale: Any) -> tuple[Any, Any, Any]:
-    """rho, and the factors of the rows and of the residual, as scipy.optimize.least_squares has them: with z = (r / C)**2,
-    J sqrt(rho' + 2 rho'' z) and r rho' / sqrt(rho' + 2 rho'' z), the root at least 2**-52."""
+    """rho, and the factors of the rows and of the residual, as SciPy has them: J s and r rho' / s
+    with s**2 = rho' + 2 rho'' z, at least 2**-52, and z = (r / C)**2."""
     z = (r / scale) * (r / scale)
     if loss == "huber":
         size = m.sqrt(z)
@@ -281,7 +281,7 @@ def tiles(rows: int) -> list[list[tuple[int, int]]]:
     """Pairs of rows i <= j, by tiles whose sums fit into registers."""
     groups = 1 if rows <= 6 else -(-rows // 4)
     cuts = [rows * g // groups for g in range(groups + 1)]
-    parts = [range(a, b) for a, b in zip(cuts, cuts[1:])]
+    parts = [range(a, b) for a, b in pairwise(cuts)]
     out = []
     for a, b in combinations_with_replacement(range(groups), 2):
         out.append([(i, j) for i in parts[a] for j in parts[b] if i <= j])
@@ -354,30 +354,32 @@ def fill(m: Any, room: Any, to: Any, value: Any, count: Any) -> None:
 def fetch(
     m: Any, spec: Program, columns: Any, ints: Any, fit: Any, start: Any, count: Any, room: Any, at: Places
 ) -> None:
-    """The coordinates of points start ... start + count, of each axis (i // repeat) % length; the last once more in all
-    lanes behind them."""
-    stop = start + count
-    for a in range(spec.variables):
-        length, repeat, step, plain = (m.load(ints, INTS + 4 * a + k) for k in range(4))
-        to, base = at.x + a * spec.pitch, fit * step
+    """The coordinates of points start ... start + count, of each axis (i // repeat) % length."""
+    for a, column in enumerate(columns[: spec.variables]):
+        layout = [m.load(ints, INTS + 4 * a + k) for k in range(4)]
+        _fetch_axis(m, column, layout, fit, start, count, room, at.x + a * spec.pitch)
 
-        def turn(q: Any, _: Any, a: Any = a, length: Any = length, to: Any = to, base: Any = base) -> None:
-            low = _larger(m, q * length, start)
-            count = _smaller(m, (q + 1) * length, stop) - low
-            copy(m, room, low - start + to, columns[a], base + (low - q * length), count)
 
-        def same(q: Any, _: Any, a: Any = a, length: Any = length, repeat: Any = repeat, to: Any = to, base: Any = base) -> None:  # fmt: skip
-            low = _larger(m, q * repeat, start)
-            value = m.load(columns[a], base + (q - m.quotient(q, length) * length))
-            count = _smaller(m, (q + 1) * repeat, stop) - low
-            fill(m, room, low - start + to, m.spread(m.to_double(value), LANES), count)
+def _fetch_axis(m: Any, column: Any, layout: Any, fit: Any, start: Any, count: Any, room: Any, to: int) -> None:
+    """Of one axis, run by run; the last once more in all lanes behind them."""
+    length, repeat, step, plain = layout
+    base, stop = fit * step, start + count
 
-        last = stop - 1
-        m.loop(0, plain, lambda i, _: m.loop(m.quotient(start, length), m.quotient(last, length) + 1, turn) and None)
-        m.loop(
-            0, 1 - plain, lambda i, _: m.loop(m.quotient(start, repeat), m.quotient(last, repeat) + 1, same) and None
-        )
-        m.store(room, count + to, m.spread(m.load(room, count + (to - 1)), LANES))
+    def turn(q: Any, _: Any) -> None:
+        low = _larger(m, q * length, start)
+        copy(m, room, low - start + to, column, base + (low - q * length), _smaller(m, (q + 1) * length, stop) - low)
+
+    def same(q: Any, _: Any) -> None:
+        low = _larger(m, q * repeat, start)
+        value = m.to_double(m.load(column, base + (q - m.quotient(q, length) * length)))
+        fill(m, room, low - start + to, m.spread(value, LANES), _smaller(m, (q + 1) * repeat, stop) - low)
+
+    def runs(size: Any, body: Any) -> None:
+        m.loop(m.quotient(start, size), m.quotient(stop - 1, size) + 1, body)
+
+    m.loop(0, plain, lambda i, _: runs(length, turn))
+    m.loop(0, 1 - plain, lambda i, _: runs(repeat, same))
+    m.store(room, count + to, m.spread(m.load(room, count + (to - 1)), LANES))
 
 
 def _larger(m: Any, a: Any, b: Any) -> Any:
@@ -398,8 +400,8 @@ def weigh(m: Any, weight: Any, has: Any, base: Any, count: Any, room: Any, at: P
 
 @staged
 def run_fits(
-    m: Any, spec: Any, columns: Any, y: Any, weight: Any, params: Any, which: Any, ints: Any, scale: Any, A: Any, g: Any,
-    cost: Any, room: Any, start: Any, stop: Any,
+    m: Any, spec: Any, columns: Any, y: Any, weight: Any, params: Any, which: Any, ints: Any, scale: Any, A: Any,
+    g: Any, cost: Any, room: Any, start: Any, stop: Any,
 ) -> None:  # fmt: skip
     """Tasks start ... stop: chunks of points of fits. Sums go to the fit's place, or the task's. All of it is staged:
     plain code of the same took Numba 2 s longer to compile."""
@@ -484,8 +486,8 @@ class Column:
 
 
 class _Prepared(NamedTuple):
-    """Flat arrays, and the integers of a call: those of run_fits, then length, repeat, step from fit to fit, and whether
-    it is plain (1) of each column."""
+    """Flat arrays, and the integers of a call: those of run_fits, then of each column length, repeat, step from fit to
+    fit, and whether it is plain (1)."""
 
     columns: tuple[Array, ...]
     y: Array

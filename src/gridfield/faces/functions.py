@@ -57,12 +57,12 @@ def apply(F: Face, op: str, data: Any, args: Sequence[Any], like: Any) -> Any:
     if op == "pow":
         return x ** args[1]
     if op == "where":
-        return F.where(x, *_alike(F, *args[1:], like))
+        return F.where(x, *_alike(F, args[1], args[2], like))
     if op in ("min", "max", "atan2"):
-        return function(F.name, op)(*_alike(F, *args, like))
+        return function(F.name, op)(*_alike(F, x, args[1], like))
     if op.startswith("faddeeva"):
         choose = lambda condition, a, b: F.where(condition, *_alike(F, a, b, like))  # noqa: E731
-        return faddeeva(*_alike(F, *args, like), choose)[op == "faddeeva_im"]
+        return faddeeva(*_alike(F, x, args[1], like), choose)[op == "faddeeva_im"]
     if op == "safe_log":
         zero = x == 0
         one, nothing = _alike(F, 1.0, 0.0, like)
