@@ -133,5 +133,20 @@ def first_nufft(ndim: int, eps: float) -> float:
     return first - second
 
 
+def first_curve_fit(text: str, start: dict[str, float]) -> tuple[float, float]:
+    """Seconds of the first fit of a string model in a process; of what any first call of a process pays, before."""
+    import numpy as np
+
+    import gridfield as gf
+
+    grid, n = gf.Grid((6,)), 128
+    values, points = np.zeros(6), np.zeros((9, 1))
+    started = _seconds(lambda: gf.sample(values, points, grid=grid, kernel="linear"))  # starts the compiler
+    image = np.random.default_rng(0).normal(size=(n, n))
+    y, x = np.mgrid[:n, :n]
+    image += 3 * np.exp(-(((x - 60) / 15) ** 2 + ((y - 66) / 9) ** 2) / 2)
+    return _seconds(lambda: gf.curve_fit(text, gf.Grid.pixels((n, n)), image, start)), started
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](*json.loads(sys.argv[2]))))

@@ -13,6 +13,7 @@ import gridfield
 MODULES = (
     "gridfield",
     "gridfield.plot",
+    "gridfield.models",
     "gridfield.torch",
     "gridfield.jax",
     "gridfield.tensorflow",

@@ -42,6 +42,16 @@ REACHES = {
         (r"crop and that region: +(\d+) numbers differ", 0),
         (r"gradients differ by: +([\d.e-]+) between", 1e-11),
     ],
+    "fit_every_pixel": [
+        (r"spots: +(\d+) of 426 fitted", (420, 426)),
+        (r"spots: .* median ([\d.]+) pixels", 0.1),
+        (r"voxels: +(\d+) of", (1032, 1032)),
+        (r"slow way: +differs by ([\d.e-]+)", 1e-9),
+    ],
+    "fit_image": [
+        (r"slow way: +differs by ([\d.e-]+)", 1e-9),
+        (r"regressors: at most ([\d.]+) standard errors", 3),
+    ],
     "fit_scattered": [
         (r"held out, by GCV: +([\d.]+) km", 22),  # at 1 km² 24 km, at 1e6 km² 43 km
         (r"held out, by GCV: .*, ([\d.]+) of the best by hand", 1.05),

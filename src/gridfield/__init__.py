@@ -42,6 +42,8 @@ __all__ = [
     "Nufft",
     "convolve_points",
     "nufft3",
+    "curve_fit",
+    "FitResult",
     "NufftInfo",
     "binned_statistic",
     "bin_index",
@@ -62,6 +64,7 @@ __all__ = [
     "cdist",
     "pairwise",
     "Pairwise",
+    "models",
     "get_num_threads",
     "set_num_threads",
 ]

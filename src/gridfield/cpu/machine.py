@@ -109,6 +109,13 @@ class Value:
     def __rsub__(self, other: Any) -> Value:
         return self * -1 + other
 
+    def __rtruediv__(self, other: Any) -> Value:
+        a, b = self._pair(other)
+        return Value(self.b, self.b.fdiv(b, a, flags=FLAGS))
+
+    def __neg__(self) -> Value:
+        return Value(self.b, self.b.neg(self.v) if _is_int(self.v.type) else self.b.fneg(self.v))
+
     def __lt__(self, other: Any) -> Value:
         return self._compare(other, "<")
 
@@ -289,9 +296,55 @@ class Emit:
         f = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(t, [t, t, t]), name)
         return self._value(self.b.call(f, [x.v, x._pair(y)[1], x._pair(z)[1]]))
 
-    def quotient(self, x: Value, n: int) -> Value:
+    def precise(self, x: Value, y: Any, z: Any) -> Value:
+        """x y + z, rounded once, on every machine: what error-free transforms rest on."""
+        return self.fused(x, y, z)
+
+    def bits(self, x: Value) -> Value:
+        """The bits of float64 as 64-bit integers."""
+        return self._value(self.b.bitcast(x.v, _shaped(x.v.type, I64)))
+
+    def real(self, i: Value) -> Value:
+        """And back."""
+        return self._value(self.b.bitcast(i.v, _shaped(i.v.type, F64)))
+
+    def spread(self, x: Value, lanes: int) -> Value:
+        """A vector of one number."""
+        return self._value(_broadcast(self.b, x.v, lanes))
+
+    def _math(self, name: str, x: Value) -> Value:
+        f = ir.FunctionType(x.v.type, [x.v.type])
+        name = f"llvm.{name}.{f'v{x.v.type.count}' if _is_vector(x.v.type) else ''}f64"
+        return self._value(self.b.call(cgutils.get_or_insert_function(self.b.module, f, name), [x.v]))
+
+    def sqrt(self, x: Value) -> Value:
+        """The square root of float64."""
+        return self._math("sqrt", x)
+
+    def absolute(self, x: Value) -> Value:
+        """|x| of float64."""
+        return self._math("fabs", x)
+
+    def any(self, chosen: Value) -> Value:
+        """1 where one of the lanes is, else 0."""
+        bits = self.b.bitcast(chosen.v, ir.IntType(chosen.v.type.count))
+        return self._value(self.b.zext(self.b.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), I64))
+
+    def each(self, name: str, x: Value) -> Value:
+        """A function of the C library, lane by lane."""
+        f = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(F64, [F64]), name)
+        b, slot = self.b, cgutils.alloca_once_value(self.b, x.v)
+        numbers = b.bitcast(slot, F64.as_pointer())
+        with cgutils.for_range(
+            b, I64(x.v.type.count), intp=I64
+        ) as turn:  # written out, 16 calls double the compile time
+            place = b.gep(numbers, [turn.index])
+            b.store(b.call(f, [b.load(place)]), place)
+        return self._value(b.load(slot))
+
+    def quotient(self, x: Value, n: Any) -> Value:
         """x // n of a 64-bit integer that is not negative."""
-        return self._value(self.b.udiv(x.v, I64(n)))
+        return self._value(self.b.udiv(x.v, n.v if isinstance(n, Value) else I64(n)))
 
     def floor(self, x: Value) -> Value:
         """The largest integer not above (Numba's math.floor would promote float32)."""
@@ -439,6 +492,13 @@ class Plain:
         return np.array(xs, a.dtype)
 
     fused = staticmethod(lambda x, y, z: x * y + z)
+    bits = staticmethod(lambda x: np.asarray(x, np.float64).view(np.int64))
+    real = staticmethod(lambda i: np.asarray(i, np.int64).view(np.float64))
+    spread = staticmethod(lambda x, lanes: np.full(lanes, x))
+    sqrt = staticmethod(np.sqrt)
+    absolute = staticmethod(np.abs)
+    any = staticmethod(lambda chosen: int(np.any(chosen)))
+    each = staticmethod(lambda name, x: getattr(np, name)(x))
     pick = staticmethod(lambda a, i, places, count: [_flat(a)[i + k + places] for k in range(count)])
     prefetch = staticmethod(lambda a, i: None)
     narrow = staticmethod(lambda x, a: int(x))
@@ -467,10 +527,27 @@ class Plain:
     interleave = staticmethod(lambda x, y: np.stack([x, y], -1).reshape(-1))
 
     @staticmethod
+    def precise(x: Any, y: Any, z: Any) -> Any:
+        p = x * y
+        (a, b), (c, d) = _halves(x), _halves(y)
+        e = ((a * c - p) + a * d + b * c) + b * d  # p + e = x y (Dekker, Numer. Math. 18 (1971), 224-242)
+        s = p + z
+        t = s - p
+        out = s + (((p - (s - t)) + (z - t)) + e)  # and the sum's own error (Knuth)
+        return np.where(np.isfinite(out), out, s)
+
+    @staticmethod
     def loop(start: Any, stop: Any, body: Callable[..., Any], carry: Any = ()) -> Any:
         for i in range(start, stop):
             carry = body(i, list(carry)) or []
         return list(carry)
+
+
+def _halves(x: Any) -> tuple[Any, Any]:
+    """A float64 as two of 26 bits (Veltkamp)."""
+    c = x * 134217729.0
+    high = c - (c - x)
+    return high, x - high
 
 
 def _flat(a: np.ndarray) -> np.ndarray:
@@ -530,6 +607,8 @@ def staged(f: Callable[..., Any]) -> Callable[..., Any]:
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             def wrap(t: Any, v: Any) -> Any:
+                if isinstance(t, types.BaseTuple):
+                    return [wrap(*each) for each in zip(t, cgutils.unpack_tuple(builder, v), strict=True)]
                 if not isinstance(t, types.Array):
                     return Value(builder, context.cast(builder, v, t, types.int64))
                 a = context.make_array(t)(context, builder, v)

@@ -1,0 +1,571 @@
+"""FitResult: what a fit says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from . import dispatch
+from .cached import cached_property
+from .fit_data import Data, arrange
+from .grid import Grid
+from .least_squares import CONVERGED, REASONS, Solution
+from .parameters import Parameters
+
+Array = np.ndarray[Any, Any]
+
+
+class FitResult:
+    """The result of `curve_fit`: parameters with their uncertainties, residuals, and how good the fit is.
+
+    Of many fits everything has their axes: numbers become maps. ``popt, pcov = result`` and ``result[0]`` work as with
+    SciPy's ``curve_fit``, and ``result["name"]`` is a parameter. Not made by users.
+
+    Attributes
+    ----------
+    popt : array, shape (*fits, p)
+        All parameters in one axis, of the framework of the data. NaN where a fit of many failed.
+    cov : array, shape (*fits, p, p)
+        Their covariance; rows of fixed parameters are 0. inf where the data do not determine it.
+    params : dict
+        Parameters by name, as they were given; maps over the fits.
+    stderr : dict
+        Their standard errors.
+    units : dict
+        Units of parameters, where they are known.
+    names : tuple of str
+        A name for each number of `popt`.
+    status : int or int array
+        1: converged; what else there is stands in `reason`.
+    success : bool or bool array
+        Whether it converged.
+    n_iter : int or int array
+        Steps.
+    dof : int or int array
+        Points less free parameters.
+
+    Parameters
+    ----------
+    parts, parameters, done, low, high, points, dof, absolute, loss, kept
+        What `curve_fit` worked out.
+
+    Examples
+    --------
+    >>> import gridfield as gf, numpy as np
+    >>> x = np.linspace(0, 1, 6)
+    >>> result = gf.curve_fit("a*x + b", x, [1.0, 1.6, 2.4, 3.0, 3.6, 4.5])
+    >>> result.params["a"].round(3), result.stderr["a"].round(3), result.success
+    (np.float64(3.457), np.float64(0.1), True)
+    >>> result.corr[0, 1].round(2), round(result.chi2, 4), round(result.reduced_chi2, 4), round(result.r2, 4)
+    (np.float64(-0.83), 0.0278, 0.007, 0.9967)
+    >>> round(result.aic, 1), round(result.bic, 1), result.residual.shape, result.n_iter < 9
+    (-28.3, -28.7, (6,), True)
+    >>> result.predict([2.0]).round(2), [side.round(1) for side in result.confidence_band([2.0])]
+    (array([7.89]), [array([7.5]), array([8.3])])
+    >>> result.reason, result.popt.shape, result.summary().splitlines()[0], result.message
+    ('converged', (2,), "least squares: 'a*x + b'", 'converged')
+    >>> sorted(result.to_xarray().data_vars)[:3]
+    ['a', 'a_stderr', 'b']
+    >>> axes = result.plot()
+    """
+
+    def __init__(
+        self, parts: list[Any], parameters: Parameters, done: Solution, low: Array, high: Array, points: Array,
+        dof: Array, absolute: bool, loss: tuple[str, float], kept: dict[str, Any],
+    ) -> None:  # fmt: skip
+        fixed = low == high
+        self._parts, self._parameters, self._done, self._fixed = parts, parameters, done, fixed
+        self._low, self._high = low, high
+        self._points, self._dof, self._absolute, self._loss, self._kept = points, dof, absolute, loss, kept
+        self._batch = parts[0].data.batch
+        self._F = dispatch.of(parts[0].data.framework)
+        failed = np.flatnonzero(done.status != CONVERGED) if self._batch else []
+        # a fit of many that failed says so by NaN
+        done.params[failed], done.cov[failed], done.cost[failed] = np.nan, np.nan, np.nan
+        scale = np.ones(len(dof))
+        if not absolute:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                scale = np.where(dof > 0, 2 * done.cost / np.maximum(dof, 1), np.inf)
+        with np.errstate(invalid="ignore"):
+            cov = done.cov * scale[:, None, None]
+        cov[np.isinf(scale)] = np.inf
+        cov[(fixed[:, :, None] | fixed[:, None, :]) & np.isfinite(done.params).all(1)[:, None, None]] = 0.0
+        cov[failed] = np.nan
+        self._cov, self._popt = cov, self._array(done.params, parameters.size)
+
+    def _array(self, rows: Array, *tail: int) -> Any:
+        """(fits, ...) numbers as users get them."""
+        shaped = np.array(rows.reshape((*self._batch, *tail)))
+        if self._F.name == "numpy":
+            return shaped
+        like = self._F.array(np.zeros(()))
+        return self._F.constant(shaped, self._F.widest("float64"), like)
+
+    def _each(self, values: Array) -> Any:
+        return values.reshape(self._batch) if self._batch else values[0].item()
+
+    # ---- parameters
+    @property
+    def popt(self) -> Any:
+        """All parameters in one axis."""
+        return self._popt
+
+    @cached_property
+    def cov(self) -> Any:
+        """Covariance of the parameters."""
+        p = self._parameters.size
+        return self._array(self._cov, p, p)
+
+    @property
+    def pcov(self) -> Any:
+        """As `cov`: SciPy's name of it."""
+        return self.cov
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.popt, self.cov))
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.params[key] if isinstance(key, str) else (self.popt, self.cov)[key]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each number of `popt`."""
+        return self._parameters.flat
+
+    def _named(self, values: Any) -> dict[str, Any]:
+        """(*fits, p) numbers by name."""
+        leaves = []
+        for _, shape, at in self._parameters.spans():
+            if not shape:
+                leaves.append(values[..., at])
+            else:
+                leaves.append(self._F.reshape(values[..., at : at + prod(shape)], (*self._batch, *shape)))
+        return self._parameters.tree(leaves)
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Parameters by name."""
+        return self._named(self.popt)
+
+    @cached_property
+    def stderr(self) -> dict[str, Any]:
+        """Standard errors of the parameters by name."""
+        return self._named(self._array(self._errors, self._parameters.size))
+
+    @cached_property
+    def _errors(self) -> Array:
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(np.einsum("fii->fi", self._cov))
+
+    @cached_property
+    def corr(self) -> Any:
+        """Correlation of the parameters; 0 for fixed ones."""
+        error = self._errors
+        with np.errstate(divide="ignore", invalid="ignore"):
+            corr = self._cov / (error[:, :, None] * error[:, None, :])
+        corr[self._cov == 0] = 0.0
+        p = self._parameters.size
+        diagonal = np.einsum("fii->fi", corr)
+        diagonal[...] = np.where(np.isfinite(diagonal) & ~self._fixed, 1.0, diagonal)
+        return self._array(corr, p, p)
+
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """Units of the parameters that have some."""
+        out: dict[str, str] = {}
+        for part in self._parts:
+            model, data = part.model, part.data
+            if model.ready is None:
+                continue
+            y = data.units.get("", "")
+            x = {data.units.get(data.names[k], "") if data.names else "" for k in model.places}
+            unit = x.pop() if len(x) == 1 else ""  # of all coordinates
+            out |= {name: _unit(rule, y, unit) for name, rule in model.ready.units.items() if _unit(rule, y, unit)}
+        return out
+
+    # ---- how it went
+    @property
+    def status(self) -> Any:
+        """What became of each fit, as a number."""
+        return self._each(self._done.status)
+
+    @property
+    def success(self) -> Any:
+        """Whether it converged."""
+        return self._each(self._done.status == CONVERGED)
+
+    @property
+    def reason(self) -> Any:
+        """`status` in words, an array of str for many fits."""
+        words = np.array([REASONS[int(s)] for s in self._done.status], dtype=object)
+        return words.reshape(self._batch) if self._batch else str(words[0])
+
+    @property
+    def message(self) -> str:
+        """What there is to say of the fit, or of all of them."""
+        codes, counts = np.unique(self._done.status, return_counts=True)
+        if not self._batch:
+            return REASONS[int(codes[0])]
+        said = [
+            f"{count} of {len(self._done.status)}: {REASONS[int(code)]}"
+            for code, count in zip(codes, counts, strict=True)
+        ]
+        return "; ".join(said) if said else "no fits"
+
+    @property
+    def n_iter(self) -> Any:
+        """Steps of each fit."""
+        return self._each(self._done.iterations)
+
+    @property
+    def dof(self) -> Any:
+        """Points less free parameters."""
+        return self._each(self._dof)
+
+    # ---- how good it is
+    def _values(self, part: Any) -> Array:
+        """(fits, n) of the model."""
+        data = part.data
+        out = np.full(data.y.shape, np.nan)
+        there = np.flatnonzero(np.isfinite(self._done.params).all(1))
+        if len(there):
+            out[there] = part.model.values(part.own(self._done.params)[there], data.coords, data.shape, there)
+        if data.blank is not None:
+            out[np.broadcast_to(data.blank, out.shape)] = np.nan
+        return out
+
+    def _whole(self, part: Any, rows: Array) -> Any:
+        """(fits, n) as the data were given."""
+        data = part.data
+        rest = tuple(a for a in range(len(data.batch) + len(data.shape)) if a not in data.axes)
+        order = np.argsort((*rest, *data.axes))
+        return rows.reshape((*data.batch, *data.shape)).transpose(order)
+
+    def _in_parts(self, of: Any) -> Any:
+        """One, or a dictionary or list of them."""
+        keys = [part.key for part in self._parts]
+        found = [of(part) for part in self._parts]
+        if keys == [None]:
+            return found[0]
+        return found if keys == list(range(len(keys))) else dict(zip(keys, found, strict=True))
+
+    @cached_property
+    def residual(self) -> Any:
+        """Data less model, in the shape of the data; NaN where there was nothing to fit."""
+        return self._in_parts(lambda part: self._framed(self._whole(part, part.data.y - self._values(part))))
+
+    def _framed(self, values: Array) -> Any:
+        values = np.ascontiguousarray(values)
+        if self._F.name == "numpy":
+            return values
+        return self._F.constant(values, self._F.widest("float64"), self._F.array(np.zeros(())))
+
+    @cached_property
+    def _sums(self) -> tuple[Array, Array]:
+        """chi2 and the weighted sum of squares about the mean, of each fit."""
+        chi2, total, mass, mean = (np.zeros(len(self._dof)) for _ in range(4))
+        pieces = []
+        for part in self._parts:
+            y, r = part.data.y, part.data.y - self._values(part)
+            w = np.ones_like(y) if part.data.weight is None else part.data.weight**2
+            there = ~np.isnan(y) & (w > 0)
+            w, y = np.where(there, w, 0.0), np.where(there, y, 0.0)
+            chi2 += (w * np.where(there, r, 0.0) ** 2).sum(1)
+            mass += w.sum(1)
+            mean += (w * y).sum(1)
+            pieces.append((w, y))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = mean / mass
+            for w, y in pieces:
+                total += (w * (y - mean[:, None]) ** 2).sum(1)
+        return chi2, total
+
+    @cached_property
+    def chi2(self) -> Any:
+        """Sum of squares of residuals, by sigma."""
+        return self._each(self._sums[0])
+
+    @cached_property
+    def reduced_chi2(self) -> Any:
+        """chi2 / dof."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._each(self._sums[0] / self._dof)
+
+    @cached_property
+    def r2(self) -> Any:
+        """1 - chi2 / the same about the mean of the data."""
+        chi2, total = self._sums
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._each(1 - chi2 / total)
+
+    def _criterion(self, price: Any) -> Any:
+        k = (~self._fixed).sum(1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._each(self._points * np.log(self._sums[0] / self._points) + price * k)
+
+    @cached_property
+    def aic(self) -> Any:
+        """Akaike's criterion, ``n log(chi2 / n) + 2 k`` with k free parameters."""
+        return self._criterion(2.0)
+
+    @cached_property
+    def bic(self) -> Any:
+        """The Bayesian criterion, ``n log(chi2 / n) + k log(n)``."""
+        with np.errstate(divide="ignore"):
+            return self._criterion(np.log(self._points))
+
+    # ---- elsewhere
+    def _elsewhere(self, part: Any, coords: Any) -> Data:
+        """Coordinates alone, of one fit."""
+        name = "FitResult.predict"
+        fit = part.data
+        if isinstance(coords, Grid):
+            shape = coords.shape
+        elif isinstance(coords, dict):
+            shape = np.broadcast_shapes(*(np.shape(c) for c in coords.values()))
+        elif hasattr(coords, "sizes"):
+            shape = tuple(coords.sizes.values())
+        elif fit.kind == "stack":
+            shape = np.shape(coords)[1:]
+        elif (
+            isinstance(coords, (tuple, list))
+            and fit.kind in ("tuple", "grid", "named", "labelled")
+            and len(fit.coords) > 1
+        ):
+            shape = np.broadcast_shapes(*(np.shape(c) for c in coords))
+            coords = tuple(np.asarray(c, float) for c in coords)
+        else:
+            shape = np.shape(coords)
+        point = shape == ()
+        shape = (1,) if point else shape
+        if fit.names is not None and not isinstance(coords, dict) and not hasattr(coords, "sizes"):
+            given = coords if isinstance(coords, (tuple, list)) and len(fit.names) > 1 else (coords,)
+            if isinstance(coords, Grid):
+                given = np.meshgrid(*coords.axes(), indexing="ij", sparse=True)
+            first = fit.names if fit.inner is None else fit.names[: fit.inner]
+            coords = dict(zip(first, given, strict=True))
+        data = arrange(coords, np.zeros(shape), None, None, None, "omit", name)
+        if fit.names is not None and data.names is not None and data.names != fit.names:
+            used = getattr(part.model, "variables", fit.names if fit.inner is None else fit.names[: fit.inner])
+            missing = [n for n in fit.names if n not in data.names and n in used]
+            if missing:
+                raise ValueError(f"{name}: coords has no {', '.join(missing)}")
+            nothing = np.zeros((1,) * (1 + len(data.shape)))
+            data.coords = [data.coords[data.names.index(n)] if n in data.names else nothing for n in fit.names]
+        if len(data.coords) != len(fit.coords):
+            raise ValueError(f"{name}: coords has {len(data.coords)} coordinates, the fit {len(fit.coords)}")
+        data.build, data.framework = fit.build, fit.framework
+        if point:
+            data.dims = ("point",)
+        return data
+
+    def predict(self, coords: Any = None) -> Any:
+        """The model at other coordinates.
+
+        Parameters
+        ----------
+        coords : as in the fit, optional
+            Coordinates of one fit, of any shape. Default: those of the data.
+
+        Returns
+        -------
+        array, shape (*fits, *shape), or a dict or list of those for several models
+            In the framework of the data; at the data, in their own order of axes.
+
+        Raises
+        ------
+        ValueError
+            If coordinates are missing or do not broadcast.
+        """
+
+        def at(part: Any) -> Any:
+            if coords is None:
+                return self._framed(self._whole(part, self._values(part)))
+            data = self._elsewhere(part, coords)
+            params = part.own(self._done.params)
+            values = part.model.values(params, data.coords, data.shape, np.zeros(len(params), np.int64))
+            if data.blank is not None:
+                values = np.where(data.blank, np.nan, values)
+            shape = () if data.dims == ("point",) else data.shape
+            return self._framed(values.reshape((*self._batch, *shape)))
+
+        return self._in_parts(at)
+
+    def confidence_band(self, coords: Any = None, level: float = 0.95) -> Any:
+        """Bounds between which the model is, with that probability, at each place by itself.
+
+        ``f -+ t sqrt(j cov j)``, with the gradient j of the model in its parameters and Student's t for `dof` degrees
+        of freedom (the normal one with ``absolute_sigma=True``).
+
+        Parameters
+        ----------
+        coords : as in the fit, optional
+            Coordinates of one fit. Default: those of the data.
+        level : float, default 0.95
+            The probability, between 0 and 1.
+
+        Returns
+        -------
+        tuple of two arrays, shape (*fits, *shape), or a dict or list of those for several models
+            Lower and upper bounds.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1, or coordinates do not fit.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"FitResult.confidence_band: level must be between 0 and 1, got {level!r}")
+
+        def at(part: Any) -> Any:
+            data = part.data if coords is None else self._elsewhere(part, coords)
+            params, n = part.own(self._done.params), prod(data.shape)
+            low, high = np.full((2, len(params), n), np.nan)
+            for i, theta in enumerate(params):
+                if not np.isfinite(theta).all():
+                    continue
+                here = data if coords is not None or not self._batch else _of_one(data, i)
+                f, J = part.model.slopes(theta, here)
+                cov = self._cov[i][np.ix_(part.places, part.places)]
+                with np.errstate(invalid="ignore"):
+                    width = np.sqrt(np.einsum("np,pq,nq->n", J, cov, J))
+                half = scipy.special.ndtri(0.5 + level / 2)
+                if not self._absolute:
+                    half = scipy.special.stdtrit(self._dof[i], 0.5 + level / 2) if self._dof[i] > 0 else np.inf
+                low[i], high[i] = f - half * width, f + half * width
+            if data.blank is not None:
+                for side in (low, high):
+                    side[np.broadcast_to(data.blank, side.shape)] = np.nan
+            if coords is None:
+                return tuple(self._framed(self._whole(part, side)) for side in (low, high))
+            shape = () if data.dims == ("point",) else data.shape
+            return tuple(self._framed(side.reshape((*self._batch, *shape))) for side in (low, high))
+
+        return self._in_parts(at)
+
+    # ---- for reading
+    def summary(self) -> str:
+        """The fit as a table of text, which is what printing shows.
+
+        Returns
+        -------
+        str
+        """
+        what = ", ".join(part.model.describes for part in self._parts)
+        lines = [f"least squares: {what}"]
+        if self._loss[0] != "linear":
+            lines[0] += f" (loss {self._loss[0]}, scale {self._loss[1]:g})"
+        units = self.units
+        if self._batch:
+            good = self._done.status == CONVERGED
+            lines += [f"{len(good)} fits {self._batch}, {int(good.sum())} converged", ""]
+            rows = [["", "median", "from 16 %", "to 84 %", "median stderr", "unit"]]
+            for k, name in enumerate(self.names):
+                x, e = self._done.params[good, k], self._errors[good, k]
+                numbers = [*np.quantile(x, (0.5, 0.16, 0.84)), np.median(e)] if len(x) else [np.nan] * 4
+                rows.append([name, *(f"{v:.6g}" for v in numbers), units.get(name, "")])
+        else:
+            lines += [
+                f"{self.message}; {self.n_iter} steps, {int(self._points[0])} points, "
+                f"{int((~self._fixed).sum())} free parameters",
+                f"chi2 {self.chi2:.6g}, reduced {self.reduced_chi2:.6g}, R2 {self.r2:.6g}, "
+                f"AIC {self.aic:.6g}, BIC {self.bic:.6g}",
+                "",
+            ]
+            rows = [["", "value", "stderr", "relative", "unit"]]
+            for k, name in enumerate(self.names):
+                x, e = self._done.params[0, k], self._errors[0, k]
+                relative = "fixed" if self._fixed[0, k] else f"{100 * e / abs(x):.2g} %" if x and np.isfinite(e) else ""
+                rows.append([name, f"{x:.8g}", "" if self._fixed[0, k] else f"{e:.3g}", relative, units.get(name, "")])
+        lines += _columns(rows)
+        if self._batch:
+            other = [s for s in self.message.split("; ") if not s.endswith(": converged")]
+            lines += ["", *other] if other else []
+        else:
+            with np.errstate(all="ignore"):
+                corr = self._cov[0] / np.outer(self._errors[0], self._errors[0])
+            pairs = [
+                (abs(corr[i, j]), f"{self.names[i]}, {self.names[j]}: {corr[i, j]:+.3f}")
+                for i in range(len(corr)) for j in range(i) if 0.1 < abs(corr[i, j]) < np.inf
+            ]  # fmt: skip
+            if pairs:
+                lines += [
+                    "",
+                    "correlations above 0.1: " + "; ".join(text for _, text in sorted(pairs, reverse=True)[:6]),
+                ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw data, model and residual; of many fits, maps of each parameter and its standard error.
+
+        Parameters
+        ----------
+        ax : matplotlib figure or axes, optional
+            Where to; as many axes as there are panels. Default: a new figure.
+
+        Returns
+        -------
+        array of matplotlib Axes
+        """
+        from .fit_picture import draw
+
+        return draw(self, ax)
+
+    def to_xarray(self) -> Any:
+        """Parameters, standard errors and what became of each fit as a labelled dataset.
+
+        Returns
+        -------
+        xarray.Dataset
+            Along the axes of the fits; `name` and `name_stderr` of each parameter, `cov`, and numbers about the fit.
+            Labels of the data are kept, units are attributes.
+        """
+        from .fit_labelled import dataset
+
+        return dataset(self)
+
+
+def _unit(rule: str, y: str, x: str) -> str:
+    """A unit such as "1/x" or "y/x**2" in those of data and coordinates; nothing where one of them is unknown."""
+    if rule in ("rad", "1"):
+        return rule if rule == "rad" else ""
+    letters = {"y": y, "x": x}
+    if any(letter in rule and not unit for letter, unit in letters.items()):
+        return ""
+    return "".join(letters.get(c, c) for c in rule).replace("**1", "")
+
+
+def _of_one(data: Data, i: int) -> Data:
+    """The data of one of many fits."""
+    one = Data(**data.__dict__)
+    one.coords = [c if len(c) == 1 else c[i : i + 1] for c in data.coords]
+    one.y, one.batch = data.y[i : i + 1], ()
+    one.weight = None if data.weight is None else data.weight[i : i + 1]
+    return one
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    """Text in columns; all but the first and last to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    last = len(widths) - 1
+    return [
+        "  ".join(
+            c.ljust(w) if k in (0, last) else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

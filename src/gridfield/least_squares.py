@@ -1,0 +1,210 @@
+"""Nonlinear least squares, many fits at once: Levenberg-Marquardt on normal equations, by QR where those are poor.
+
+A `Problem` says what residuals are; here is what to do about them. No framework, no shapes of users: fits are rows.
+The normal equations are summed up in blocks, so nothing of the size (points, parameters) is kept. Their steps are as
+good as those by QR as long as the matrix has digits left, since errors of the matrix make a step longer or shorter but
+move no minimum; below `marquardt.POOR` the steps are made by QR of the Jacobian, by blocks of rows (TSQR: J. Demmel,
+L. Grigori, M. Hoemmen, J. Langou, SIAM J. Sci. Comput. 34 (2012), A206-A239).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from .cpu import marquardt
+from .cpu.marquardt import CONVERGED, EXHAUSTED, MODEL_NAN, RUNNING, SINGULAR, SLOPE_NAN, STALLED
+
+Array = np.ndarray[Any, Any]
+Loss = tuple[str, float]  # name, and the residual from which on it matters
+
+ROWS = 65536  # of a block of the Jacobian
+TOLERANCE = 1e-9  # length of the last step, in standard errors
+DAMPING = 1e-4  # to begin with, of the diagonal
+LOSSES = ("linear", "huber", "soft_l1", "cauchy")
+# found before anything is fitted
+FEW, OUTSIDE, SIGMA, INFINITE, MISSING = 7, 8, 9, 10, 11
+
+REASONS = {
+    RUNNING: "not fitted yet",
+    CONVERGED: "converged",
+    EXHAUSTED: "no convergence within maxiter steps",
+    STALLED: "no step decreases the sum of squares although its gradient is not zero: is the derivative right?",
+    MODEL_NAN: "the model is NaN or infinite at the start values",
+    SLOPE_NAN: "the derivative of the model is NaN or infinite at the start values",
+    SINGULAR: "the Jacobian is singular: the data do not determine all parameters",
+    FEW: "fewer points than parameters",
+    OUTSIDE: "the start values are outside of the bounds",
+    SIGMA: "sigma is zero or negative somewhere",
+    INFINITE: "the data are infinite somewhere",
+    MISSING: "the data hold NaN",
+}
+
+
+class Problem(Protocol):
+    """What is fitted: residuals r = weight (model - y) of fits, each of `points` of its own."""
+
+    points: int
+    exact: float  # relative rounding of the model
+
+    def normal(self, params: Array, which: Array, loss: Loss, A: Array, g: Array, cost: Array) -> None:
+        """J^T J, J^T r and 1/2 sum rho at the rows `which`."""
+        ...
+
+    def residuals(self, x: Array, fit: int, start: int, stop: int) -> tuple[Array, Array]:
+        """(r, J) of some points of one fit at its parameters x, weighted; 0 where there are no data."""
+        ...
+
+
+@dataclass
+class Solution:
+    """What became of each fit."""
+
+    params: Array  # (fits, p)
+    cost: Array  # (fits,)
+    status: Array  # (fits,) int
+    iterations: Array  # (fits,) int
+    normal: Array  # (fits, p, p)
+    cov: Array = field(default_factory=lambda: np.zeros(0))  # inverse of J^T J, NaN or inf where there is none
+
+
+def rho(z: Array, loss: str) -> tuple[Array, Array, Array]:
+    """A loss of z = (r / scale)^2 and its first two derivatives, as scipy.optimize.least_squares has them."""
+    if loss == "huber":
+        small = z <= 1
+        root = np.sqrt(np.where(small, 1.0, z))
+        return np.where(small, z, 2 * root - 1), 1 / root, np.where(small, 0.0, -0.5 / root**3)
+    if loss == "soft_l1":
+        t = 1 + z
+        return 2 * (np.sqrt(t) - 1), t**-0.5, -0.5 * t**-1.5
+    if loss == "cauchy":
+        t = 1 / (1 + z)
+        return np.log1p(z), t, -(t**2)
+    return z, np.ones_like(z), np.zeros_like(z)
+
+
+def robust(r: Array, J: Array | None, loss: Loss) -> tuple[Array, Array | None, Array]:
+    """(r, J) scaled so that J^T J is the Gauss-Newton matrix of the loss and J^T r its gradient; each point's loss.
+
+    B. Triggs et al., "Bundle adjustment: a modern synthesis" (2000), section 4.3.
+    """
+    name, scale = loss
+    if name == "linear":
+        return r, J, r * r
+    value, first, second = rho((r / scale) ** 2, name)
+    root = np.sqrt(np.maximum(first + 2 * second * (r / scale) ** 2, np.finfo(float).eps))
+    return r * (first / root), None if J is None else J * root[..., None], scale**2 * value
+
+
+def solve(
+    problem: Problem,
+    start: Array,
+    low: Array,
+    high: Array,
+    dof: Array,
+    size: Array,
+    *,
+    status: Array,
+    loss: Loss = ("linear", 1.0),
+    maxiter: int = 200,
+    tell: Callable[[float], Any] | None = None,
+) -> Solution:
+    """Fits from their start values; those whose status is RUNNING.
+
+    start, low, high (fits, p), low == high: fixed; dof (fits,) points less free parameters; size (fits,) sum of squares
+    of the weighted data, by which the rounding of residuals is known.
+    """
+    state = marquardt.Fits(np.clip(start, low, high), low, high)
+    state.number(marquardt.LAM)[...], state.number(marquardt.DOF)[...] = DAMPING, np.maximum(dof, 1)
+    state.number(marquardt.FLOOR)[...] = (8 * problem.exact) ** 2 * size
+    tolerance = max(TOLERANCE, problem.exact**0.5 if problem.exact > 1e-10 else 0.0)
+    ill = state.number(marquardt.ILL)
+    which = np.flatnonzero(status == RUNNING)
+    while len(which):
+        problem.normal(state.trial, which, loss, state.normal, state.gradient, state.cost)
+        state.step(which, status, tolerance, float(maxiter))
+        which = which[status[which] == RUNNING]
+        poor = which[ill[which] > 0]
+        for fit in poor:
+            _by_qr(problem, fit, state, status, loss, tolerance)
+        which = which[status[which] == RUNNING] if len(poor) else which
+        if tell is not None and len(which):
+            size, cost = state.number(marquardt.SIZE)[which], state.number(marquardt.COST)[which]
+            tell(float(np.sqrt(size / np.maximum(cost, 1e-300)).max()))
+    done = Solution(
+        state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
+        state.number(marquardt.ITER).astype(np.int64), state.matrix(),
+    )  # fmt: skip
+    done.cov = covariance(problem, done, low, high, loss)
+    return done
+
+
+def triangle(problem: Problem, x: Array, fit: int, loss: Loss) -> Array:
+    """R of the QR of (J, r) at the parameters x of a fit, by blocks of rows: (k, p + 1) with k <= p + 1."""
+    factor: Any = np.zeros((0, len(x) + 1))
+    for start in range(0, problem.points, ROWS):
+        r, J = problem.residuals(x, fit, start, min(start + ROWS, problem.points))
+        r, J, _ = robust(r, J, loss)
+        factor = np.linalg.qr(np.concatenate([factor, np.column_stack([np.asarray(J), r])]), mode="r")
+    return factor
+
+
+def _by_qr(problem: Problem, fit: int, state: marquardt.Fits, status: Array, loss: Loss, tolerance: float) -> None:
+    """The next trial of one fit by QR, instead of the one that the normal equations gave."""
+    s = state.rows[fit]
+    x, lo, hi, scale = (state.vector(v)[fit] for v in (marquardt.X, marquardt.LOW, marquardt.HIGH, marquardt.SCALE))
+    here = x.copy()
+    factor = triangle(problem, here, fit, loss)
+    if not np.isfinite(factor).all():
+        return
+    J, r = factor[:, :-1], factor[:, -1]
+    root = np.sqrt(np.where(scale > 0, scale, 1.0))
+    slope = J.T @ r
+    free = (lo < hi) & (scale > 0) & ~((here <= lo) & (slope > 0)) & ~((here >= hi) & (slope < 0))
+    delta = np.zeros(len(here))
+    while free.any():
+        damped = np.concatenate([J[:, free] / root[free], np.sqrt(s[marquardt.LAM]) * np.eye(int(free.sum()))])
+        right = np.concatenate([-(r + J[:, ~free] @ delta[~free]), np.zeros(int(free.sum()))])
+        step = np.linalg.lstsq(damped, right, rcond=None)[0] / root[free]
+        beyond = (here[free] + step < lo[free]) | (here[free] + step > hi[free])
+        delta[free] = np.where(beyond, np.clip(here[free] + step, lo[free], hi[free]) - here[free], step)
+        if not beyond.any():
+            break
+        free[np.flatnonzero(free)[beyond]] = False
+    along = J @ delta
+    length = float(along @ along)
+    predicted = float(-(r @ along) - 0.5 * length)
+    if length <= tolerance**2 * 2 * s[marquardt.COST] / s[marquardt.DOF] + s[marquardt.FLOOR] and (
+        s[marquardt.LAM] <= 1e-9 or s[marquardt.SEEN]
+    ):
+        x[...] = np.clip(here + delta, lo, hi)
+        status[fit] = CONVERGED
+    elif predicted > 0:
+        state.trial[fit] = np.clip(here + delta, lo, hi)
+        s[marquardt.PRED], s[marquardt.SIZE] = predicted, length
+
+
+def covariance(problem: Problem, done: Solution, low: Array, high: Array, loss: Loss) -> Array:
+    """(J^T J)^-1 over the free parameters; by QR where the matrix has too few digits, inf where it is singular."""
+    ended = np.isin(done.status, (CONVERGED, EXHAUSTED, STALLED))
+    A = np.where(ended[:, None, None], done.normal, np.eye(low.shape[1]))
+    cov, least = marquardt.inverses(np.ascontiguousarray(A), low == high)
+    cov[~ended] = np.nan
+    for fit in np.flatnonzero(ended & (least < 1e-8)):
+        free = low[fit] < high[fit]
+        cov[fit] = 0.0
+        J = triangle(problem, done.params[fit], int(fit), loss)[:, :-1][:, free]
+        norm = np.sqrt((J * J).sum(0))
+        inverse = np.full((int(free.sum()),) * 2, np.inf)
+        if np.isfinite(J).all() and (norm > 0).all():
+            _, s, V = np.linalg.svd(J / norm, full_matrices=False)
+            if s[-1] > np.finfo(float).eps * max(problem.points, len(s)) * s[0] and len(s) == len(norm):
+                half = V.T / s / norm[:, None]
+                inverse = half @ half.T
+        if np.isinf(inverse).any():
+            done.status[fit] = SINGULAR if done.status[fit] == CONVERGED else done.status[fit]
+        cov[fit][np.ix_(free, free)] = inverse
+    return cov
