@@ -4,7 +4,7 @@ Which places follow El Niño, and how much later
 
 A series of measurements, the temperature of the sea off Peru month by month since 1950, is correlated with the series
 in every cell of a field: both without their linear trends, both smoothed over five months, at lags from 0 to 12 months.
-One call of ``gf.corr`` is a map; a loop over cells would take a thousand times longer.
+One call of ``gf.corr`` is a map; a loop over cells takes hundreds of times longer.
 
 The series is real (Niño 1+2, from NOAA, as it comes with statsmodels). **The field is made**: noise with a memory, a
 warming trend, seasons, and in some regions the real series, weakened and delayed by a number of months that we know,

@@ -186,7 +186,8 @@ def paired(
     """The same of an x (*rest, length) that is detrended and smoothed."""
     n, (first, stop) = windows.length, windows.valid
     first, stop = first + trim[0], stop - trim[1]
-    met = np.full((len(lags), *x.shape[:-1], n + windows.after), np.nan)
+    # time first in memory, which most arrays of series have, and the kernel's blocks
+    met = np.moveaxis(np.full((len(lags), n + windows.after, *x.shape[:-1]), np.nan), 1, -1)
     part = np.zeros((len(lags), n + windows.after))
     q = np.ones(n) if weights is None else weights
     for i, lag in enumerate(lags):
@@ -194,8 +195,8 @@ def paired(
         if low < high:
             met[i, ..., low + windows.after : high + windows.after] = x[..., low - lag : high - lag]
             part[i, low + windows.after : high + windows.after] = q[low:high]
-    known = ~np.isnan(met)
-    part = np.where(known if known.ndim == 2 else known.reshape(len(part), -1, part.shape[1]).any(1), part, 0.0)
+    if met.ndim == 2:
+        part = np.where(np.isnan(met), 0.0, part)
     return Projection(windows, linear, omit, met, part)
 
 
@@ -265,10 +266,11 @@ def partial(projection: Projection, y: Array, axis: int, start: int, first: Arra
         above, below = projection.halo - halo, windows.after if end else 0
         rows = np.arange(start - projection.halo, stop + below)
         own = ((rows >= start) & (rows < stop)).astype(np.float64)
-        counts = np.clip(rows, 0, None)
-        part = np.ascontiguousarray(np.where(rows >= start, projection.part[:, counts], 0.0))
+        # no window ends at the rows above the first sample
+        part = np.zeros((len(projection.part), len(rows)))
+        part[:, above:] = projection.part[:, start - halo : stop + below] * (rows[above:] >= start)
         gaps = pairing.Gaps(above, below, own, rows.astype(np.float64), part, windows.window, windows.least)
-        return pairing.pairs(y, axis, gaps, projection.paired[..., counts], begin, gradient)
+        return pairing.pairs(y, axis, gaps, projection.paired[..., start - halo : stop + below], begin, gradient)
     here, own = slice(start - halo, stop), np.arange(start - halo, stop) >= start
     part = projection.part[:, here] * own
     e = np.arange(y.shape[axis])

@@ -53,7 +53,8 @@ def _pairs(
     """Blocks start ... stop of all series, samples missing where they are NaN: out[table, field, o, q].
 
     The rows of data are preceded by `above` missing ones and followed by `below`; windows that have `least` samples
-    count. x: that of table t at row i for the series (o, q) is xs[t, o * xo + q * xq + i * xr], NaN if there is none.
+    count. x of table t at row i for the series (o, q) is xs[t, o * xo + q * xq + (i - above) * xr], NaN if there is
+    none.
     """
     per = (inner + ROW - 1) // ROW
     every, nan = above + rows + below, np.nan
@@ -96,7 +97,7 @@ def _pairs(
                 if share == 0.0:
                     continue
                 for j in range(live):
-                    work[5 * ROW + j] = x[o * xo + (q + j) * xq + i * xr]
+                    work[5 * ROW + j] = x[o * xo + (q + j) * xq + (i - above) * xr]
                 for j in range(ROW):
                     z, number = work[5 * ROW + j], work[3 * ROW + j]
                     counts = z == z and number >= least
@@ -147,7 +148,8 @@ class Gaps:
 def pairs(a: Array, axis: int, gaps: Gaps, x: Array, begin: Array, gradient: Array) -> Array:
     """(tables, PAIRS, *rest) of the series along an axis.
 
-    x : (tables, rows), or (tables, *rest, rows): what is paired with the window that ends at a row.
+    x : (tables, rows), or (tables, *rest, rows), without the rows above: what is paired with the window that ends at a
+    row.
     """
     if not a.size:
         return np.zeros((len(gaps.part), PAIRS, *a.shape[:axis], *a.shape[axis + 1 :]))
@@ -158,7 +160,7 @@ def pairs(a: Array, axis: int, gaps: Gaps, x: Array, begin: Array, gradient: Arr
         xs, xo, xq, xr = np.ascontiguousarray(x, np.float64), 0, 0, 1
     else:
         series = lines.outer * lines.inner
-        xs = lines.flattened(np.moveaxis(x, -1, 1)).reshape(len(x), rows * series)
+        xs = lines.flattened(np.moveaxis(x, -1, 1)).reshape(len(x), -1)
         xo, xq, xr = lines.inner, 1, series
     out = np.empty((len(gaps.part), PAIRS, lines.outer, lines.inner))
     first, slope = (lines.flattened(np.asarray(z, np.float64)) for z in (begin, gradient))
