@@ -161,9 +161,9 @@ def test_sizes(rng):
 def test_memory_is_not_that_of_the_matrix(rng):
     x = rng.normal(size=(6000, 3))
     p = gf.pairwise(x, function="gaussian")
-    p.sum(1), p.argmin(1), p.kneighbors(3), p @ np.ones((6000, 20))
+    p.sum(1), p.map("distance").argmin(1), p.kneighbors(3), p @ np.ones((6000, 20))
     tracemalloc.start()
-    p.sum(1), p.argmin(1), p.kneighbors(3), p @ np.ones((6000, 20))
+    p.sum(1), p.map("distance").argmin(1), p.kneighbors(3), p @ np.ones((6000, 20))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8e6 < 8 * 6000**2 / 30
@@ -281,7 +281,9 @@ def test_compiled_and_mapped(rng, framework):
         p = gf.pairwise(x, y, "gaussian")
         return framework.F.stack([p.sum(1), (-p.map("squared")).logsumexp(1)], 0)
 
-    expected = np.stack([np.stack([gf.pairwise(a, y, "gaussian").sum(1), (-gf.pairwise(a, y, "squared")).logsumexp(1)]) for a in x])
+    expected = np.stack(
+        [np.stack([gf.pairwise(a, y, "gaussian").sum(1), (-gf.pairwise(a, y, "squared")).logsumexp(1)]) for a in x]
+    )
     if "compiled" not in framework.cannot:
         got = framework.compile(f)(args[0][0], args[1])
         np.testing.assert_allclose(framework.numpy(got), expected[0], rtol=1e-11)
@@ -308,4 +310,4 @@ def test_memory_of_gradients(rng):
     torch.autograd.grad(gf.pairwise(x, function="gaussian").sum(1).sum(), x)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 8e6
+    assert peak < 12e6

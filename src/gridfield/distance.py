@@ -107,7 +107,8 @@ def cdist(
 
 def points(F: Face, x: Any, y: Any, where: str, batches: bool = True) -> tuple[Any, Any, str, tuple[Any, ...], bool]:
     """Both sets as (batch, n, d) in the type that is computed in; the type of the result, leading axes, whether the two
-    are one."""
+    are one.
+    """
     same = y is None
     x = check.array(F, x, "x", where)
     y = x if same else check.array(F, y, "y", where)

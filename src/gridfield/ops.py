@@ -198,8 +198,10 @@ def uncoefficients(F: Any, ct: Any, text: str) -> Any:
 
 # ---- distances
 def _centre(F: Any, y: Any) -> Any:
-    """(b, 1, d): the mean of the points, a constant to derivatives: what is taken from all points changes no distance,
-    but products of large coordinates would cancel."""
+    """(b, 1, d): the mean of the points, a constant to derivatives.
+
+    What is taken from all points changes no distance, but products of large coordinates would cancel.
+    """
     y = F.fixed(y)
     finite = y - y == 0
     count = F.sum(F.where(finite, y * 0 + 1, 0.0), 1)
@@ -767,7 +769,7 @@ class Face:
     as_complex: Callable[[Any], Any]  # and back
     round_to: Callable[[Any, str], Any]  # floats to an integer type, rounded and saturated; NaN is 0
     matmul: Callable[[Any, Any], Any]
-    sum: Callable[[Any], Any]  # of all elements
+    sum: Callable[..., Any]  # of all elements, or along an axis
     constant: Callable[[np.ndarray, str, Any], Any]  # (table, dtype, an array whose device it goes to)
     numpy: Callable[[Any], np.ndarray]  # the values, without history; an error where there are none yet
     transpose: Callable[..., Any]  # this and those below as NumPy's

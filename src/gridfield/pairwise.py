@@ -16,7 +16,7 @@ from .weighting import Coordinates, Weights, apply, apply_numbers, has_root, wei
 
 Array = np.ndarray[Any, Any]
 
-ROWS, COLUMNS = 512, 4096  # of a tile that a callable gets: 8 MB in float32
+ROWS, COLUMNS = 256, 4096  # of a tile that a callable gets: 8 MB in float64
 RISING = ("distance", "squared", "multiquadric")  # least where the distance is
 
 
@@ -95,17 +95,17 @@ def pairwise(
     w = weights(F, cov, precision, x.shape[-1], where)
     _known_function(function, where)
     root = has_root(w, function == "squared", where) if w else True
-    if np.ndim(length) == 0 and isinstance(length, (int, float, np.number)):
+    if isinstance(length, (int, float, np.number)):
         length = check.number(length, "length", where)
         if not 0 < length < float("inf"):
             raise ValueError(f"{where}: length must be positive and finite, got {length}")
-    elif tuple(np.shape(length)) not in ((), (x.shape[-1],)):
-        raise ValueError(
-            f"{where}: length has shape {tuple(np.shape(length))} but must be a number or one for each of the "
-            f"{x.shape[-1]} coordinates"
-        )
     else:
         length = F.astype(check.array(F, length, "length", where), F.dtype(x))
+        if tuple(length.shape) not in ((), (x.shape[-1],)):
+            raise ValueError(
+                f"{where}: length has shape {tuple(length.shape)} but must be a number or one for each of the "
+                f"{x.shape[-1]} coordinates"
+            )
     return Pairwise(F, x, y, result, w, root, length, function, 1.0)
 
 
@@ -315,15 +315,17 @@ class Pairwise:
         if of.b is None and not callable(self._function):
             out = G.interact(of.x, of.y, v, radial(self._function))
             return out if self._scale == 1 else out * self._scale
+        if 0 in self.shape:
+            shape = 1, self.shape[0], v.shape[2]
+            return G.broadcast_to(G.constant(np.zeros((1, 1, 1)), G.dtype(v), v), shape)
         rows = []
-        for i, tiles in self._tiles(G, of):
+        for _, tiles in self._tiles(G, of):
             total = None
             for j, tile in tiles:
                 part = G.matmul(tile, v[0, j : j + COLUMNS])
                 total = part if total is None else total + part
-            rows.append(total if total is not None else of.x[0, i : i + ROWS, :1] * 0 * v[0, :0].sum())
-        empty = np.zeros((0, v.shape[2]))
-        return (G.concatenate(rows, 0) if rows else G.constant(empty, G.dtype(v), v))[None]
+            rows.append(total)
+        return G.concatenate(rows, 0)[None]
 
     def _tiles(self, G: Face, of: Coordinates) -> Iterator[tuple[int, Iterator[tuple[int, Any]]]]:
         """(first row, (first column, values)), tile by tile; a backward pass computes the values again."""
@@ -345,6 +347,8 @@ class Pairwise:
             yield i, row(i)
 
     def _tiled_logsumexp(self, G: Face, of: Coordinates) -> Any:
+        if self.shape[1] == 0:
+            return G.sum(of.x[0], 1) * 0 - float("inf")
         rows = []
         for _, tiles in self._tiles(G, of):
             parts = [_logsumexp(G, tile) for _, tile in tiles]
@@ -372,7 +376,7 @@ class Pairwise:
                     less = (here < low) | ((at < 0) & (k >= 0))
                     low, at = G.where(less, here, low), G.where(less, k, at)
             rows.append(at)
-            lows.append(G.where(at < 0, low * float("nan"), low))
+            lows.append(G.where(at < 0, G.fixed(low) * float("nan"), low))
         if not rows:
             return G.constant(np.zeros(0, np.int64), *self._whole(G), of.x), of.x[0, :0, 0]
         return G.concatenate(rows, 0), G.concatenate(lows, 0)
@@ -383,7 +387,7 @@ class Pairwise:
         near = G.take(of.y[0], G.where(none, indices * 0, indices))
         u = of.x[0][:, None] - near
         value = self._value(G, G.sum(u * u, 2))
-        return G.where(none, value * float("nan"), value)
+        return G.where(none, G.fixed(value) * float("nan"), value)
 
 
 def _scaled(of: Coordinates, length: Any) -> Coordinates:
@@ -396,13 +400,13 @@ def _nearest(x: Array, y: Array) -> Array:
     """Indices (m,) of the nearest of y (1, n, d)."""
     if 0 in (x.shape[1], y.shape[1]):
         return np.zeros(x.shape[1], np.int64)
-    return _but_infinite(cpu.nearest(cpu.Sets(x[0], y[0]))[1][:, None], x[0], y[0])[:, 0]
+    return _but_infinite(cpu.nearest(cpu.Sets(x[0], y[0], exact=True))[1][:, None], x[0], y[0])[:, 0]
 
 
 def _neighbours(x: Array, y: Array, k: int) -> Array:
     if x.shape[1] == 0:
         return np.zeros((0, k), np.int64)
-    return _but_infinite(cpu.neighbours(cpu.Sets(x[0], y[0]), k)[1], x[0], y[0])
+    return _but_infinite(cpu.neighbours(cpu.Sets(x[0], y[0], exact=True), k)[1], x[0], y[0])
 
 
 def _but_infinite(found: Array, x: Array, y: Array) -> Array:

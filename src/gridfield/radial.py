@@ -62,7 +62,8 @@ def _derivative(form: Form) -> Form:
 @dataclass(frozen=True)
 class Radial(Static):
     """A function of the distance: its name, how often it is differentiated in q, and whether the exponent has something
-    taken away that each of the "rows", or of the "columns", has of its own."""
+    taken away that each of the "rows", or of the "columns", has of its own.
+    """
 
     name: str
     order: int = 0

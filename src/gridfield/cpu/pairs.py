@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .cache import SOURCES
-from .machine import WHOLE, specialising, staged
+from .machine import specialising, staged
 
 Array = np.ndarray[Any, Any]
 
