@@ -66,14 +66,15 @@ def pairwise(
 
     Notes
     -----
-    Memory is O(m + n), with derivatives too: those of a sum over pairs are such sums again [1]_. Derivatives of a callable
-    are those of its framework, tile by tile; TensorFlow keeps all tiles for them. Where a function has a kink or a pole at
-    r = 0, coincident points contribute nothing to derivatives.
+    Memory is O(m + n), with derivatives too: those of a sum over pairs are such sums again [1]_. Derivatives of a
+    callable are those of its framework, tile by tile; TensorFlow keeps all tiles for them. Where a function has a kink
+    or a pole at r = 0, coincident points contribute nothing to derivatives. Under `torch.compile`, `argmin`, `min` and
+    `kneighbors` break the graph.
 
     References
     ----------
-    .. [1] Charlier, B., Feydy, J., Glaunès, J. A., Collin, F.-D., Durif, G., "Kernel operations on the GPU, with autodiff,
-       without memory overflows", Journal of Machine Learning Research 22 (2021) 1-6.
+    .. [1] Charlier, B., Feydy, J., Glaunès, J. A., Collin, F.-D., Durif, G., "Kernel operations on the GPU, with
+       autodiff, without memory overflows", Journal of Machine Learning Research 22 (2021) 1-6.
 
     Examples
     --------
@@ -156,8 +157,8 @@ class Pairwise:
     @property
     def T(self) -> Pairwise:
         """The transpose."""
-        F, x, y, *rest = self._of
-        return Pairwise(F, y, x, *rest, self._function, self._scale)
+        F, x, y, result, w, root, length = self._of
+        return Pairwise(F, y, x, result, w, root, length, self._function, self._scale)
 
     def map(self, function: str | Callable[[Any], Any], *, length: Any = None) -> Pairwise:
         """Another function of the same distances (see `pairwise`); what it was multiplied by is dropped."""
@@ -288,7 +289,7 @@ class Pairwise:
         tensor = not isinstance(length, float)
         if tensor and not numbers and F.name != "numpy":
             numbers = F.followed(length)
-        known = [None] if numbers else [F.at_hand(a) for a in (x, y, *more, *([length] if tensor else []))]
+        known: list[Any] = [None] if numbers else [F.at_hand(a) for a in (x, y, *more, *([length] if tensor else []))]
         if any(a is None for a in known) or (w is not None and w.known is None):
             of = apply(F, w, root, x, y) if w else Coordinates(x, y)
             return F, _scaled(of, length), lambda out: F.astype(out, result)
@@ -308,7 +309,8 @@ class Pairwise:
 
     def _value(self, G: Face, q: Any) -> Any:
         """The function of squared distances, with derivatives."""
-        y = self._function(rooted(G, q)) if callable(self._function) else evaluate(G, self._function, q)
+        f: Any = self._function
+        y: Any = f(rooted(G, q)) if callable(f) else evaluate(G, f, q)
         return y if self._scale == 1 else y * self._scale
 
     def _product(self, G: Face, of: Coordinates, v: Any) -> Any:
@@ -364,7 +366,8 @@ class Pairwise:
             return where, None
         rows, lows = [], []
         for _, tiles in self._tiles(G, of):
-            low = at = None
+            low: Any = None
+            at: Any = None
             for j, tile in tiles:
                 number = tile == tile
                 tile = G.where(number, tile, float("inf"))
