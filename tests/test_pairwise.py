@@ -209,8 +209,12 @@ def ours(F, x, y, v, c, name):
     return F.concatenate([product, (-2 * plain).logsumexp(1), plain.min(0)], 0)
 
 
-@pytest.mark.parametrize("framework", FOLLOWING, ids=lambda f: f.title)
-@pytest.mark.parametrize("name", ["gaussian", "distance"])
+@pytest.mark.parametrize(
+    ("framework", "name"),
+    [pytest.param(f, n, marks=[pytest.mark.slow] if n == "gaussian" and f.face in ("jax", "tensorflow") else [])
+     for f in FOLLOWING for n in ("gaussian", "distance")],
+    ids=lambda x: getattr(x, "title", x),
+)  # fmt: skip
 def test_derivatives(rng, framework, name):
     """Of first and second order, in points, vector and weights."""
     arrays = [rng.normal(size=(4, 2)), rng.normal(size=(3, 2)), rng.normal(size=(3, 2)), spread(rng, 2)]
