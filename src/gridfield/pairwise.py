@@ -118,6 +118,11 @@ def _known_function(function: Any, where: str) -> None:
 class Pairwise:
     """The matrix of a function of the distances of all pairs of points, never formed. Made by `pairwise`.
 
+    Parameters
+    ----------
+    F, x, y, result, w, root, length, function, scale
+        What `pairwise` has checked; call that.
+
     Examples
     --------
     >>> import gridfield as gf, numpy as np
@@ -161,7 +166,30 @@ class Pairwise:
         return Pairwise(F, y, x, result, w, root, length, self._function, self._scale)
 
     def map(self, function: str | Callable[[Any], Any], *, length: Any = None) -> Pairwise:
-        """Another function of the same distances (see `pairwise`); what it was multiplied by is dropped."""
+        """Another function of the same distances (see `pairwise`); what it was multiplied by is dropped.
+
+        Parameters
+        ----------
+        function : str or callable
+            As for `pairwise`.
+        length : float, optional
+            Unit of the distance. Default: as before.
+
+        Returns
+        -------
+        Pairwise
+
+        Raises
+        ------
+        ValueError
+            If the function is unknown, or the weights do not go with it.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.eye(2)).map("gaussian", length=2.0)
+        <gf.Pairwise (2, 2), gaussian, float64>
+        """
         F, x, y, result, w, root, of_old = self._of
         _known_function(function, "gf.Pairwise.map")
         if w is not None:
@@ -208,7 +236,28 @@ class Pairwise:
 
     @recipe
     def sum(self, axis: int) -> Any:
-        """Sums of the rows (axis 1), shape (m,), or of the columns (axis 0), shape (n,)."""
+        """Sums of the rows (axis 1), shape (m,), or of the columns (axis 0), shape (n,).
+
+        Parameters
+        ----------
+        axis : int
+            1 for the rows, 0 for the columns.
+
+        Returns
+        -------
+        array, shape (m,) or (n,)
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).sum(1)
+        array([6., 4.])
+        """
         this = self._along(axis, "sum")
         G, of, back = this._mode()
         one = G.broadcast_to(G.constant(np.ones((1, 1, 1)), G.dtype(of.y), of.y), (1, G.shape(of.y)[1], 1))
@@ -216,7 +265,28 @@ class Pairwise:
 
     @recipe
     def logsumexp(self, axis: int) -> Any:
-        """log of the sums of exp of the rows (axis 1) or the columns (axis 0); nothing overflows."""
+        """log of the sums of exp of the rows (axis 1) or the columns (axis 0); nothing overflows.
+
+        Parameters
+        ----------
+        axis : int
+            1 for the rows, 0 for the columns.
+
+        Returns
+        -------
+        array, shape (m,) or (n,)
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).logsumexp(1).round(3)
+        array([5.018, 2.693])
+        """
         this = self._along(axis, "logsumexp")
         G, of, back = this._mode()
         name, scale = this._function, this._scale
@@ -234,14 +304,56 @@ class Pairwise:
 
     @recipe
     def argmin(self, axis: int) -> Any:
-        """Where the least of each row is (axis 1), or of each column (axis 0); of equals the first. -1: all are NaN."""
+        """Where the least of each row is (axis 1), or of each column (axis 0); of equals the first. -1: all are NaN.
+
+        Parameters
+        ----------
+        axis : int
+            1 for the rows, 0 for the columns.
+
+        Returns
+        -------
+        array, shape (m,) or (n,)
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis, or nothing along it.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).argmin(1)
+        array([0, 0])
+        """
         this = self._along(axis, "argmin")
         G, of, _ = this._mode()
         return this._indices(G, this._least(G, of)[0])
 
     @recipe
     def min(self, axis: int) -> Any:
-        """The least of each row (axis 1), or of each column (axis 0); NaN where all are."""
+        """The least of each row (axis 1), or of each column (axis 0); NaN where all are.
+
+        Parameters
+        ----------
+        axis : int
+            1 for the rows, 0 for the columns.
+
+        Returns
+        -------
+        array, shape (m,) or (n,)
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis, or nothing along it.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).min(1)
+        array([1., 2.])
+        """
         this = self._along(axis, "min")
         G, of, back = this._mode()
         where, least = this._least(G, of)
@@ -262,6 +374,19 @@ class Pairwise:
             The function at these pairs: distances, in order, unless another function was asked for.
         indices : array of int, shape (m, k)
             Numbers of the points; of equals the first come first. -1, and NaN: there is none, as all others are NaN.
+
+        Raises
+        ------
+        ValueError
+            If k is not such a number, or the weights are not positive definite.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).kneighbors(1)
+        (array([[1.],
+               [2.]]), array([[0],
+               [0]]))
         """
         where, n = "gf.Pairwise.kneighbors", self.shape[1]
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= (n if n is not None else k):

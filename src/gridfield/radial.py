@@ -102,4 +102,6 @@ def radial(name: str, side: str = "") -> str:
     return intern(Radial(name, 0, side))
 
 
+radial._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as ops.static, which is above this floor
+
 SQUARED = radial("squared")
