@@ -299,8 +299,7 @@ class Pairwise:
         offset = G.fixed(G.where(offset - offset == 0, offset, 0.0))
         one = G.broadcast_to(G.constant(np.ones((1, 1, 1)), G.dtype(y), y), (1, G.shape(y)[1], 1))
         total = G.shifted(x, y, one, offset, radial(f"exp(-{name})", "rows"))
-        with np.errstate(divide="ignore"):
-            return back((offset + G.log(total[:, :, 0]))[0])
+        return back((offset + _log(G, total[:, :, 0]))[0])
 
     @recipe
     def argmin(self, axis: int) -> Any:
@@ -552,8 +551,15 @@ def _logsumexp(G: Face, t: Any) -> Any:
     """Of each row."""
     top = G.fixed(G.amax(t, 1))
     top = G.where(top - top == 0, top, 0.0)
+    return top + _log(G, G.sum(G.exp(t - top[:, None]), 1))
+
+
+def _log(G: Face, t: Any) -> Any:
+    """Of 0 it is minus infinity, without a warning."""
+    if G.name != "numpy":
+        return G.log(t)
     with np.errstate(divide="ignore"):
-        return top + G.log(G.sum(G.exp(t - top[:, None]), 1))
+        return np.log(t)
 
 
 def evaluate(G: Face, name: str, q: Any) -> Any:
