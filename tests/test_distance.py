@@ -218,29 +218,29 @@ def test_nan_and_infinity(rng, d, weighted):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        (dict(x=np.zeros((3, 2)), y=np.zeros((4, 5))), ValueError, r"x has 2 coordinates .*\(3, 2\).* 5 .*\(4, 5\)"),
-        (dict(x=np.zeros(3)), ValueError, r"x must have shape .*got \(3,\)"),
-        (dict(x=np.zeros((3, 2)), y=np.zeros(2)), ValueError, "y must have shape"),
-        (dict(x=np.zeros((3, 2), complex)), TypeError, "x has dtype complex128"),
-        (dict(x=np.zeros((3, 2)), cov=np.eye(3)), ValueError, r"cov has shape \(3, 3\) .*\(2,\) .*\(2, 2\)"),
-        (dict(x=np.zeros((3, 2)), precision=np.ones((2, 3))), ValueError, "precision has shape"),
-        (dict(x=np.zeros((3, 2)), cov=2.0), ValueError, r"cov has shape \(\)"),
-        (dict(x=np.zeros((3, 2)), cov=np.ones((2, 2)), squared=True), ValueError, "cov is singular"),
-        (dict(x=np.zeros((3, 2)), cov=[0.0, 1.0]), ValueError, "cov is singular"),
-        (dict(x=np.zeros((3, 2)), cov=np.zeros((2, 2))), ValueError, "cov is singular"),
-        (dict(x=np.zeros((3, 2)), cov=np.diag([1.0, -1.0])), ValueError, "not positive definite.*squared=True"),
-        (dict(x=np.zeros((3, 2)), precision=[1.0, 0.0]), ValueError, "not positive definite"),
-        (dict(x=np.zeros((3, 2)), cov=np.full((2, 2), np.nan)), ValueError, "cov holds NaN"),
-        (dict(x=np.zeros((3, 2)), cov=np.eye(2) * 1j), TypeError, "cov has dtype complex128"),
-        (dict(x=np.zeros((3, 2)), cov=np.eye(2), precision=np.eye(2)), ValueError, "exclude"),
-        (dict(x=np.zeros((3, 2), np.float32), y=np.zeros((3, 2))), TypeError, "nothing is cast silently"),
-        (dict(x=np.zeros((2, 3, 2)), y=np.zeros((3, 3, 2))), ValueError, r"leading axes of x \(2,\) and y \(3,\)"),
-        (dict(x=np.zeros((3, 2)), squared="yes"), TypeError, "squared must be True or False"),
-        (dict(x=np.zeros((3, 2)), out=np.empty((3, 2))), ValueError, r"out has shape \(3, 2\)"),
-        (dict(x=np.zeros((3, 2)), out=np.empty((3, 3), np.float32)), ValueError, "dtype float32"),
-        (dict(x=np.zeros((3, 2)), out=np.broadcast_to(np.zeros(3), (3, 3))), ValueError, "read-only"),
-        (dict(x=np.array([["a", "b"]])), TypeError, "x"),
-        (dict(x=np.zeros((3, 2)), y=torch.zeros(3, 2)), TypeError, "one framework"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros((4, 5))}, ValueError, r"x has 2 coordinates .*\(3, 2\).* 5 .*\(4, 5\)"),
+        ({"x": np.zeros(3)}, ValueError, r"x must have shape .*got \(3,\)"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros(2)}, ValueError, "y must have shape"),
+        ({"x": np.zeros((3, 2), complex)}, TypeError, "x has dtype complex128"),
+        ({"x": np.zeros((3, 2)), "cov": np.eye(3)}, ValueError, r"cov has shape \(3, 3\) .*\(2,\) .*\(2, 2\)"),
+        ({"x": np.zeros((3, 2)), "precision": np.ones((2, 3))}, ValueError, "precision has shape"),
+        ({"x": np.zeros((3, 2)), "cov": 2.0}, ValueError, r"cov has shape \(\)"),
+        ({"x": np.zeros((3, 2)), "cov": np.ones((2, 2)), "squared": True}, ValueError, "cov is singular"),
+        ({"x": np.zeros((3, 2)), "cov": [0.0, 1.0]}, ValueError, "cov is singular"),
+        ({"x": np.zeros((3, 2)), "cov": np.zeros((2, 2))}, ValueError, "cov is singular"),
+        ({"x": np.zeros((3, 2)), "cov": np.diag([1.0, -1.0])}, ValueError, "not positive definite.*squared=True"),
+        ({"x": np.zeros((3, 2)), "precision": [1.0, 0.0]}, ValueError, "not positive definite"),
+        ({"x": np.zeros((3, 2)), "cov": np.full((2, 2), np.nan)}, ValueError, "cov holds NaN"),
+        ({"x": np.zeros((3, 2)), "cov": np.eye(2) * 1j}, TypeError, "cov has dtype complex128"),
+        ({"x": np.zeros((3, 2)), "cov": np.eye(2), "precision": np.eye(2)}, ValueError, "exclude"),
+        ({"x": np.zeros((3, 2), np.float32), "y": np.zeros((3, 2))}, TypeError, "nothing is cast silently"),
+        ({"x": np.zeros((2, 3, 2)), "y": np.zeros((3, 3, 2))}, ValueError, r"leading axes of x \(2,\) and y \(3,\)"),
+        ({"x": np.zeros((3, 2)), "squared": "yes"}, TypeError, "squared must be True or False"),
+        ({"x": np.zeros((3, 2)), "out": np.empty((3, 2))}, ValueError, r"out has shape \(3, 2\)"),
+        ({"x": np.zeros((3, 2)), "out": np.empty((3, 3), np.float32)}, ValueError, "dtype float32"),
+        ({"x": np.zeros((3, 2)), "out": np.broadcast_to(np.zeros(3), (3, 3))}, ValueError, "read-only"),
+        ({"x": np.array([["a", "b"]])}, TypeError, "x"),
+        ({"x": np.zeros((3, 2)), "y": torch.zeros(3, 2)}, TypeError, "one framework"),
     ],
 )
 def test_bad_input(arguments, error, words):
@@ -270,7 +270,9 @@ def test_functions(rng, name, order, dtype):
         v = rng.normal(size=(1, 70, channels)).astype(dtype)
         expected = reference.interact(*(a.astype(float) for a in (x, y, v)), decode(text))
         got = OPS["interact"].run(x, y, v, text)
-        np.testing.assert_allclose(got, expected, rtol=0, atol=(1e-4 if dtype == "float32" else 1e-11) * np.abs(expected).max())
+        np.testing.assert_allclose(
+            got, expected, rtol=0, atol=(1e-4 if dtype == "float32" else 1e-11) * np.abs(expected).max()
+        )
     q = reference.square_distances(x, y, decode(SQUARED))
     sets, out = cpu.Sets(x[0], y[0]), np.empty((9, 70), dtype)
     cpu.matrix(sets, decode(text).form, out)
@@ -321,7 +323,7 @@ def test_derivatives(rng, framework, ndim, squared, name):
     """Of first and second order, in points and weights, beside plain torch."""
     arrays = [rng.normal(size=(4, 2)), rng.normal(size=(3, 2))]
     if ndim:
-        c = spread(rng, 2) + [[0, 0.1], [0, 0]]
+        c = [*spread(rng, 2), [0, 0.1], [0, 0]]
         arrays.append(c if ndim == 2 else np.diag(c).copy())
     directions = [rng.normal(size=a.shape) for a in arrays]
 
@@ -341,7 +343,8 @@ def test_derivatives(rng, framework, ndim, squared, name):
         np.testing.assert_allclose(framework.numpy(got), plain.numpy(expected), rtol=1e-9, atol=1e-10)
     tangent = framework.jvp(ours, tuple(args), tuple(moves))
     expected = torch.autograd.functional.jvp(
-        lambda *a: dense(*a, squared=squared, name=name), *[tuple(map(torch.as_tensor, s)) for s in (arrays, directions)]
+        lambda *a: dense(*a, squared=squared, name=name),
+        *[tuple(map(torch.as_tensor, s)) for s in (arrays, directions)],
     )[1]
     np.testing.assert_allclose(framework.numpy(tangent), expected, rtol=1e-9, atol=1e-11)
 
@@ -384,7 +387,9 @@ def test_compiled_and_mapped(rng, framework):
         np.testing.assert_allclose(framework.numpy(mapped(*args)), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("framework", [f for f in FOLLOWING if type(f) not in (TorchFunc, TensorFlow)], ids=lambda f: f.title)
+@pytest.mark.parametrize(
+    "framework", [f for f in FOLLOWING if type(f) not in (TorchFunc, TensorFlow)], ids=lambda f: f.title
+)
 def test_types(rng, framework):
     x = rng.normal(size=(4, 2))
     for dtype in framework.half:

@@ -161,9 +161,9 @@ def test_sizes(rng):
 def test_memory_is_not_that_of_the_matrix(rng):
     x = rng.normal(size=(6000, 3))
     p = gf.pairwise(x, function="gaussian")
-    p.sum(1), p.argmin(1), p.kneighbors(3), p @ np.ones((6000, 20))
+    p.sum(1), p.map("distance").argmin(1), p.kneighbors(3), p @ np.ones((6000, 20))
     tracemalloc.start()
-    p.sum(1), p.argmin(1), p.kneighbors(3), p @ np.ones((6000, 20))
+    p.sum(1), p.map("distance").argmin(1), p.kneighbors(3), p @ np.ones((6000, 20))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8e6 < 8 * 6000**2 / 30
@@ -209,8 +209,12 @@ def ours(F, x, y, v, c, name):
     return F.concatenate([product, (-2 * plain).logsumexp(1), plain.min(0)], 0)
 
 
-@pytest.mark.parametrize("framework", FOLLOWING, ids=lambda f: f.title)
-@pytest.mark.parametrize("name", ["gaussian", "distance"])
+@pytest.mark.parametrize(
+    ("framework", "name"),
+    [pytest.param(f, n, marks=[pytest.mark.slow] if n == "gaussian" and f.face in ("jax", "tensorflow") else [])
+     for f in FOLLOWING for n in ("gaussian", "distance")],
+    ids=lambda x: getattr(x, "title", x),
+)  # fmt: skip
 def test_derivatives(rng, framework, name):
     """Of first and second order, in points, vector and weights."""
     arrays = [rng.normal(size=(4, 2)), rng.normal(size=(3, 2)), rng.normal(size=(3, 2)), spread(rng, 2)]
@@ -281,7 +285,9 @@ def test_compiled_and_mapped(rng, framework):
         p = gf.pairwise(x, y, "gaussian")
         return framework.F.stack([p.sum(1), (-p.map("squared")).logsumexp(1)], 0)
 
-    expected = np.stack([np.stack([gf.pairwise(a, y, "gaussian").sum(1), (-gf.pairwise(a, y, "squared")).logsumexp(1)]) for a in x])
+    expected = np.stack(
+        [np.stack([gf.pairwise(a, y, "gaussian").sum(1), (-gf.pairwise(a, y, "squared")).logsumexp(1)]) for a in x]
+    )
     if "compiled" not in framework.cannot:
         got = framework.compile(f)(args[0][0], args[1])
         np.testing.assert_allclose(framework.numpy(got), expected[0], rtol=1e-11)
@@ -308,4 +314,4 @@ def test_memory_of_gradients(rng):
     torch.autograd.grad(gf.pairwise(x, function="gaussian").sum(1).sum(), x)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 8e6
+    assert peak < 12e6

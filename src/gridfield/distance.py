@@ -38,8 +38,8 @@ def cdist(
     y : array, shape (..., n, d), optional
         Other points; leading axes broadcast. Default: `x`.
     cov : array, shape (d, d) or (d,), optional
-        Covariance D, or its diagonal (variances): the Mahalanobis distance. It need not be symmetric; the symmetric part
-        of its inverse counts.
+        Covariance D, or its diagonal (variances): the Mahalanobis distance. It need not be symmetric: the
+        symmetric part of its inverse counts.
     precision : array, shape (d, d) or (d,), optional
         The inverse of D instead.
     squared : bool, default False
@@ -106,8 +106,7 @@ def cdist(
 
 
 def points(F: Face, x: Any, y: Any, where: str, batches: bool = True) -> tuple[Any, Any, str, tuple[Any, ...], bool]:
-    """Both sets as (batch, n, d) in the type that is computed in; the type of the result, leading axes, whether the two
-    are one."""
+    """Both sets as (batch, n, d) to compute with; type of the result, leading axes, whether the two are one."""
     same = y is None
     x = check.array(F, x, "x", where)
     y = x if same else check.array(F, y, "y", where)

@@ -198,8 +198,10 @@ def uncoefficients(F: Any, ct: Any, text: str) -> Any:
 
 # ---- distances
 def _centre(F: Any, y: Any) -> Any:
-    """(b, 1, d): the mean of the points, a constant to derivatives: what is taken from all points changes no distance,
-    but products of large coordinates would cancel."""
+    """(b, 1, d): the mean of the points, a constant to derivatives.
+
+    What is taken from all points changes no distance, but products of large coordinates would cancel.
+    """
     y = F.fixed(y)
     finite = y - y == 0
     count = F.sum(F.where(finite, y * 0 + 1, 0.0), 1)

@@ -16,7 +16,7 @@ from .weighting import Coordinates, Weights, apply, apply_numbers, has_root, wei
 
 Array = np.ndarray[Any, Any]
 
-ROWS, COLUMNS = 512, 4096  # of a tile that a callable gets: 8 MB in float32
+ROWS, COLUMNS = 256, 4096  # of a tile that a callable gets: 8 MB in float64
 RISING = ("distance", "squared", "multiquadric")  # least where the distance is
 
 
@@ -66,14 +66,15 @@ def pairwise(
 
     Notes
     -----
-    Memory is O(m + n), with derivatives too: those of a sum over pairs are such sums again [1]_. Derivatives of a callable
-    are those of its framework, tile by tile; TensorFlow keeps all tiles for them. Where a function has a kink or a pole at
-    r = 0, coincident points contribute nothing to derivatives.
+    Memory is O(m + n), with derivatives too: those of a sum over pairs are such sums again [1]_. Derivatives of a
+    callable are those of its framework, tile by tile; TensorFlow keeps all tiles for them. Where a function has a kink
+    or a pole at r = 0, coincident points contribute nothing to derivatives. Under `torch.compile`, `argmin`, `min` and
+    `kneighbors` break the graph.
 
     References
     ----------
-    .. [1] Charlier, B., Feydy, J., Glaunès, J. A., Collin, F.-D., Durif, G., "Kernel operations on the GPU, with autodiff,
-       without memory overflows", Journal of Machine Learning Research 22 (2021) 1-6.
+    .. [1] Charlier, B., Feydy, J., Glaunès, J. A., Collin, F.-D., Durif, G., "Kernel operations on the GPU, with
+       autodiff, without memory overflows", Journal of Machine Learning Research 22 (2021) 1-6.
 
     Examples
     --------
@@ -95,17 +96,17 @@ def pairwise(
     w = weights(F, cov, precision, x.shape[-1], where)
     _known_function(function, where)
     root = has_root(w, function == "squared", where) if w else True
-    if np.ndim(length) == 0 and isinstance(length, (int, float, np.number)):
+    if isinstance(length, (int, float, np.number)):
         length = check.number(length, "length", where)
         if not 0 < length < float("inf"):
             raise ValueError(f"{where}: length must be positive and finite, got {length}")
-    elif tuple(np.shape(length)) not in ((), (x.shape[-1],)):
-        raise ValueError(
-            f"{where}: length has shape {tuple(np.shape(length))} but must be a number or one for each of the "
-            f"{x.shape[-1]} coordinates"
-        )
     else:
         length = F.astype(check.array(F, length, "length", where), F.dtype(x))
+        if tuple(length.shape) not in ((), (x.shape[-1],)):
+            raise ValueError(
+                f"{where}: length has shape {tuple(length.shape)} but must be a number or one for each of the "
+                f"{x.shape[-1]} coordinates"
+            )
     return Pairwise(F, x, y, result, w, root, length, function, 1.0)
 
 
@@ -116,6 +117,11 @@ def _known_function(function: Any, where: str) -> None:
 
 class Pairwise:
     """The matrix of a function of the distances of all pairs of points, never formed. Made by `pairwise`.
+
+    Parameters
+    ----------
+    F, x, y, result, w, root, length, function, scale
+        What `pairwise` has checked; call that.
 
     Examples
     --------
@@ -156,11 +162,34 @@ class Pairwise:
     @property
     def T(self) -> Pairwise:
         """The transpose."""
-        F, x, y, *rest = self._of
-        return Pairwise(F, y, x, *rest, self._function, self._scale)
+        F, x, y, result, w, root, length = self._of
+        return Pairwise(F, y, x, result, w, root, length, self._function, self._scale)
 
     def map(self, function: str | Callable[[Any], Any], *, length: Any = None) -> Pairwise:
-        """Another function of the same distances (see `pairwise`); what it was multiplied by is dropped."""
+        """Another function of the same distances (see `pairwise`); what it was multiplied by is dropped.
+
+        Parameters
+        ----------
+        function : str or callable
+            As for `pairwise`.
+        length : float, optional
+            Unit of the distance. Default: as before.
+
+        Returns
+        -------
+        Pairwise
+
+        Raises
+        ------
+        ValueError
+            If the function is unknown, or the weights do not go with it.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.eye(2)).map("gaussian", length=2.0)
+        <gf.Pairwise (2, 2), gaussian, float64>
+        """
         F, x, y, result, w, root, of_old = self._of
         _known_function(function, "gf.Pairwise.map")
         if w is not None:
@@ -207,7 +236,28 @@ class Pairwise:
 
     @recipe
     def sum(self, axis: int) -> Any:
-        """Sums of the rows (axis 1), shape (m,), or of the columns (axis 0), shape (n,)."""
+        """Sums of the rows (axis 1), shape (m,), or of the columns (axis 0), shape (n,).
+
+        Parameters
+        ----------
+        axis : int
+            1 for the rows, 0 for the columns.
+
+        Returns
+        -------
+        array, shape (m,) or (n,)
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).sum(1)
+        array([6., 4.])
+        """
         this = self._along(axis, "sum")
         G, of, back = this._mode()
         one = G.broadcast_to(G.constant(np.ones((1, 1, 1)), G.dtype(of.y), of.y), (1, G.shape(of.y)[1], 1))
@@ -215,7 +265,28 @@ class Pairwise:
 
     @recipe
     def logsumexp(self, axis: int) -> Any:
-        """log of the sums of exp of the rows (axis 1) or the columns (axis 0); nothing overflows."""
+        """log of the sums of exp of the rows (axis 1) or the columns (axis 0); nothing overflows.
+
+        Parameters
+        ----------
+        axis : int
+            1 for the rows, 0 for the columns.
+
+        Returns
+        -------
+        array, shape (m,) or (n,)
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).logsumexp(1).round(3)
+        array([5.018, 2.693])
+        """
         this = self._along(axis, "logsumexp")
         G, of, back = this._mode()
         name, scale = this._function, this._scale
@@ -228,19 +299,60 @@ class Pairwise:
         offset = G.fixed(G.where(offset - offset == 0, offset, 0.0))
         one = G.broadcast_to(G.constant(np.ones((1, 1, 1)), G.dtype(y), y), (1, G.shape(y)[1], 1))
         total = G.shifted(x, y, one, offset, radial(f"exp(-{name})", "rows"))
-        with np.errstate(divide="ignore"):
-            return back((offset + G.log(total[:, :, 0]))[0])
+        return back((offset + _log(G, total[:, :, 0]))[0])
 
     @recipe
     def argmin(self, axis: int) -> Any:
-        """Where the least of each row is (axis 1), or of each column (axis 0); of equals the first. -1: all are NaN."""
+        """Where the least of each row is (axis 1), or of each column (axis 0); of equals the first. -1: all are NaN.
+
+        Parameters
+        ----------
+        axis : int
+            1 for the rows, 0 for the columns.
+
+        Returns
+        -------
+        array, shape (m,) or (n,)
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis, or nothing along it.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).argmin(1)
+        array([0, 0])
+        """
         this = self._along(axis, "argmin")
         G, of, _ = this._mode()
         return this._indices(G, this._least(G, of)[0])
 
     @recipe
     def min(self, axis: int) -> Any:
-        """The least of each row (axis 1), or of each column (axis 0); NaN where all are."""
+        """The least of each row (axis 1), or of each column (axis 0); NaN where all are.
+
+        Parameters
+        ----------
+        axis : int
+            1 for the rows, 0 for the columns.
+
+        Returns
+        -------
+        array, shape (m,) or (n,)
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis, or nothing along it.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).min(1)
+        array([1., 2.])
+        """
         this = self._along(axis, "min")
         G, of, back = this._mode()
         where, least = this._least(G, of)
@@ -261,6 +373,19 @@ class Pairwise:
             The function at these pairs: distances, in order, unless another function was asked for.
         indices : array of int, shape (m, k)
             Numbers of the points; of equals the first come first. -1, and NaN: there is none, as all others are NaN.
+
+        Raises
+        ------
+        ValueError
+            If k is not such a number, or the weights are not positive definite.
+
+        Examples
+        --------
+        >>> import gridfield as gf, numpy as np
+        >>> gf.pairwise(np.array([[0.0], [3.0]]), np.array([[1.0], [5.0]])).kneighbors(1)
+        (array([[1.],
+               [2.]]), array([[0],
+               [0]]))
         """
         where, n = "gf.Pairwise.kneighbors", self.shape[1]
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= (n if n is not None else k):
@@ -288,7 +413,7 @@ class Pairwise:
         tensor = not isinstance(length, float)
         if tensor and not numbers and F.name != "numpy":
             numbers = F.followed(length)
-        known = [None] if numbers else [F.at_hand(a) for a in (x, y, *more, *([length] if tensor else []))]
+        known: list[Any] = [None] if numbers else [F.at_hand(a) for a in (x, y, *more, *([length] if tensor else []))]
         if any(a is None for a in known) or (w is not None and w.known is None):
             of = apply(F, w, root, x, y) if w else Coordinates(x, y)
             return F, _scaled(of, length), lambda out: F.astype(out, result)
@@ -308,22 +433,25 @@ class Pairwise:
 
     def _value(self, G: Face, q: Any) -> Any:
         """The function of squared distances, with derivatives."""
-        y = self._function(rooted(G, q)) if callable(self._function) else evaluate(G, self._function, q)
+        f: Any = self._function
+        y: Any = f(rooted(G, q)) if callable(f) else evaluate(G, f, q)
         return y if self._scale == 1 else y * self._scale
 
     def _product(self, G: Face, of: Coordinates, v: Any) -> Any:
         if of.b is None and not callable(self._function):
             out = G.interact(of.x, of.y, v, radial(self._function))
             return out if self._scale == 1 else out * self._scale
+        if 0 in self.shape:
+            shape = 1, self.shape[0], v.shape[2]
+            return G.broadcast_to(G.constant(np.zeros((1, 1, 1)), G.dtype(v), v), shape)
         rows = []
-        for i, tiles in self._tiles(G, of):
+        for _, tiles in self._tiles(G, of):
             total = None
             for j, tile in tiles:
                 part = G.matmul(tile, v[0, j : j + COLUMNS])
                 total = part if total is None else total + part
-            rows.append(total if total is not None else of.x[0, i : i + ROWS, :1] * 0 * v[0, :0].sum())
-        empty = np.zeros((0, v.shape[2]))
-        return (G.concatenate(rows, 0) if rows else G.constant(empty, G.dtype(v), v))[None]
+            rows.append(total)
+        return G.concatenate(rows, 0)[None]
 
     def _tiles(self, G: Face, of: Coordinates) -> Iterator[tuple[int, Iterator[tuple[int, Any]]]]:
         """(first row, (first column, values)), tile by tile; a backward pass computes the values again."""
@@ -345,6 +473,8 @@ class Pairwise:
             yield i, row(i)
 
     def _tiled_logsumexp(self, G: Face, of: Coordinates) -> Any:
+        if self.shape[1] == 0:
+            return G.sum(of.x[0], 1) * 0 - float("inf")
         rows = []
         for _, tiles in self._tiles(G, of):
             parts = [_logsumexp(G, tile) for _, tile in tiles]
@@ -360,7 +490,8 @@ class Pairwise:
             return where, None
         rows, lows = [], []
         for _, tiles in self._tiles(G, of):
-            low = at = None
+            low: Any = None
+            at: Any = None
             for j, tile in tiles:
                 number = tile == tile
                 tile = G.where(number, tile, float("inf"))
@@ -372,7 +503,7 @@ class Pairwise:
                     less = (here < low) | ((at < 0) & (k >= 0))
                     low, at = G.where(less, here, low), G.where(less, k, at)
             rows.append(at)
-            lows.append(G.where(at < 0, low * float("nan"), low))
+            lows.append(G.where(at < 0, G.fixed(low) * float("nan"), low))
         if not rows:
             return G.constant(np.zeros(0, np.int64), *self._whole(G), of.x), of.x[0, :0, 0]
         return G.concatenate(rows, 0), G.concatenate(lows, 0)
@@ -383,7 +514,7 @@ class Pairwise:
         near = G.take(of.y[0], G.where(none, indices * 0, indices))
         u = of.x[0][:, None] - near
         value = self._value(G, G.sum(u * u, 2))
-        return G.where(none, value * float("nan"), value)
+        return G.where(none, G.fixed(value) * float("nan"), value)
 
 
 def _scaled(of: Coordinates, length: Any) -> Coordinates:
@@ -396,13 +527,13 @@ def _nearest(x: Array, y: Array) -> Array:
     """Indices (m,) of the nearest of y (1, n, d)."""
     if 0 in (x.shape[1], y.shape[1]):
         return np.zeros(x.shape[1], np.int64)
-    return _but_infinite(cpu.nearest(cpu.Sets(x[0], y[0]))[1][:, None], x[0], y[0])[:, 0]
+    return _but_infinite(cpu.nearest(cpu.Sets(x[0], y[0], exact=True))[1][:, None], x[0], y[0])[:, 0]
 
 
 def _neighbours(x: Array, y: Array, k: int) -> Array:
     if x.shape[1] == 0:
         return np.zeros((0, k), np.int64)
-    return _but_infinite(cpu.neighbours(cpu.Sets(x[0], y[0]), k)[1], x[0], y[0])
+    return _but_infinite(cpu.neighbours(cpu.Sets(x[0], y[0], exact=True), k)[1], x[0], y[0])
 
 
 def _but_infinite(found: Array, x: Array, y: Array) -> Array:
@@ -420,8 +551,15 @@ def _logsumexp(G: Face, t: Any) -> Any:
     """Of each row."""
     top = G.fixed(G.amax(t, 1))
     top = G.where(top - top == 0, top, 0.0)
+    return top + _log(G, G.sum(G.exp(t - top[:, None]), 1))
+
+
+def _log(G: Face, t: Any) -> Any:
+    """Of 0 it is minus infinity, without a warning."""
+    if G.name != "numpy":
+        return G.log(t)
     with np.errstate(divide="ignore"):
-        return top + G.log(G.sum(G.exp(t - top[:, None]), 1))
+        return np.log(t)
 
 
 def evaluate(G: Face, name: str, q: Any) -> Any:

@@ -6,8 +6,8 @@ Each is one of three forms, and so is its derivative of any order:
     gauss        c exp(b q)                         d/dq: c b exp(b q)
     exponential  exp(-a r) sum_k c_k r^k            d/dq = d/dr / 2r: exp(-a r) sum_k c_k (k/2 r^(k-2) - a/2 r^(k-1))
 
-so that a sum over pairs, differentiated in a point, is such a sum again (ops.interact). Where one grows without bound as
-r goes to 0 (a kink of the function, or its pole), it is 0 at r = 0: a point has no direction to itself.
+so that a sum over pairs, differentiated in a point, is such a sum again (ops.interact). Where one grows without bound
+as r goes to 0 (a kink of the function, or its pole), it is 0 at r = 0: a point has no direction to itself.
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ def _derivative(form: Form) -> Form:
 
 @dataclass(frozen=True)
 class Radial(Static):
-    """A function of the distance: its name, how often it is differentiated in q, and whether the exponent has something
-    taken away that each of the "rows", or of the "columns", has of its own."""
+    """A function of the distance: its name, and how often it is differentiated in q.
+
+    side: whether something is taken from the exponent that each of the "rows", or of the "columns", has of its own.
+    """
 
     name: str
     order: int = 0
@@ -99,5 +101,7 @@ def radial(name: str, side: str = "") -> str:
     """The text of a function."""
     return intern(Radial(name, 0, side))
 
+
+radial._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as ops.static, which is above this floor
 
 SQUARED = radial("squared")

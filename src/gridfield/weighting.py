@@ -114,7 +114,8 @@ def _finite_mean(*points: Array) -> Array:
 
 def apply_numbers(w: Weights, root: bool, x: Array, y: Array) -> Coordinates:
     """NumPy points in other coordinates, by way of float64, about their mean: an offset would cost digits."""
-    matrix, dtype, centre = w.known, x.dtype, _finite_mean(x, y)
+    matrix: Any = w.known
+    dtype, centre = x.dtype, _finite_mean(x, y)
 
     def mapped(f: Any) -> list[Array]:
         out = []
@@ -144,11 +145,14 @@ def apply_numbers(w: Weights, root: bool, x: Array, y: Array) -> Coordinates:
 def apply(F: Face, w: Weights, root: bool, x: Any, y: Any) -> Coordinates:
     """Points (batch, n, d) of a framework in other coordinates; each step has derivatives, in the weights too."""
     dtype = F.dtype(x)
-    matrix = F.constant(w.known, dtype, x) if w.array is None else F.astype(w.array, dtype)
+    known: Any = w.known
+    matrix = F.constant(known, dtype, x) if w.array is None else F.astype(w.array, dtype)
     y_fixed = F.fixed(y)
     finite = y_fixed - y_fixed == 0
     count = F.sum(F.where(finite, y_fixed * 0 + 1, 0.0), 1)
-    centre = (F.sum(F.where(finite, y_fixed, 0.0), 1) / (count + F.where(count == 0, count * 0 + 1, count * 0)))[:, None]
+    centre = (F.sum(F.where(finite, y_fixed, 0.0), 1) / (count + F.where(count == 0, count * 0 + 1, count * 0)))[
+        :, None
+    ]
     x, y = x - centre, y - centre
 
     def solved(a: Any, p: Any) -> Any:

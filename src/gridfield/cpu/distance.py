@@ -175,7 +175,10 @@ def _rows(x: Array) -> Array:
 
 
 class Sets:
-    """Two sets of points as the kernels read them, x (m, d) and y (n, d), none empty; b, c: see pairs.py."""
+    """Two sets of points as the kernels read them, x (m, d) and y (n, d), none empty.
+
+    b, c: see pairs.py; exact: never by products, whose rounding would tell equal distances apart.
+    """
 
     def __init__(
         self,
@@ -185,12 +188,13 @@ class Sets:
         c: Array | None = None,
         offsets: Array | None = None,
         side: str = "",
+        exact: bool = False,
     ) -> None:
         self.dtype, (self.m, self.d), self.n = x.dtype, x.shape, len(y)
         self.lanes = WHOLE // x.itemsize
         self.panel = Pairs(self.lanes, 0, "", (), "").panel
         nothing = np.empty(0, x.dtype)
-        self.form = "bilinear" if b is not None else "square" if self.d < PRODUCT else "product"
+        self.form = "bilinear" if b is not None else "square" if exact or self.d < PRODUCT else "product"
         nx = ny = bs = cs = nothing
         if b is not None and c is not None:
             bs, cs = _rows(b), _panels(c, self.panel)
@@ -291,7 +295,7 @@ def sums(sets: Sets, radial: tuple[Any, ...], v: Array) -> Array:
         vs.reshape(-1, width, sets.panel)[-1, :, sets.panel - (-sets.n % sets.panel) :] = 0
         out, kernel, dims = np.zeros((padded, width)), _entry("sum", sets.dtype.name, spec), sets.dims()
 
-        def run(i: int, j: int, spec=spec, vs=vs, out=out, kernel=kernel, width=width) -> None:  # type: ignore[no-untyped-def]
+        def run(i: int, j: int, spec=spec, vs=vs, out=out, kernel=kernel, width=width, dims=dims) -> None:  # type: ignore[no-untyped-def]
             room = np.empty(ROWS * width * sets.lanes, sets.dtype)
             kernel(spec, sets.of, dims, vs, room, out.reshape(-1), i, j)
 

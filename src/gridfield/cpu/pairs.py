@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .cache import SOURCES
-from .machine import WHOLE, specialising, staged
+from .machine import specialising, staged
 
 Array = np.ndarray[Any, Any]
 
@@ -220,7 +220,7 @@ def store_tile(
 
 @staged
 def lay(m: Any, spec: Any, room: Any, at: Any, out: Any, base: Any, count: Any, skew: Any) -> None:
-    """out[base ...] = room[at ...], past the caches if spec.streamed; out begins `skew` elements behind a whole line."""
+    """out[base ...] = room[at ...], past the caches if spec.streamed; out begins `skew` elements after a line."""
     lanes = spec.lanes
     head = (base + skew) * -1 & (lanes - 1)
     head = m.select(head < count, head, count)

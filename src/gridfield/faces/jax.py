@@ -248,10 +248,10 @@ class Jax(Face):
     transpose = staticmethod(jnp.transpose)
     where = staticmethod(jnp.where)
     sin, cos, floor = staticmethod(jnp.sin), staticmethod(jnp.cos), staticmethod(jnp.floor)
-    inv, solve, cholesky = map(staticmethod, (jnp.linalg.inv, jnp.linalg.solve, jnp.linalg.cholesky))
+    inv, solve = staticmethod(jnp.linalg.inv), staticmethod(jnp.linalg.solve)
+    cholesky = staticmethod(jnp.linalg.cholesky)
     sqrt, log, concatenate = staticmethod(jnp.sqrt), staticmethod(jnp.log), staticmethod(jnp.concatenate)
     amin, amax, argmin = staticmethod(jnp.min), staticmethod(jnp.max), staticmethod(jnp.argmin)
-    recomputed = staticmethod(jax.checkpoint)
     take = staticmethod(lambda x, indices: x[indices])
     exp, conj, roll = staticmethod(jnp.exp), staticmethod(jnp.conj), staticmethod(jnp.roll)
     fft, ifft = staticmethod(jnp.fft.fft), staticmethod(jnp.fft.ifft)
@@ -294,6 +294,10 @@ class Jax(Face):
                 np.asarray(target)[...] = y
 
         return buffer_callback(run, out, vmap_method="sequential")(*held)
+
+    def recomputed(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """As JAX does it."""
+        return jax.checkpoint(f)
 
     def refusing(self, x: Any, message: str) -> Any:
         """x, without a derivative."""
