@@ -149,8 +149,8 @@ def main() -> None:
     size, rounds = 4e-9 * np.prod(shape), 1 if options.quick else 3
     report = Report(
         "lazy-quick" if options.quick else "lazy", "Larger than memory: correlation from zarr by dask",
-        f"{shape} float32, {size:.2g} GB; one series with each of the others after a linear trend and a rolling mean of "
-        f"{WINDOW}; {THREADS} threads of dask. Medians of {rounds} runs, each in a process of its own.",
+        f"{shape} float32, {size:.2g} GB; one series with each of the others after a linear trend and a rolling mean "
+        f"of {WINDOW}; {THREADS} threads of dask. Medians of {rounds} runs, each in a process of its own.",
         machine(["numpy", "numba", "dask", "zarr"]),
     )  # fmt: skip
     for name, chunks in CHUNKS.items():

@@ -154,9 +154,10 @@ def _method(name: str, place: int) -> Any:
 
 
 FIRST = ("sample", "prefilter", "pad", "fold", "smooth", "fill_empty", "histogram", "deform", "detrend", "rolling_mean",
-         "corr_matrix")  # fmt: skip
+         "corr_matrix", "cdist")  # fmt: skip
 SECOND = ("splat", "binned_statistic", "grid_and_smooth", "to_grid", "fit_field", "corr", "select", "lookup", "nufft1",
           "nufft2", "convolve_points")  # fmt: skip
-for _place, _names in enumerate((FIRST, SECOND)):
-    for _name in _names:
+THIRD = ("curve_fit",)
+for _place, _names in enumerate((FIRST, SECOND, THIRD)):
+    for _name in filter(vocabulary.__dict__.__contains__, _names):
         setattr(Accessor, _name, _method(_name, _place))
