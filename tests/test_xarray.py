@@ -392,3 +392,19 @@ def test_the_hook_is_no_obstacle_to_compilers():
         np.testing.assert_allclose(compiled(tv, tx), there)
     np.testing.assert_allclose(jax.jit(gf.sample)(v.astype(np.float32), x.astype(np.float32)), there, 1e-4, 1e-5)
     np.testing.assert_allclose(tf.function(gf.sample)(tf.constant(v), tf.constant(x)), there)
+
+
+def test_curve_fit_with_names():
+    if "curve_fit" not in gf.__all__:
+        pytest.skip("not yet")
+    x = np.linspace(0, 5, 40)
+    y = xr.DataArray(np.exp(-x)[:, None] * [3.0, 6.0], {"t": x, "k": [0, 1]}, ["t", "k"])
+
+    def decay(t, a, b):
+        return a * np.exp(-b * t)
+
+    a, b = y.gf.curve_fit(decay, "t", (1.0, 1.0), dim="t").params.values()
+    np.testing.assert_allclose(a, [3, 6], 1e-6)
+    np.testing.assert_allclose(b, 1, 1e-6)
+    with pytest.raises(ValueError, match="but not 'z'"):
+        y.gf.curve_fit(decay, "t", (1.0, 1.0), dim="z")
