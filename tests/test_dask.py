@@ -97,7 +97,7 @@ def test_prefilter(kernel, boundary):
     agree(mine, theirs, 1e-12)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(
     chunkings(40, 45), st.sampled_from(["cubic", "linear", "nearest"]), st.sampled_from(gf.BOUNDARIES), st.booleans()
 )
@@ -128,9 +128,9 @@ def test_pad_and_fold(boundary):
     agree(folded, gf.fold(x, [(2, 1), (3, 0)], boundary=boundary))
 
 
-@settings(max_examples=10)
-@given(chunkings(50, 60), st.sampled_from(["cubic", "linear", "nearest"]),
-       st.sampled_from(["constant", "mirror", "wrap", "nearest", "natural"]), st.booleans())  # fmt: skip
+@settings(max_examples=6)
+@given(chunkings(50, 60), st.sampled_from(["cubic", "nearest"]), st.sampled_from(["constant", "mirror", "wrap"]),
+       st.booleans())  # fmt: skip
 def test_deform(chunks, kernel, boundary, cropped):
     """A spline is within its coefficients: a piece of the result needs that much of the image around it."""
     image, u = field(2, 50, 60), gf.random_displacement(4, 3.0, shape=(50, 60), rng=0)

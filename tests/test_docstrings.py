@@ -18,6 +18,7 @@ MODULES = (
     "gridfield.jax",
     "gridfield.tensorflow",
     "gridfield.monai",
+    "gridfield.xarray",
     "gridfield.compat.torch_cubic_spline_grids",
     "gridfield.compat.elasticdeform",
     "gridfield.compat.elasticdeform.torch",

@@ -378,3 +378,33 @@ def test_cdist(stations):
     two = gf.cdist(places, places.isel(station=[0, 1]))
     assert two.dims == ("station", "station_2") and two.station_2.values.tolist() == ["a", "b"]
     assert gf.cdist(places, places.isel(station=[0]).rename(station="other")).dims == ("station", "other")
+
+
+@pytest.mark.slow
+def test_the_hook_is_no_obstacle_to_compilers():
+    """With xarray loaded, too: torch.compile without a break, jax.jit, tf.function (AutoGraph)."""
+    torch, jax, tf = (pytest.importorskip(name) for name in ("torch", "jax", "tensorflow"))
+    v, x = np.random.default_rng(0).normal(size=(5, 6)), np.random.default_rng(1).uniform(0, 4, (7, 2))
+    there = gf.sample(v, x)
+    tv, tx = torch.tensor(v), torch.tensor(x)
+    compiled = torch.compile(gf.sample, backend="aot_eager", fullgraph=True)
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(tv, tx), there)
+    np.testing.assert_allclose(jax.jit(gf.sample)(v.astype(np.float32), x.astype(np.float32)), there, 1e-4, 1e-5)
+    np.testing.assert_allclose(tf.function(gf.sample)(tf.constant(v), tf.constant(x)), there)
+
+
+def test_curve_fit_with_names():
+    if "curve_fit" not in gf.__all__:
+        pytest.skip("not yet")
+    x = np.linspace(0, 5, 40)
+    y = xr.DataArray(np.exp(-x)[:, None] * [3.0, 6.0], {"t": x, "k": [0, 1]}, ["t", "k"])
+
+    def decay(t, a, b):
+        return a * np.exp(-b * t)
+
+    a, b = y.gf.curve_fit(decay, "t", (1.0, 1.0), dim="t").params.values()
+    np.testing.assert_allclose(a, [3, 6], 1e-6)
+    np.testing.assert_allclose(b, 1, 1e-6)
+    with pytest.raises(ValueError, match="but not 'z'"):
+        y.gf.curve_fit(decay, "t", (1.0, 1.0), dim="z")

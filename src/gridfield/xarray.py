@@ -6,8 +6,10 @@ arrays as they are.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
+import numpy as np
 import xarray
 
 from . import vocabulary
@@ -15,13 +17,6 @@ from .grid import Grid
 from .hook import hook
 
 __all__ = ["Accessor"]
-
-
-def _function(name: str) -> Any:
-    f = getattr(vocabulary, name, None)
-    if f is None:
-        raise AttributeError(f"gridfield has no function {name!r}")
-    return hook(name, f)
 
 
 @xarray.register_dataarray_accessor("gf")
@@ -43,7 +38,7 @@ class Accessor:
     >>> t.attrs["units"] = "K"
     >>> smooth = t.gf.smooth("ball", 0.6)  # radius in the units of x and y
     >>> smooth.dims, smooth.attrs, float(smooth[2, 2].round(3))
-    (('y', 'x'), {'units': 'K'}, 0.267)
+    (('y', 'x'), {'units': 'K'}, 0.317)
     """
 
     def __init__(self, array: xarray.DataArray) -> None:
@@ -117,7 +112,9 @@ class Accessor:
             else:
                 places = xarray.DataArray(fine, dims=d)
             order = out.dims
-            made = _function("sample")(out, {d: places.assign_coords({d: places})}, kernel=kernel, boundary=boundary)
+            made = hook("sample", vocabulary.sample)(
+                out, {d: places.assign_coords({d: places})}, kernel=kernel, boundary=boundary
+            )
             out = made.transpose(*order)
             out = out if d in self._array.coords else out.drop_vars(d)
         return out
@@ -125,35 +122,42 @@ class Accessor:
 
 def _as_coordinate(x: Any, like: Any) -> Any:
     """Days as dates or durations where the coordinate has those."""
-    import numpy as np
-
     if like.dtype.kind not in "mM":
         return x
     days = (x * 86400e9).round().astype("timedelta64[ns]")
     return days if like.dtype.kind == "m" else np.datetime64("1970-01-01", "ns") + days
 
 
-def _method(name: str, first: str) -> Any:
-    """The function with the array as its argument `first`."""
+def _method(name: str, place: int) -> Any:
+    """The function with the array in that place among its arguments."""
+    f = getattr(vocabulary, name)
+    own, call = list(inspect.signature(f).parameters.values()), hook(name, f)
+    array = own[place].name
 
     def method(self: Accessor, *args: Any, **kwargs: Any) -> Any:
-        if first == "":
-            return _function(name)(self._array, *args, **kwargs)
-        if first == "second":  # points, then values
-            return _function(name)(args[0], self._array, *args[1:], **kwargs)
-        return _function(name)(*args, **{first: self._array}, **kwargs)
+        if len(args) < place:  # the others by name
+            return call(*args, **kwargs, **{array: self._array})
+        return call(*args[:place], self._array, *args[place:], **kwargs)
 
-    method.__name__ = method.__qualname__ = name
-    how = {"": "the array first", "second": "the array as its second argument"}.get(first, f"{first}: the array")
-    method.__doc__ = f"`gridfield.{name}` with {how}; `dim` names the dims that it is about.\n"
+    method.__name__, method.__qualname__ = name, f"Accessor.{name}"
+    rest = [p for p in own if p.name != array]
+    me, dim = (
+        inspect.Parameter(n, kind)
+        for n, kind in (("self", rest[0].POSITIONAL_OR_KEYWORD), ("dim", rest[0].KEYWORD_ONLY))
+    )
+    method.__signature__ = inspect.Signature([me, *rest, dim.replace(default=None)])  # type: ignore[attr-defined]
+    said = f"dim : str or sequence of str, optional\n        The dims that it is about; {array} is the DataArray.\n    "
+    method.__doc__ = (f.__doc__ or "").replace(
+        "Parameters\n    ----------\n    ", "Parameters\n    ----------\n    " + said, 1
+    )
     return method
 
 
 FIRST = ("sample", "prefilter", "pad", "fold", "smooth", "fill_empty", "histogram", "deform", "detrend", "rolling_mean",
-         "corr_matrix")  # fmt: skip
+         "corr_matrix", "cdist")  # fmt: skip
 SECOND = ("splat", "binned_statistic", "grid_and_smooth", "to_grid", "fit_field", "corr", "select", "lookup", "nufft1",
           "nufft2", "convolve_points")  # fmt: skip
-for _name in FIRST:
-    setattr(Accessor, _name, _method(_name, ""))
-for _name in SECOND:
-    setattr(Accessor, _name, _method(_name, "second"))
+THIRD = ("curve_fit",)
+for _place, _names in enumerate((FIRST, SECOND, THIRD)):
+    for _name in filter(vocabulary.__dict__.__contains__, _names):
+        setattr(Accessor, _name, _method(_name, _place))

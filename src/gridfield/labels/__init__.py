@@ -94,8 +94,8 @@ TUPLES = ("binned_statistic", "bin_index", "histogramdd", "select", "lookup", "g
 
 def call(name: str, f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
     """The public function f of that name, some of whose arguments are of xarray or dask."""
-    from .binding import run
+    from .binding import own, run
 
     if name in OWN:
-        return f(*args, **kwargs)
+        return own(name, f, args, kwargs)
     return run(name, RULES.get(name), f, args, kwargs, name in TUPLES)

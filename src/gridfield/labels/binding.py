@@ -96,6 +96,26 @@ def _like(given: dict[str, Any], out: Any) -> Any:
     return tuple(done)
 
 
+def own(name: str, f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+    """A function that reads labels itself (of y): dims by name become numbers of axes, coordinates by name arrays."""
+    where, named = f"gf.{name}", dict(kwargs)
+    dim = named.pop("dim", None)
+    given = dict(_signature(f).bind(*args, **named).arguments)
+    y, coords = given.get("y"), given.get("coords")
+    if lazily := [k for k, v in given.items() if lazy.is_lazy(getattr(v, "data", v))]:
+        raise TypeError(f"{where}: {lazily[0]} is of dask, but this function needs all numbers: call .compute() first")
+    if hasattr(y, "dims"):
+        if isinstance(coords, str) and coords in y.coords:
+            given["coords"] = y.coords[coords]
+        for d in [] if dim is None else list(dim) if isinstance(dim, (list, tuple)) else [dim]:
+            if d not in y.dims:
+                raise ValueError(f"{where}: y has dims {tuple(y.dims)}, but not {d!r}")
+            given["axis"] = (*given.get("axis", ()), y.dims.index(d))
+    elif dim is not None:
+        raise TypeError(f"{where}: dim={dim!r} names dims, but y is not labelled: give axis")
+    return f(**given)
+
+
 BATCHED = ("nufft1", "nufft2", "nufft3", "convolve_points", "cdist")  # points (*batch, N, ndim)
 
 
