@@ -611,7 +611,7 @@ def test_pictures(pixels):
     assert plane.plot().shape == (1, 3)
     maps = gf.curve_fit(DECAY, X, pixels, axis=-1)
     assert maps.plot().shape == (2, 3)
-    figure, axes = plt.subplots(2, 1)
+    _, axes = plt.subplots(2, 1)
     assert one.plot(axes)[0, 0] is axes[0]
     with pytest.raises(ValueError, match="must be 2 axes"):
         one.plot(axes[0])
@@ -630,3 +630,39 @@ def test_functions_with_shapes_of_their_own(rng):
     for k in range(2):
         np.testing.assert_allclose(maps.popt[k], gf.curve_fit(normalised, X + 1, y[k]).popt, rtol=1e-9)
     assert not maps._parts[0].model.function.together
+
+
+def test_start_values_that_are_no_numbers(pixels):
+    with pytest.raises(ValueError, match="the start or fixed value of a is nan"):
+        gf.curve_fit(DECAY, X, pixels[0, 0], [np.nan, 1, 1])
+    with pytest.raises(ValueError, match="the start or fixed value of b is inf"):
+        gf.curve_fit(DECAY, X, pixels[0, 0], fixed={"b": np.inf})
+    a = np.ones((4, 5))
+    a[1, 2] = np.nan
+    maps = gf.curve_fit(DECAY, X, pixels, {"a": a, "b": 1.0, "c": 0.0}, axis=-1)
+    assert maps.success.sum() == 19 and "outside" in maps.reason[1, 2]
+
+
+def test_in_threads_and_in_a_child(pixels):
+    import os
+    import threading
+
+    expected, found = gf.curve_fit(DECAY, X, pixels, axis=-1).popt, [None] * 4
+
+    def work(k):
+        found[k] = gf.curve_fit(DECAY, X, pixels, axis=-1).popt
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for popt in found:
+        np.testing.assert_array_equal(popt, expected)
+    if hasattr(os, "fork"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a process with threads
+            child = os.fork()
+        if child == 0:
+            os._exit(0 if np.array_equal(gf.curve_fit(DECAY, X, pixels, axis=-1).popt, expected) else 1)
+        assert os.waitpid(child, 0)[1] == 0
