@@ -57,8 +57,10 @@ class TracedResult(FitResult):
 
 
 def _compiling(x: Any) -> bool:
-    """Whether JAX makes a program, of which the numbers come later: not if grad or vmap follow numbers that are there."""
+    """Whether JAX makes a program, whose numbers come later: not if grad or vmap follow numbers that are there."""
     while type(x).__name__.endswith("Tracer"):
+        if type(x).__name__ == "DynamicJaxprTracer":
+            return True
         inner = getattr(x, "primal", None)
         inner = getattr(x, "val", None) if inner is None else inner
         if inner is None:
