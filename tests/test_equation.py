@@ -332,12 +332,11 @@ EQUATIONS = {  # numbers of parameters on both sides of every change of tiles
     "6": "a + b*x + c*sin(d*x + g) + h*x**2",
     "7": "a + b*x + c*sin(d*x + g) + h*x**2 + k*tanh(x)",
     "13": " + ".join(f"c{k}*x**{k}/{math.factorial(k)}" for k in range(13)),
-    "30": " + ".join(f"c{k}*cos({k}*x)" for k in range(30)),
+    "21": " + ".join(f"c{k}*x**{k}/{math.factorial(k)}" for k in range(21)),
 }
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("count", EQUATIONS)
+@pytest.mark.parametrize(("count", "dtype"), [*((c, "float64") for c in EQUATIONS), ("3", "float32"), ("7", "float32")])
 def test_normal_equations(count, dtype):
     eq, fits, n = parse(EQUATIONS[count]), 4, 301
     x = np.linspace(0.1, 3, n).astype(dtype)
