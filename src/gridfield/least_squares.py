@@ -22,7 +22,6 @@ Array = np.ndarray[Any, Any]
 Loss = tuple[str, float]  # name, and the residual from which on it matters
 
 ROWS = 65536  # of a block of the Jacobian
-TOGETHER = 16384  # fits that are brought to their end before others begin: they stay in the cache
 TOLERANCE = 1e-9  # length of the last step, in standard errors
 DAMPING = 1e-4  # to begin with, of the diagonal
 LOSSES = ("linear", "huber", "soft_l1", "cauchy")
@@ -123,20 +122,18 @@ def solve(
     state.number(marquardt.FLOOR)[...] = (8 * problem.exact) ** 2 * size
     tolerance = max(TOLERANCE, problem.exact**0.5 if problem.exact > 1e-10 else 0.0)
     ill = state.number(marquardt.ILL)
-    running = np.flatnonzero(status == RUNNING)
-    for at in range(0, len(running), TOGETHER):
-        which = running[at : at + TOGETHER]
-        while len(which):
-            problem.normal(state.trial, which, loss, state.normal, state.gradient, state.cost)
-            state.step(which, status, tolerance, float(maxiter))
-            which = which[status[which] == RUNNING]
-            poor = which[ill[which] > 0]
-            for fit in poor:
-                _by_qr(problem, int(fit), state, status, loss, tolerance)
-            which = which[status[which] == RUNNING] if len(poor) else which
-            if tell is not None and len(which):
-                size, cost = state.number(marquardt.SIZE)[which], state.number(marquardt.COST)[which]
-                tell(float(np.sqrt(size / np.maximum(cost, 1e-300)).max()))
+    which = np.flatnonzero(status == RUNNING)
+    while len(which):
+        problem.normal(state.trial, which, loss, state.normal, state.gradient, state.cost)
+        state.step(which, status, tolerance, float(maxiter))
+        which = which[status[which] == RUNNING]
+        poor = which[ill[which] > 0]
+        for fit in poor:
+            _by_qr(problem, fit, state, status, loss, tolerance)
+        which = which[status[which] == RUNNING] if len(poor) else which
+        if tell is not None and len(which):
+            size, cost = state.number(marquardt.SIZE)[which], state.number(marquardt.COST)[which]
+            tell(float(np.sqrt(size / np.maximum(cost, 1e-300)).max()))
     done = Solution(
         state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
         state.number(marquardt.ITER).astype(np.int64), state.matrix(),
