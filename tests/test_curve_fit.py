@@ -548,3 +548,121 @@ def test_robust_loss_as_written():
         expected = np.empty((3, 200))
         theirs(z, expected, False)
         np.testing.assert_allclose([value, first, second], expected, atol=1e-12)
+
+
+# ---- the tasks as their askers had them
+def test_a_tilted_plane_and_regressors_from_fits_files(tmp_path, rng):
+    fits = pytest.importorskip("astropy.io.fits")
+    row, column = np.indices((10, 20))
+    plane = 3 * row + 4 * column + rng.normal(scale=3, size=(10, 20))
+    expected = np.linalg.lstsq(np.stack([row.ravel(), column.ravel()], 1), plane.ravel(), rcond=None)[0]
+    np.testing.assert_allclose(gf.curve_fit("a*row + b*column", None, plane).popt, expected, rtol=1e-9)
+    by_function = gf.curve_fit(lambda rc, a, b: a * rc[0] + b * rc[1], None, plane)
+    np.testing.assert_allclose(by_function.popt, expected, rtol=1e-9)
+
+    mods = 0.5 + rng.random((3, 10, 20))
+    data = mods[0] * 12 + mods[1] ** 1.7 - mods[2] / 2.2 + 0.01 * rng.normal(size=(10, 20))
+    data[2, 3], mods[1][5, 6] = np.nan, np.nan
+    for name, array in zip(("data", "mod1", "mod2", "mod3"), (data, *mods), strict=True):
+        fits.writeto(tmp_path / f"{name}.fits", array)
+    read = {name: fits.getdata(tmp_path / f"{name}.fits") for name in ("data", "mod1", "mod2", "mod3")}  # big-endian
+    good = ~np.isnan(data + mods[1])
+
+    def model(m, a, b):
+        return m[0] * 12 + m[1] ** a - m[2] / b
+
+    popt, pcov = tight(model, mods[:, good], data[good], (1, 1))
+    y = read.pop("data")
+    for f, coords in (
+        ("mod1*12 + mod2**a - mod3/b", read),
+        (lambda m, a, b: model((m["mod1"], m["mod2"], m["mod3"]), a, b), read),
+        (model, tuple(read.values())),
+    ):
+        result = gf.curve_fit(f, coords, y)
+        np.testing.assert_allclose(result.popt, popt, rtol=1e-6)
+        np.testing.assert_allclose(result.cov, pcov, rtol=1e-4)
+        assert result.dof == 196 and np.isnan(result.residual[5, 6]) and np.isnan(result.predict()[5, 6])
+
+
+def test_ready_models_and_their_axes(rng):
+    y, x = np.mgrid[:30, :40].astype(float)
+    image = 3 * np.exp(-(((x - 24) / 5) ** 2 + ((y - 13) / 3) ** 2) / 2) + 0.5 + 0.02 * rng.normal(size=x.shape)
+    for model, coords in (
+        ("gaussian_2d", None),
+        (gf.models.gaussian_2d, gf.Grid.pixels((30, 40))),
+        ("gaussian_2d", (x, y)),
+    ):
+        result = gf.curve_fit(model, coords, image)
+        assert result.success and result.params["center_x"] == pytest.approx(24, abs=0.1)
+        assert result.params["center_y"] == pytest.approx(13, abs=0.1)
+    t = np.linspace(1, 60, 12)
+    volume = 5 * np.exp(-t / np.array([10.0, 30.0])[:, None]) + 0.01 * rng.normal(size=(2, 12))
+    labelled = xr.DataArray(volume, {"te": ("te", t, {"units": "ms"})}, ("i", "te"), attrs={"units": "V"})
+    maps = gf.curve_fit(gf.models.t2_decay, None, labelled, axis="te")
+    np.testing.assert_allclose(maps.params["t2"], [10, 30], rtol=0.05)
+    assert maps.units == {"m0": "V", "t2": "ms"} and maps.to_xarray().t2.units == "ms"
+
+
+def test_pictures(pixels):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    one = gf.curve_fit(DECAY, X, pixels[0, 0], sigma=np.full(40, 0.02))
+    assert one.plot().shape == (2, 1)
+    plane = gf.curve_fit("a*x + b*y", None, np.add.outer(np.arange(5.0), np.arange(6.0)))
+    assert plane.plot().shape == (1, 3)
+    maps = gf.curve_fit(DECAY, X, pixels, axis=-1)
+    assert maps.plot().shape == (2, 3)
+    _, axes = plt.subplots(2, 1)
+    assert one.plot(axes)[0, 0] is axes[0]
+    with pytest.raises(ValueError, match="must be 2 axes"):
+        one.plot(axes[0])
+    both = gf.curve_fit([DECAY, "A*exp(-b*x)"], {"x": X}, [pixels[0, 0], pixels[0, 1]])
+    assert both.plot().shape == (4, 1)
+    plt.close("all")
+
+
+def test_functions_with_shapes_of_their_own(rng):
+    def normalised(x, a, b):  # takes one fit only: it divides by the largest of all
+        f = np.exp(-a * x)
+        return b * f / f.max()
+
+    y = np.stack([normalised(X + 1, 0.7, 2.0), normalised(X + 1, 1.4, 3.0)]) + 0.01 * rng.normal(size=(2, 40))
+    maps = gf.curve_fit(normalised, X + 1, y, axis=-1)
+    for k in range(2):
+        np.testing.assert_allclose(maps.popt[k], gf.curve_fit(normalised, X + 1, y[k]).popt, rtol=1e-9)
+    assert not maps._parts[0].model.function.together
+
+
+def test_start_values_that_are_no_numbers(pixels):
+    with pytest.raises(ValueError, match="the start or fixed value of a is nan"):
+        gf.curve_fit(DECAY, X, pixels[0, 0], [np.nan, 1, 1])
+    with pytest.raises(ValueError, match="the start or fixed value of b is inf"):
+        gf.curve_fit(DECAY, X, pixels[0, 0], fixed={"b": np.inf})
+    a = np.ones((4, 5))
+    a[1, 2] = np.nan
+    maps = gf.curve_fit(DECAY, X, pixels, {"a": a, "b": 1.0, "c": 0.0}, axis=-1)
+    assert maps.success.sum() == 19 and "outside" in maps.reason[1, 2]
+
+
+def test_in_threads_and_in_a_child(pixels):
+    import os
+    import threading
+
+    expected, found = gf.curve_fit(DECAY, X, pixels, axis=-1).popt, [None] * 4
+
+    def work(k):
+        found[k] = gf.curve_fit(DECAY, X, pixels, axis=-1).popt
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for popt in found:
+        np.testing.assert_array_equal(popt, expected)
+    if hasattr(os, "fork"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a process with threads
+            child = os.fork()
+        if child == 0:
+            os._exit(0 if np.array_equal(gf.curve_fit(DECAY, X, pixels, axis=-1).popt, expected) else 1)
+        assert os.waitpid(child, 0)[1] == 0

@@ -162,3 +162,5 @@ def test_transformations():
     np.testing.assert_allclose(traced, gf.curve_fit(EQUATION, X, Y[:1], P0, sigma=S, axis=-1).stderr["b"], rtol=1e-6)
     with pytest.raises(AttributeError, match="while something traces"):
         jax.jit(lambda y: gf.curve_fit(EQUATION, X, y, P0, axis=-1).chi2)(y)
+    with pytest.raises(TypeError, match="cannot be fitted under"):
+        jax.jit(lambda y: fit(FUNCTIONS["jax"], y, S))(y)

@@ -261,6 +261,14 @@ def test_guesses_of_odd_data(name):
     assert np.isfinite(model.guess(coords, y, None)).all()
 
 
+def test_spots_of_nothing_but_noise():
+    """What is above half the height may lie on a line, which has no area."""
+    x = [v.ravel() for v in np.meshgrid(np.arange(11.0), np.arange(9.0), indexing="ij")]
+    y = np.random.default_rng(0).normal(size=(2000, 99))
+    for model in (models.gaussian_2d, models.moffat_2d):
+        assert np.isfinite(model.guess(x, y, None)).all()
+
+
 def test_on_torch():
     torch = pytest.importorskip("torch")
     x = torch.linspace(-1, 1, 5, dtype=torch.float64, requires_grad=True)

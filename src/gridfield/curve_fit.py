@@ -148,8 +148,8 @@ def fitted(
         raise ValueError(f"{NAME}: the data have different numbers of fits: {', '.join(str(d.batch) for d in datas)}")
     low, high = limits(parameters, bounds, batch, fits, NAME)
     kept = held(parameters, fixed, NAME)
-    start, _named = fill(parameters, p0, batch, fits, np.nan, "p0", NAME)
-    start = _guessed(parts, start, parameters, low, high)
+    start, named = fill(parameters, p0, batch, fits, np.nan, "p0", NAME)
+    start = _guessed(parts, start, named, parameters, low, high)
     values, numbered = fill(
         parameters, {k: v for k, v in kept.items() if v is not None}, batch, fits, np.nan, "fixed", NAME
     )
@@ -243,9 +243,11 @@ def _of_signature(f: Any, p0: Mapping[str, Any]) -> Mapping[str, Any]:
     return {k: v for k, v in p0.items() if k in names} or p0
 
 
-def _guessed(parts: list[Part], start: Array, parameters: Parameters, low: Array, high: Array) -> Array:
+def _guessed(
+    parts: list[Part], start: Array, named: set[str], parameters: Parameters, low: Array, high: Array
+) -> Array:
     """Start values where none are given."""
-    missing = np.isnan(start).all(0)
+    missing = np.array([name not in named for name, shape, _ in parameters.spans() for _ in range(prod(shape))], bool)
     if not missing.any():
         return start
     filled = feasible(low, high)
@@ -287,7 +289,9 @@ def _alone(status: int, points: int, start: Array, low: Array, high: Array, para
         raise ValueError(f"{NAME}: {points} points for {len(free)} parameters ({', '.join(free)})")
     if status == OUTSIDE:
         for name, x, lo, hi in zip(parameters.flat, start[0], low[0], high[0], strict=True):
-            if not lo <= x <= hi or not np.isfinite(x):
+            if not np.isfinite(x):
+                raise ValueError(f"{NAME}: the start or fixed value of {name} is {x:g}")
+            if not lo <= x <= hi:
                 raise ValueError(f"{NAME}: {name} starts at {x:g}, which is not within its bounds {lo:g} ... {hi:g}")
     if status in (SIGMA, INFINITE, MISSING):
         raise ValueError(f"{NAME}: {REASONS[status]}")

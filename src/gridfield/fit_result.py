@@ -59,13 +59,13 @@ class FitResult:
     >>> x = np.linspace(0, 1, 6)
     >>> result = gf.curve_fit("a*x + b", x, [1.0, 1.6, 2.4, 3.0, 3.6, 4.5])
     >>> result.params["a"].round(3), result.stderr["a"].round(3), result.success
-    (np.float64(3.457), np.float64(0.1), True)
+    (np.float64(3.443), np.float64(0.105), True)
     >>> result.corr[0, 1].round(2), round(result.chi2, 4), round(result.reduced_chi2, 4), round(result.r2, 4)
-    (np.float64(-0.83), 0.0278, 0.007, 0.9967)
+    (np.float64(-0.83), 0.031, 0.0078, 0.9963)
     >>> round(result.aic, 1), round(result.bic, 1), result.residual.shape, result.n_iter < 9
-    (-28.3, -28.7, (6,), True)
+    (-27.6, -28.0, (6,), True)
     >>> result.predict([2.0]).round(2), [side.round(1) for side in result.confidence_band([2.0])]
-    (array([7.89]), [array([7.5]), array([8.3])])
+    (array([7.85]), [array([7.4]), array([8.3])])
     >>> result.reason, result.popt.shape, result.summary().splitlines()[0], result.message
     ('converged', (2,), "least squares: 'a*x + b'", 'converged')
     >>> sorted(result.to_xarray().data_vars)[:3]

@@ -56,6 +56,19 @@ class TracedResult(FitResult):
         raise AttributeError(f"FitResult: {name} {UNKNOWN}")
 
 
+def _compiling(x: Any) -> bool:
+    """Whether JAX makes a program, whose numbers come later: not if grad or vmap follow numbers that are there."""
+    while type(x).__name__.endswith("Tracer"):
+        if type(x).__name__ == "DynamicJaxprTracer":
+            return True
+        inner = getattr(x, "primal", None)
+        inner = getattr(x, "val", None) if inner is None else inner
+        if inner is None:
+            return True
+        x = inner
+    return False
+
+
 def fit(
     curve_fit: Any, f: Any, coords: Any, y: Any, sigma: Any, fixed: Any, p0: Any, bounds: Any, **options: Any
 ) -> FitResult:
@@ -82,6 +95,11 @@ def fit(
     for name, shape, at in parameters.spans():
         still[:, at : at + prod(shape)] = name in kept
     if isinstance(part.model, FunctionModel):
+        if F.name == "jax" and any(_compiling(a) for _, a in followed):
+            raise TypeError(
+                f"{NAME}: a Python function cannot be fitted under jax.jit, where it would be called from within a "
+                "callback, which JAX may wait for for ever; write an equation, or call curve_fit outside of jit"
+            )
         part.model.begin(data, start, low, high)
 
     def run(*arrays: Array) -> tuple[Array, ...]:

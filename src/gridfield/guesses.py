@@ -88,16 +88,19 @@ def _projected(basis: list[Array], y: Array, w: Array, constant: bool) -> tuple[
 
     A constant is taken out of them beforehand.
     """
+    weighted = w * y
+    if len(basis[0]) == 1 and (w == w[:1]).all():  # the same for all fits: one product instead of five
+        w = w[:1]
     count, total = len(basis), w.sum(1)[:, None, None]
     total = np.where(total > 0, total, 1.0)
-    right = np.stack([_sums(w * y, b) for b in basis], -1)
-    gram = np.empty((*right.shape, count))
+    right = np.stack([_sums(weighted, b) for b in basis], -1)
+    gram = np.empty((len(basis[0]) if len(w) < len(y) else len(y), right.shape[1], count, count))
     for i in range(count):
         for j in range(i + 1):
             gram[..., i, j] = gram[..., j, i] = _sums(w, basis[i] * basis[j])
     diagonal = np.einsum("...ii->...i", gram)
     ridge = 1e-12 * diagonal + 1e-300
-    means, level = np.stack([_sums(w, b) for b in basis], -1) / total, (w * y).sum(1)[:, None, None] / total
+    means, level = np.stack([_sums(w, b) for b in basis], -1) / total, weighted.sum(1)[:, None, None] / total
     if constant:
         gram -= total[..., None] * means[..., :, None] * means[..., None, :]
         right = right - total * means * level
@@ -114,7 +117,8 @@ def _projected(basis: list[Array], y: Array, w: Array, constant: bool) -> tuple[
         linear = np.linalg.solve(gram, right[..., None])[..., 0]
     gain = (linear * right).sum(-1)
     k = np.argmax(np.where(np.isfinite(gain), gain, -np.inf), 1)
-    linear, means = (np.take_along_axis(a, k[:, None, None], 1)[:, 0] for a in (linear, means))
+    linear = np.take_along_axis(linear, k[:, None, None], 1)[:, 0]
+    means = np.take_along_axis(means, k[:, None, None], 1)[:, 0] if len(means) == len(k) else means[0][k]
     if constant:
         linear = np.concatenate([linear, level[:, 0] - (linear * means).sum(1, keepdims=True)], 1)
     return linear, k
@@ -132,8 +136,8 @@ def peak(shape: Callable[[Array], Array]) -> Callable[..., tuple[Array, ...]]:
         (x,), y, w = cleaned(coords, y, weight)
         low, span = spans(x)
         n = max(x.shape[1], 2)
-        widths = [s for s in 0.5 ** np.arange(1.3, 9, 0.7) if s > 0.4 / n] or [0.4]
-        grid = [(c, s) for s in widths for c in np.linspace(0, 1, max(5, int(1.2 / s)))]
+        widths = [s for s in 0.5 ** np.arange(1.3, 9, 1.0) if s > 0.4 / n] or [0.4]
+        grid = [(c, s) for s in widths for c in np.linspace(0, 1, max(5, int(1.0 / s)))]
         chosen, linear = best(
             (x - low) / span, y, w, np.array(grid), lambda u, c, s: [shape((u - c) / s)], constant=True
         )
@@ -259,7 +263,7 @@ def spot(coords: Sequence[Array], y: Array, weight: Array | None) -> tuple[Array
     # a spot smaller than the distance of points
     extent = np.array([float(np.ptp(v)) or 1.0 for v in xs])
     least = (0.3 * extent / max(n ** (1 / d), 2)) ** 2
-    cov = cov + np.eye(d) * np.maximum(least - np.einsum("fii->fi", cov), 0)[:, None]
+    cov = cov + np.eye(d) * (0.1 * least + np.maximum(least - np.einsum("fii->fi", cov), 0))[:, None]
     off = x - center[:, None]
     bell = np.exp(-0.5 * _form(off, np.linalg.inv(cov)))
     sw, sb, sbb = w.sum(1), (w * bell).sum(1), (w * bell * bell).sum(1)

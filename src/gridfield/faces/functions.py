@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,9 +24,8 @@ OTHER_NAMES = {
 }
 
 
-@functools.cache
 def function(framework: str, name: str) -> Callable[..., Any]:
-    """A function of an equation on arrays of a framework."""
+    """A function of an equation on arrays of a framework. Not kept: torch.compile warns of caches it traces through."""
     spelled = OTHER_NAMES[framework].get(name, name)
     if framework == "numpy":
         import scipy.special
