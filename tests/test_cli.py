@@ -810,7 +810,7 @@ assert "numba" not in sys.modules and gf.__version__
 assert set(gf.__all__) < set(dir(gf))
 import gridfield.deform
 import gridfield.plot
-assert callable(gf.deform) and gf.deform.__module__ == "gridfield.deform"
+assert callable(gf.deform) and gf.deform.__module__ == "gridfield"
 from gridfield import *
 assert sample is gf.sample and plot is gf.plot and "numba" in sys.modules
 assert all(getattr(gf, name) is not None for name in gf.__all__)

@@ -101,7 +101,8 @@ def own(name: str, f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> 
     where, named = f"gf.{name}", dict(kwargs)
     dim = named.pop("dim", None)
     given = dict(_signature(f).bind(*args, **named).arguments)
-    y, coords = given.get("y"), given.get("coords")
+    y: Any = given.get("y")
+    coords: Any = given.get("coords")
     if lazily := [k for k, v in given.items() if lazy.is_lazy(getattr(v, "data", v))]:
         raise TypeError(f"{where}: {lazily[0]} is of dask, but this function needs all numbers: call .compute() first")
     if hasattr(y, "dims"):
