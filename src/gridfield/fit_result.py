@@ -83,7 +83,7 @@ class FitResult:
         self._points, self._dof, self._absolute, self._loss, self._kept = points, dof, absolute, loss, kept
         self._batch = parts[0].data.batch
         self._F = dispatch.of(parts[0].data.framework)
-        failed = np.flatnonzero(done.status != CONVERGED) if self._batch else []
+        failed: Any = np.flatnonzero(done.status != CONVERGED) if self._batch else []
         # a fit of many that failed says so by NaN
         done.params[failed], done.cov[failed], done.cost[failed] = np.nan, np.nan, np.nan
         scale = np.ones(len(dof))
@@ -93,7 +93,8 @@ class FitResult:
         with np.errstate(invalid="ignore"):
             cov = done.cov * scale[:, None, None]
         cov[np.isinf(scale)] = np.inf
-        cov[(fixed[:, :, None] | fixed[:, None, :]) & np.isfinite(done.params).all(1)[:, None, None]] = 0.0
+        known: Any = np.isfinite(done.params).all(1)
+        cov[(fixed[:, :, None] | fixed[:, None, :]) & known[:, None, None]] = 0.0
         cov[failed] = np.nan
         self._cov, self._popt = cov, self._array(done.params, parameters.size)
 
