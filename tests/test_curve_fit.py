@@ -14,8 +14,8 @@ import scipy.special
 import xarray as xr
 
 import gridfield as gf
-from gridfield import least_squares
 from gridfield.cpu import marquardt
+from gridfield.fits import least_squares
 
 X = np.linspace(0, 4, 40)
 

@@ -280,8 +280,8 @@ gaussian_2d = _model(
     doc="""A rotated Gaussian of two coordinates, on a constant.
 
     ``amplitude * exp(-u**2 / (2 sigma_x**2) - v**2 / (2 sigma_y**2)) + offset`` with u = cos(theta) (x - center_x) +
-    sin(theta) (y - center_y) and v = cos(theta) (y - center_y) - sin(theta) (x - center_x). x runs along a grid's first
-    axis (the rows of an image), y along the second.
+    sin(theta) (y - center_y) and v = cos(theta) (y - center_y) - sin(theta) (x - center_x). x runs along a grid's last
+    axis (the columns of an image), y along the one before.
 
     amplitude, offset : unit of the data
     center_x, center_y, sigma_x, sigma_y : unit of the coordinates

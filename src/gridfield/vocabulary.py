@@ -9,7 +9,6 @@ from .correlation import corr as corr
 from .correlation import corr_matrix as corr_matrix
 from .cpu.threads import get_num_threads as get_num_threads
 from .cpu.threads import set_num_threads as set_num_threads
-from .curve_fit import curve_fit as curve_fit
 from .deform import deform as deform
 from .deform import deform_gradient as deform_gradient
 from .displacement import displacement_field as displacement_field
@@ -17,7 +16,8 @@ from .displacement import jacobian_determinant as jacobian_determinant
 from .displacement import random_displacement as random_displacement
 from .distance import cdist as cdist
 from .filling import fill_empty as fill_empty
-from .fit_result import FitResult as FitResult
+from .fits.curve_fit import curve_fit as curve_fit
+from .fits.result import FitResult as FitResult
 from .fitting import FitInfo as FitInfo
 from .fitting import fit_field as fit_field
 from .grid import Grid as Grid

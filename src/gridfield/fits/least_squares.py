@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .cpu import marquardt
-from .cpu.marquardt import CONVERGED, EXHAUSTED, MODEL_NAN, RUNNING, SINGULAR, SLOPE_NAN, STALLED
+from ..cpu import marquardt
+from ..cpu.marquardt import CONVERGED, EXHAUSTED, MODEL_NAN, RUNNING, SINGULAR, SLOPE_NAN, STALLED
 
 Array = np.ndarray[Any, Any]
 Loss = tuple[str, float]  # name, and the residual from which on it matters

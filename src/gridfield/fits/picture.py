@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .extras import needs
+from ..extras import needs
 
 Array = np.ndarray[Any, Any]
 

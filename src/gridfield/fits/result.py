@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from . import dispatch
-from .cached import cached_property
-from .fit_data import Data, arrange
-from .grid import Grid
+from .. import dispatch
+from ..cached import cached_property
+from ..grid import Grid
+from .data import Data, arrange
 from .least_squares import CONVERGED, REASONS, Solution
 from .parameters import Parameters
 
@@ -523,7 +523,7 @@ class FitResult:
         -------
         array of matplotlib Axes
         """
-        from .fit_picture import draw
+        from .picture import draw
 
         return draw(self, ax)
 
@@ -536,7 +536,7 @@ class FitResult:
             Along the axes of the fits; `name` and `name_stderr` of each parameter, `cov`, and numbers about the fit.
             Labels of the data are kept, units are attributes.
         """
-        from .fit_labelled import dataset
+        from .labelled import dataset
 
         return dataset(self)
 

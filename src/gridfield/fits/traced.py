@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from . import dispatch
-from .fit_data import arrange
-from .fit_joint import Part
-from .fit_model import FunctionModel, model_of
-from .fit_result import FitResult
+from .. import dispatch
+from .data import arrange
 from .implicit import Objective, fixed_values, rows_of, tensors
+from .joint import Part
+from .model import FunctionModel, model_of
 from .parameters import fill, held, limits
+from .result import FitResult
 
 Array = np.ndarray[Any, Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import dispatch
+from .. import dispatch
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]

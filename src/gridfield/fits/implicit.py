@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from . import dispatch
-from .equation import Equation, parse
+from .. import dispatch
+from ..equation import Equation, parse
 from .parameters import Parameters
 
 Array = np.ndarray[Any, Any]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import dispatch
+from .. import dispatch
 from .least_squares import Loss, robust
 from .parameters import Parameters
 

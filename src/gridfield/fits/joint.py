@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .fit_data import Data
+from .data import Data
 from .least_squares import Loss, Problem
 
 Array = np.ndarray[Any, Any]

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from .extras import bar
-from .fit_data import Data, arrange
-from .fit_joint import Part, problem_of
-from .fit_model import FunctionModel, model_of
-from .fit_result import FitResult
-from .fit_traced import fit as fit_traced
+from ..extras import bar
+from ..ops import recipe
+from .data import Data, arrange
 from .implicit import attached, traced
+from .joint import Part, problem_of
 from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA, solve
-from .ops import recipe
+from .model import FunctionModel, model_of
 from .parameters import Parameters, feasible, fill, held, limits
+from .result import FitResult
+from .traced import fit as fit_traced
 
 Array = np.ndarray[Any, Any]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from . import dispatch
-from .equation import Equation, parse
-from .fit_data import ORDERS, Data
+from .. import dispatch
+from ..equation import Equation, parse
+from ..models import Model, named
+from .data import ORDERS, Data
 from .least_squares import Loss
-from .models import Model, named
 from .parameters import Parameters, of_function
 from .python_model import Function, FunctionProblem, spread
 

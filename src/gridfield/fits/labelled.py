@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import dispatch
-from .extras import needs
+from .. import dispatch
+from ..extras import needs
 
 
 def dataset(result: Any) -> Any:
