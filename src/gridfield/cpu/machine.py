@@ -313,16 +313,17 @@ class Emit:
         return self._value(_broadcast(self.b, x.v, lanes))
 
     def _math(self, name: str, x: Value) -> Value:
-        f = ir.FunctionType(x.v.type, [x.v.type])
-        name = f"llvm.{name}.{f'v{x.v.type.count}' if _is_vector(x.v.type) else ''}f64"
-        return self._value(self.b.call(cgutils.get_or_insert_function(self.b.module, f, name), [x.v]))
+        t = x.v.type
+        name = f"llvm.{name}.{f'v{t.count}' if _is_vector(t) else ''}f{32 if _element(t) == ir.FloatType() else 64}"
+        f = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(t, [t]), name)
+        return self._value(self.b.call(f, [x.v]))
 
     def sqrt(self, x: Value) -> Value:
-        """The square root of float64."""
+        """The square root."""
         return self._math("sqrt", x)
 
     def absolute(self, x: Value) -> Value:
-        """|x| of float64."""
+        """|x|."""
         return self._math("fabs", x)
 
     def any(self, chosen: Value) -> Value:
@@ -348,18 +349,7 @@ class Emit:
 
     def floor(self, x: Value) -> Value:
         """The largest integer not above (Numba's math.floor would promote float32)."""
-        if _is_vector(x.v.type):
-            f = ir.FunctionType(x.v.type, [x.v.type])
-            name = f"llvm.floor.v{x.v.type.count}f{32 if x.v.type.element == ir.FloatType() else 64}"
-            return self._value(self.b.call(cgutils.get_or_insert_function(self.b.module, f, name), [x.v]))
-        return self._value(self.b.call(self.b.module.declare_intrinsic("llvm.floor", [x.v.type]), [x.v]))
-
-    def sqrt(self, x: Value) -> Value:
-        """The square root."""
-        t = x.v.type
-        name = f"llvm.sqrt.{f'v{t.count}' if _is_vector(t) else ''}f{32 if _element(t) == ir.FloatType() else 64}"
-        f = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(t, [t]), name)
-        return self._value(self.b.call(f, [x.v]))
+        return self._math("floor", x)
 
     def power_of_two(self, n: Value) -> Value:
         """2**n of whole floats, within the range of exponents."""
@@ -510,7 +500,6 @@ class Plain:
     to_float = staticmethod(lambda i, like: type(like)(i))
     quotient = staticmethod(lambda x, n: x // n)
     floor = staticmethod(np.floor)
-    sqrt = staticmethod(np.sqrt)
     power_of_two = staticmethod(lambda n: np.ldexp(np.ones_like(n), n.astype(np.int32)))
     select = staticmethod(
         lambda condition, x, y: np.where(condition, x, y)[()] if np.ndim(condition) else x if condition else y
