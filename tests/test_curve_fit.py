@@ -661,7 +661,7 @@ def test_in_threads_and_in_a_child(pixels):
         np.testing.assert_array_equal(popt, expected)
     if hasattr(os, "fork"):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of a process with threads
+            warnings.filterwarnings("ignore", ".*fork.*")  # JAX and Python warn of forks in a process with threads
             child = os.fork()
         if child == 0:
             os._exit(0 if np.array_equal(gf.curve_fit(DECAY, X, pixels, axis=-1).popt, expected) else 1)
