@@ -27,6 +27,7 @@ from .cpu import pairing
 Array = np.ndarray[Any, Any]
 
 EPS = float(np.finfo(np.float64).eps)
+LOST = 16 * EPS  # of sums of squares, what is left of their difference is rounding: one window, or all of them equal
 
 
 @dataclass(frozen=True)
@@ -306,18 +307,20 @@ def finish(projection: Projection, sums: Array, first: Array, last: Array) -> Ar
             part, k, w = projection.part[:, : windows.length], projection.ends, windows.window
             n, kk = part.sum(-1)[each], (part * k * k).sum(-1)[each]
             norm = (square - total * total / n) / w**2 - 2 * slope * line / w + slope * slope * kk
+            lost = square / w**2 + slope * slope * kk
             r = number / np.sqrt(norm)
             some = (part > 0).sum(-1)[each]
         else:
-            norm, n, r = _from_pairs(projection, sums)
+            norm, n, r, lost = _from_pairs(projection, sums)
             some = np.full(r.shape, 2)
-        good = (norm > n * (EPS * size) ** 2) & (norm < np.inf) & (some > 1)  # beyond 1e150 squares are infinite
+        # constant: as the numbers are rounded, or, far from the line, as the sums are; beyond 1e150 squares are infinite
+        good = (norm > n * (EPS * size) ** 2) & (norm > LOST * lost) & (norm < np.inf) & (some > 1)
         r = np.where(good, np.clip(r, -1, 1), np.nan)
     return r
 
 
-def _from_pairs(projection: Projection, sums: Array) -> tuple[Array, Array, Array]:
-    """Norms, sums of weights and correlations where samples were missing."""
+def _from_pairs(projection: Projection, sums: Array) -> tuple[Array, Array, Array, Array]:
+    """Norms, sums of weights, correlations where samples were missing, and what the norms are differences of."""
     a, k, kk, v, vk, n, x, xx, r, rr, xr, line, ll, lr, lx = np.moveaxis(sums, 1, 0)
     spread = kk - k * k / a
     b = np.where(spread > 0, (vk - k * v / a) / spread, 0.0) if projection.linear else 0.0
@@ -325,5 +328,6 @@ def _from_pairs(projection: Projection, sums: Array) -> tuple[Array, Array, Arra
     own = xx - x * x / n
     cov = xr - x * r / n - b * (lx - line * x / n)
     out = cov / np.sqrt(norm * own)
-    out = np.where(own > 16 * EPS**2 * xx, out, np.nan)
-    return norm, n, np.where((a < projection.windows.length) & (not projection.omit), np.nan, out)
+    out = np.where(own > LOST * xx, out, np.nan)
+    out = np.where((a < projection.windows.length) & (not projection.omit), np.nan, out)
+    return norm, n, out, rr + b * b * ll
