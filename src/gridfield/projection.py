@@ -201,11 +201,12 @@ def paired(
     return Projection(windows, linear, omit, met, part)
 
 
-def ends(y: Array, axis: int) -> tuple[Array, Array]:
+def ends(y: Array, axis: int, omit: bool = False) -> tuple[Array, Array]:
     """Where a line through many series begins and ends, (*rest) each.
 
     Through the means of some samples at either end: one through the first and the last sample alone leaves more, which
-    cancels (with noise, an offset of 1e6 and a trend of 1e5 errors of 8e-12 instead of 4e-13).
+    cancels (with noise, an offset of 1e6 and a trend of 1e5 errors of 8e-12 instead of 4e-13). omit: series may have
+    gaps there.
     """
     n = y.shape[axis]
     some = min(32, max(1, n // 16))
@@ -221,7 +222,36 @@ def ends(y: Array, axis: int) -> tuple[Array, Array]:
         means.append(np.where(number > 0, total / np.maximum(number, 1), np.nan))
     with np.errstate(invalid="ignore", over="ignore"):
         beyond = (means[1] - means[0]) / max(n - some, 1) * ((some - 1) / 2)
-        return means[0] - beyond, means[1] + beyond
+        first, last = means[0] - beyond, means[1] + beyond
+        return _over_gaps(y, axis, first, last) if omit else (first, last)
+
+
+def _over_gaps(y: Array, axis: int, first: Array, last: Array) -> tuple[Array, Array]:
+    """Of series that have gaps at an end, those of the line through the first and the last sample there is."""
+    if y.ndim == 1:
+        first, last = _over_gaps(y[None], 1, first[None], last[None])
+        return first[0], last[0]
+    n, at = y.shape[axis], (slice(None),) * axis
+    missing = np.isnan(first) | np.isnan(last)
+    found: list[tuple[Array, Array]] = []
+    for order in (range(n), range(n - 1, -1, -1)) if missing.any() else ():
+        place, value = np.zeros(first.shape), np.full(first.shape, np.nan)
+        left = np.nonzero(missing)
+        for i in order:
+            a = y[(*at, i)][left]
+            there = a == a
+            if there.any():
+                here = tuple(k[there] for k in left)
+                place[here], value[here] = i, a[there]
+                left = tuple(k[~there] for k in left)
+            if not len(left[0]):
+                break
+        found.append((place, value))
+    if not found:
+        return first, last
+    (a, low), (b, high) = found
+    slope = (high - low) / np.maximum(b - a, 1)
+    return np.where(missing, low - slope * a, first), np.where(missing, high + slope * (n - 1 - b), last)
 
 
 def reference(first: Array, last: Array, length: int, linear: bool = True) -> tuple[Array, Array]:
