@@ -578,7 +578,7 @@ def evaluate(G: Face, name: str, q: Any) -> Any:
         far, nought = G.fixed(r) == np.inf, G.constant(np.zeros(()), G.dtype(q), q)
         r = G.where(far, nought, r)  # there exp is 0, and a power infinite
         series: Any = 0.0
-        for k, c in reversed(terms):  # by Horner; k = 0, 1, ...
+        for _, c in reversed(terms):  # by Horner; powers 0, 1, ...
             series = series * r + c
         return G.where(far, nought, series * G.exp(r * -rate))
     o, h, _ = rest

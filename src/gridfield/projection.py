@@ -343,7 +343,7 @@ def finish(projection: Projection, sums: Array, first: Array, last: Array) -> Ar
         else:
             norm, n, r, lost = _from_pairs(projection, sums)
             some = np.full(r.shape, 2)
-        # constant: as the numbers are rounded, or, far from the line, as the sums are; beyond 1e150 squares are infinite
+        # constant: as numbers are rounded, or, far from the line, as sums are; beyond 1e150 squares are infinite
         good = (norm > n * (EPS * size) ** 2) & (norm > LOST * lost) & (norm < np.inf) & (some > 1)
         r = np.where(good, np.clip(r, -1, 1), np.nan)
     return r
