@@ -389,3 +389,29 @@ def test_what_has_no_correlation(policy, detrend):
     assert gf.detrend(np.zeros((3, 0, 4)), 0).shape == (3, 0, 4)
     assert gf.rolling_mean(np.zeros((0, 4)), 2).shape == (0, 4)
     assert gf.corr_matrix(np.zeros((0, 4))).shape == (0, 0)
+
+
+def test_one_window_is_no_correlation_where_samples_are_missing():
+    """Nor are windows that are equal: what is left of a difference of sums is rounding."""
+    rng = np.random.default_rng(4)
+    x, y, w = rng.normal(size=21), 10 * rng.normal(size=(40, 21)), np.zeros(21)
+    w[7] = 0.3
+    for options in ({"nan_policy": "omit"}, {"min_periods": 2}, {"min_periods": 2, "detrend": "linear"}):
+        assert np.isnan(gf.corr(x, y, window=3, weights=w, **options)).all()
+    y[:, 1:] = rng.normal(size=(40, 1)) * 1e3  # all but the first, which x has not
+    x[0] = np.nan
+    for options in ({}, {"nan_policy": "omit"}):
+        assert np.isnan(gf.corr(x, y, **options)).all()
+
+
+@pytest.mark.parametrize("detrend", (None, "linear"))
+def test_offsets_do_not_cancel_beyond_gaps_at_the_ends(detrend):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=200)
+    y = 0.5 * x[:, None] + rng.normal(size=(200, 5))
+    y[:20, 0], y[-20:, 1], y[:, 3], y[1:, 4] = np.nan, np.nan, np.nan, np.nan
+    y[:20, 2], y[-30:, 2] = np.nan, np.nan
+    far = y + 1e6 + (1e5 / 200 * np.arange(200)[:, None] if detrend else 0)
+    found, expected = (gf.corr(x, a, 0, detrend=detrend, nan_policy="omit", window=7) for a in (far, y))
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+    assert np.isnan(found[3:]).all()

@@ -96,6 +96,16 @@ def test_derivatives(name):
         assert torch.autograd.gradgradcheck(f, used)
 
 
+def test_derivatives_in_weights():
+    w = torch.tensor(W, requires_grad=True)
+
+    def f(w):
+        return gf.corr(torch.tensor(X), torch.tensor(Y), 1, window=3, detrend="linear", lag=(0, 1), weights=w)
+
+    assert torch.autograd.gradcheck(f, [w])
+    assert torch.autograd.gradgradcheck(f, [w])
+
+
 def test_derivatives_are_those_of_torch():
     x, y = XN, YN
     direction = RNG.normal(size=Y.shape)

@@ -317,8 +317,13 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("framework", FOLLOWING, ids=lambda f: f.title)
-@pytest.mark.parametrize(("ndim", "squared", "name"), CASES)
+# JAX and TensorFlow trace or compile anew for each case: one of them stays in the quick suite
+@pytest.mark.parametrize(
+    ("framework", "ndim", "squared", "name"),
+    [pytest.param(f, *case, id=f"{f.title}-{'-'.join(map(str, case))}",
+                  marks=[pytest.mark.slow] if f.face in ("jax", "tensorflow") and case != (2, False, "cov") else [])
+     for f in FOLLOWING for case in CASES],
+)  # fmt: skip
 def test_derivatives(rng, framework, ndim, squared, name):
     """Of first and second order, in points and weights, beside plain torch."""
     arrays = [rng.normal(size=(4, 2)), rng.normal(size=(3, 2))]

@@ -144,6 +144,23 @@ def test_nan_and_infinity(rng, dtype):
     np.testing.assert_array_equal(gf.pairwise(*far).argmin(1), [1, 1])  # both infinitely far: the first
 
 
+@pytest.mark.parametrize("name", DENSE)
+def test_infinitely_far(rng, name):
+    """What falls to 0 is 0 there, without a warning, and by tiles as by the kernel."""
+    x, y = rng.normal(size=(9, 3)), rng.normal(size=(20, 3))
+    y[6, 0] = np.inf
+    with np.errstate(all="ignore"):
+        matrix = DENSE[name](np.r_["1", cdist(x, y[:6]), np.full((9, 1), 1e300), cdist(x, y[7:])])
+    far = np.inf if matrix[0, 6] > 1 else 0.0
+    matrix[:, 6] = far
+    p = gf.pairwise(x, y, name)
+    np.testing.assert_allclose(p.sum(1), matrix.sum(1))
+    np.testing.assert_allclose(p.logsumexp(1), matrix.max(1) if far else logsumexp(matrix, 1))
+    np.testing.assert_allclose((-p).logsumexp(1), logsumexp(-matrix, 1))
+    np.testing.assert_allclose(p.min(1), matrix.min(1))
+    assert p.kneighbors(20)[1][0, -1] == 6 and p.kneighbors(20)[0][0, -1] == far
+
+
 def test_sizes(rng):
     for m, n in ((0, 3), (0, 0), (1, 1), (5, 0)):
         p = gf.pairwise(np.zeros((m, 2)), np.zeros((n, 2)), "gaussian")
@@ -177,6 +194,8 @@ def test_memory_is_not_that_of_the_matrix(rng):
         (lambda x: gf.pairwise(x, function="gauss"), ValueError, "function must be callable or one of"),
         (lambda x: gf.pairwise(x, length=0), ValueError, "length must be positive"),
         (lambda x: gf.pairwise(x, length=[1, 2, 3]), ValueError, "length has shape"),
+        (lambda x: gf.pairwise(x, length=[1, -2]), ValueError, "length must be positive"),
+        (lambda x: gf.pairwise(x, length=[1, np.nan]), ValueError, "length must be positive"),
         (lambda x: gf.pairwise(x * 1j), TypeError, "complex128"),
         (lambda x: gf.pairwise(x).sum(2), ValueError, "axis must be 1"),
         (lambda x: gf.pairwise(x).kneighbors(0), ValueError, "k must be an int from 1 to 4"),

@@ -182,7 +182,7 @@ class _Job:
         return out
 
     def _sums(self, p: Projection, y: Array, axis: int) -> Array:
-        first, last = ends(y, axis)
+        first, last = ends(y, axis, p.omit)
         return finish(p, partial(p, y, axis, 0, first, last), first, last)
 
     def followed(self, F: Face, x: Any, y: Any, weights: Any, axis: int) -> list[Any]:

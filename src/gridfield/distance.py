@@ -166,8 +166,8 @@ def of_order(of: Coordinates) -> tuple[Any, Any, Any, Any]:
 
 def rooted(F: Face, q: Any) -> Any:
     """sqrt(q); at 0, where it has no derivative, as if it were flat."""
-    zero, one = F.fixed(q) == 0, F.fixed(q) * 0 + 1
-    return F.where(zero, q * 0, F.sqrt(F.where(zero, one, q)))
+    zero, one = F.fixed(q) == 0, F.constant(np.ones(()), F.dtype(q), q)
+    return F.where(zero, 0 * one, F.sqrt(F.where(zero, one, q)))
 
 
 def _target(F: Face, out: Any, shape: tuple[int, ...], result: str, where: str) -> Array | None:

@@ -107,6 +107,9 @@ def pairwise(
                 f"{where}: length has shape {tuple(length.shape)} but must be a number or one for each of the "
                 f"{x.shape[-1]} coordinates"
             )
+        known = F.at_hand(F.fixed(length))
+        if known is not None and not ((known > 0) & (known < np.inf)).all():
+            raise ValueError(f"{where}: length must be positive and finite, got {known}")
     return Pairwise(F, x, y, result, w, root, length, function, 1.0)
 
 
@@ -296,7 +299,7 @@ class Pairwise:
         x, y = of.x * unit, of.y * unit
         least = G.least(G.fixed(x), G.fixed(y), radial("squared"))
         offset = -(least if name == "squared" else G.sqrt(least))
-        offset = G.fixed(G.where(offset - offset == 0, offset, 0.0))
+        offset = G.fixed(G.where(offset > -np.inf, offset, 0.0))
         one = G.broadcast_to(G.constant(np.ones((1, 1, 1)), G.dtype(y), y), (1, G.shape(y)[1], 1))
         total = G.shifted(x, y, one, offset, radial(f"exp(-{name})", "rows"))
         return back((offset + _log(G, total[:, :, 0]))[0])
@@ -512,8 +515,10 @@ class Pairwise:
         """(m, k): the function at pairs of each row."""
         none = indices < 0
         near = G.take(of.y[0], G.where(none, indices * 0, indices))
-        u = of.x[0][:, None] - near
-        value = self._value(G, G.sum(u * u, 2))
+        with np.errstate(invalid="ignore", over="ignore"):  # of infinities
+            u = of.x[0][:, None] - near
+            q = G.sum(u * u, 2)
+        value = self._value(G, q)
         return G.where(none, G.fixed(value) * float("nan"), value)
 
 
@@ -550,7 +555,7 @@ def _but_infinite(found: Array, x: Array, y: Array) -> Array:
 def _logsumexp(G: Face, t: Any) -> Any:
     """Of each row."""
     top = G.fixed(G.amax(t, 1))
-    top = G.where(top - top == 0, top, 0.0)
+    top = G.where((top > -np.inf) & (top < np.inf), top, 0.0)
     return top + _log(G, G.sum(G.exp(t - top[:, None]), 1))
 
 
@@ -570,13 +575,12 @@ def evaluate(G: Face, name: str, q: Any) -> Any:
     if kind == "exponential":
         rate, terms = rest
         r = rooted(G, q)
-        series = r * 0
-        for k, c in terms:
-            power = r * 0 + 1.0
-            for _ in range(k):
-                power = power * r
-            series = series + c * power
-        return series * G.exp(r * -rate)
+        far, nought = G.fixed(r) == np.inf, G.constant(np.zeros(()), G.dtype(q), q)
+        r = G.where(far, nought, r)  # there exp is 0, and a power infinite
+        series: Any = 0.0
+        for _, c in reversed(terms):  # by Horner; powers 0, 1, ...
+            series = series * r + c
+        return G.where(far, nought, series * G.exp(r * -rate))
     o, h, _ = rest
     base = q + o
     if h == 2:
@@ -586,5 +590,7 @@ def evaluate(G: Face, name: str, q: Any) -> Any:
     root = G.sqrt(base) if o else rooted(G, base)
     if h == 1:
         return root
-    zero = G.fixed(q) == 0
-    return 1 / root if o else G.where(zero, q * 0, 1 / G.where(zero, q * 0 + 1, root))
+    if o:
+        return 1 / root
+    zero, one = G.fixed(q) == 0, G.constant(np.ones(()), G.dtype(q), q)
+    return G.where(zero, 0 * one, 1 / G.where(zero, one, root))

@@ -27,6 +27,7 @@ from .cpu import pairing
 Array = np.ndarray[Any, Any]
 
 EPS = float(np.finfo(np.float64).eps)
+LOST = 16 * EPS  # of sums of squares, what is left of their difference is rounding: one window, or all of them equal
 
 
 @dataclass(frozen=True)
@@ -200,11 +201,12 @@ def paired(
     return Projection(windows, linear, omit, met, part)
 
 
-def ends(y: Array, axis: int) -> tuple[Array, Array]:
+def ends(y: Array, axis: int, omit: bool = False) -> tuple[Array, Array]:
     """Where a line through many series begins and ends, (*rest) each.
 
     Through the means of some samples at either end: one through the first and the last sample alone leaves more, which
-    cancels (with noise, an offset of 1e6 and a trend of 1e5 errors of 8e-12 instead of 4e-13).
+    cancels (with noise, an offset of 1e6 and a trend of 1e5 errors of 8e-12 instead of 4e-13). omit: series may have
+    gaps there.
     """
     n = y.shape[axis]
     some = min(32, max(1, n // 16))
@@ -220,7 +222,36 @@ def ends(y: Array, axis: int) -> tuple[Array, Array]:
         means.append(np.where(number > 0, total / np.maximum(number, 1), np.nan))
     with np.errstate(invalid="ignore", over="ignore"):
         beyond = (means[1] - means[0]) / max(n - some, 1) * ((some - 1) / 2)
-        return means[0] - beyond, means[1] + beyond
+        first, last = means[0] - beyond, means[1] + beyond
+        return _over_gaps(y, axis, first, last) if omit else (first, last)
+
+
+def _over_gaps(y: Array, axis: int, first: Array, last: Array) -> tuple[Array, Array]:
+    """Of series that have gaps at an end, those of the line through the first and the last sample there is."""
+    if y.ndim == 1:
+        first, last = _over_gaps(y[None], 1, first[None], last[None])
+        return first[0], last[0]
+    n, at = y.shape[axis], (slice(None),) * axis
+    missing = np.isnan(first) | np.isnan(last)
+    found: list[tuple[Array, Array]] = []
+    for order in (range(n), range(n - 1, -1, -1)) if missing.any() else ():
+        place, value = np.zeros(first.shape), np.full(first.shape, np.nan)
+        left = np.nonzero(missing)
+        for i in order:
+            a = y[(*at, i)][left]
+            there = a == a
+            if there.any():
+                here = tuple(k[there] for k in left)
+                place[here], value[here] = i, a[there]
+                left = tuple(k[~there] for k in left)
+            if not len(left[0]):
+                break
+        found.append((place, value))
+    if not found:
+        return first, last
+    (a, low), (b, high) = found
+    slope = (high - low) / np.maximum(b - a, 1)
+    return np.where(missing, low - slope * a, first), np.where(missing, high + slope * (n - 1 - b), last)
 
 
 def reference(first: Array, last: Array, length: int, linear: bool = True) -> tuple[Array, Array]:
@@ -306,18 +337,20 @@ def finish(projection: Projection, sums: Array, first: Array, last: Array) -> Ar
             part, k, w = projection.part[:, : windows.length], projection.ends, windows.window
             n, kk = part.sum(-1)[each], (part * k * k).sum(-1)[each]
             norm = (square - total * total / n) / w**2 - 2 * slope * line / w + slope * slope * kk
+            lost = square / w**2 + slope * slope * kk
             r = number / np.sqrt(norm)
             some = (part > 0).sum(-1)[each]
         else:
-            norm, n, r = _from_pairs(projection, sums)
+            norm, n, r, lost = _from_pairs(projection, sums)
             some = np.full(r.shape, 2)
-        good = (norm > n * (EPS * size) ** 2) & (norm < np.inf) & (some > 1)  # beyond 1e150 squares are infinite
+        # constant: as numbers are rounded, or, far from the line, as sums are; beyond 1e150 squares are infinite
+        good = (norm > n * (EPS * size) ** 2) & (norm > LOST * lost) & (norm < np.inf) & (some > 1)
         r = np.where(good, np.clip(r, -1, 1), np.nan)
     return r
 
 
-def _from_pairs(projection: Projection, sums: Array) -> tuple[Array, Array, Array]:
-    """Norms, sums of weights and correlations where samples were missing."""
+def _from_pairs(projection: Projection, sums: Array) -> tuple[Array, Array, Array, Array]:
+    """Norms, sums of weights, correlations where samples were missing, and what the norms are differences of."""
     a, k, kk, v, vk, n, x, xx, r, rr, xr, line, ll, lr, lx = np.moveaxis(sums, 1, 0)
     spread = kk - k * k / a
     b = np.where(spread > 0, (vk - k * v / a) / spread, 0.0) if projection.linear else 0.0
@@ -325,5 +358,6 @@ def _from_pairs(projection: Projection, sums: Array) -> tuple[Array, Array, Arra
     own = xx - x * x / n
     cov = xr - x * r / n - b * (lx - line * x / n)
     out = cov / np.sqrt(norm * own)
-    out = np.where(own > 16 * EPS**2 * xx, out, np.nan)
-    return norm, n, np.where((a < projection.windows.length) & (not projection.omit), np.nan, out)
+    out = np.where(own > LOST * xx, out, np.nan)
+    out = np.where((a < projection.windows.length) & (not projection.omit), np.nan, out)
+    return norm, n, out, rr + b * b * ll

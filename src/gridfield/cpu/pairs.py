@@ -103,7 +103,7 @@ def radial(m: Any, spec: Any, a: Any, q: Any, offset: Any) -> Any:
         if y is None:
             y = q * 0 + 1.0
         if h < 0:
-            y = (q * 0 + c) / y
+            y = m.const(a, [c] * spec.lanes) / y
             return y if o else m.select(q > 0, y, q * 0)
         return y if c == 1 else y * c
     rate, terms = rest
@@ -112,7 +112,7 @@ def radial(m: Any, spec: Any, a: Any, q: Any, offset: Any) -> Any:
     lowest = min((k for k, _ in terms), default=0)
     total = None
     for k, c in terms:
-        term = whole_power(r, k - lowest) * c if k > lowest else q * 0 + c
+        term = whole_power(r, k - lowest) * c if k > lowest else m.const(a, [c] * spec.lanes)
         total = term if total is None else total + term
     if total is None:
         return q * 0
@@ -121,7 +121,8 @@ def radial(m: Any, spec: Any, a: Any, q: Any, offset: Any) -> Any:
     if lowest < 0:
         total = total / whole_power(r, -lowest)
         return m.select(q > 0, total * e, q * 0)
-    return total * e
+    # where e is 0 a power of r may be infinite
+    return m.select(e > 0, total * e, e) if max(k for k, _ in terms) > 0 else total * e
 
 
 def offset(m: Any, spec: Any, offsets: Any, row: Any, p: Any, v: int) -> Any:

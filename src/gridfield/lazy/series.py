@@ -90,6 +90,9 @@ def _line(y: Any, axis: int, rest: Any) -> tuple[Any, Any]:
         for part in (slice(0, some), slice(n - some, n))
     )
     beyond = (high - low) / max(n - some, 1) * ((some - 1) / 2)
+    beyond = dask().where(
+        dask().isfinite(beyond), beyond, 0.0
+    )  # of series that have gaps at one end, the other will do
     return low - beyond, high + beyond
 
 
