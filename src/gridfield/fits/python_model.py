@@ -42,8 +42,10 @@ class Function:
         self.low, self.high = np.full(start.shape[1], -np.inf), np.full(start.shape[1], np.inf)
         self.exact = float(np.finfo(float).eps)
         self.framework, value = self._find(framework, start)
+        if value.dtype.kind == "c":
+            raise TypeError(f"{where}: f must return real numbers, got {value.dtype}: fit its parts, or its abs")
         self._compiled: dict[str, Any] = {}
-        self.together = fits == 1 or self._broadcasts(start, value)
+        self.together = fits <= 1 or self._broadcasts(start, value)
         self.way = self._choose(start)
 
     def elsewhere(self, coords: Sequence[Array], shape: tuple[int, ...]) -> Function:
