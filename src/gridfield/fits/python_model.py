@@ -129,9 +129,33 @@ class Function:
             return False
         return bool(np.allclose(together, np.stack(each), rtol=1e-10, atol=1e-300, equal_nan=True))
 
+    def _maps(self, start: Array) -> bool:
+        """Whether torch or JAX can follow f: np.exp takes a tensor, and gives one, but cannot be mapped."""
+        try:
+            if self.jac in ("auto", "autodiff"):
+                self.jacobian(start[:1], np.arange(1), "autodiff")
+            else:
+                self.value(start[:1], np.arange(1))
+        except Exception:  # of the user's function: whatever it likes
+            return False
+        return True
+
+    def _in_numpy(self, start: Array) -> None:
+        """Call f with NumPy's arrays instead, if it takes them."""
+        try:
+            with np.errstate(all="ignore"):
+                value = self._one(start[0], 0, "numpy")
+        except Exception:
+            return
+        if dispatch.frameworks((type(value),))[0] in ("", "numpy"):
+            self.framework = "numpy"
+            self.together = self.fits <= 1 or self._broadcasts(start, self._checked(value, self.shape))
+
     # ---- values and derivatives
     def _choose(self, start: Array) -> str:
         """How derivatives are made."""
+        if self.framework in ("torch", "jax") and not self._maps(start):
+            self._in_numpy(start)
         if callable(self.jac):
             return "given"
         if self.jac not in WAYS:
