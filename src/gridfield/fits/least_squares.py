@@ -147,8 +147,8 @@ def solve(
 def vanished(done: Solution, start: Array, largest: Array, dof: Array) -> Array:
     """Fits that went to where the model is flat in a parameter, to rounding: (fits,) bool.
 
-    Its derivative is nothing beside what it was on the way, and its standard error has no digit in common with it. Both,
-    as the first alone is that of an exponential from a poor start, the second that of a parameter which is zero.
+    Its derivative is nothing beside what it was on the way, and its standard error has no digit in common with it.
+    Both: the first alone is that of an exponential from a poor start, the second that of a parameter which is zero.
     """
     eps = np.finfo(float).eps
     with np.errstate(invalid="ignore", over="ignore"):
