@@ -236,13 +236,15 @@ def test_several_models():
             call()
 
 
-@pytest.mark.parametrize("name", ["torch", "jax"])
+@pytest.mark.parametrize("name", ARRAYS)
 def test_functions_of_numpy_on_data_of_a_framework(name):
     def f(x, a, b, c):
         return a * np.exp(-b * x) + c
 
     want = gf.curve_fit(f, X, Y, P0, axis=-1).popt
     np.testing.assert_allclose(np.asarray(gf.curve_fit(f, X, ARRAYS[name](Y), P0, axis=-1).popt), want, rtol=1e-9)
+    if name == "tensorflow":
+        return
     derivative = jax.grad if name == "jax" else lambda of: lambda y: of(y.requires_grad_()).backward()
     with pytest.raises(TypeError, match="cannot be followed"):
         derivative(lambda y: gf.curve_fit(f, X, y, P0, axis=-1).popt.sum())(ARRAYS[name](Y))

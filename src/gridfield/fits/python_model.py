@@ -156,6 +156,15 @@ class Function:
         """How derivatives are made."""
         if self.framework in ("torch", "jax") and not self._maps(start):
             self._in_numpy(start)
+        # TensorFlow's tensors become NumPy's in np.exp, and their derivative nothing, without a word
+        if (
+            self.framework == "tensorflow"
+            and self.jac == "auto"
+            and not self.agrees(start[:1], np.arange(1), "autodiff")
+        ):
+            self._in_numpy(start)
+            if self.framework != "numpy":
+                return "3-point"
         if callable(self.jac):
             return "given"
         if self.jac not in WAYS:
@@ -176,10 +185,10 @@ class Function:
             return "autodiff"
         return "complex" if self.agrees(start[:1], np.arange(1)) else "3-point"
 
-    def agrees(self, params: Array, which: Array) -> bool:
-        """Whether the complex step gives what differences give: some functions drop the imaginary part."""
+    def agrees(self, params: Array, which: Array, way: str = "complex") -> bool:
+        """Whether a way gives what differences give: some functions drop the imaginary part, or derivatives."""
         try:
-            ours, theirs = (self.jacobian(params, which, way)[1] for way in ("complex", "3-point"))
+            ours, theirs = (self.jacobian(params, which, way)[1] for way in (way, "3-point"))
         except Exception:  # what takes no complex numbers raises this or that
             return False
         with np.errstate(all="ignore"):
