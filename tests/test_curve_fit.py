@@ -666,3 +666,61 @@ def test_in_threads_and_in_a_child(pixels):
         if child == 0:
             os._exit(0 if np.array_equal(gf.curve_fit(DECAY, X, pixels, axis=-1).popt, expected) else 1)
         assert os.waitpid(child, 0)[1] == 0
+
+
+# ---- what broke once
+def test_a_single_singular_fit_says_so():
+    y = 2.5 * np.exp(-1.3 * X) + 0.5
+    for model in ("a*b*x", lambda x, a, b: a * b * x):  # rounding makes the length of a step negative
+        result = gf.curve_fit(model, X, y)
+        assert not result.success and "singular" in result.message
+
+
+def test_where_the_model_is_flat_nothing_has_converged():
+    x, y = np.array([1.0, 2, 3, 5, 7, 10]), np.array([109.0, 149, 149, 191, 213, 224])  # BoxBOD, from its first start
+    model = "b1*(1 - exp(-b2*x))"
+    result = gf.curve_fit(model, x, y, [1, 1])
+    assert not result.success and "singular" in result.message
+    many = gf.curve_fit(model, x, np.stack([y, y]), {"b1": np.array([1, 100.0]), "b2": np.array([1, 0.75])}, axis=-1)
+    assert list(many.success) == [False, True] and np.isnan(many.popt[0]).all()
+    # a parameter that ends at zero is not one without influence
+    assert gf.curve_fit("a*x + b", X - X.mean(), 1e20 * (X - X.mean()) ** 3).success
+
+
+def test_a_failed_pixel_has_no_chi2():
+    y = np.stack([X + 1, np.full_like(X, np.nan)])
+    result = gf.curve_fit("a*x + b", X, y, axis=-1)
+    assert np.isnan([result.chi2[1], result.reduced_chi2[1], result.r2[1]]).all() and result.chi2[0] < 1e-20
+
+
+@pytest.mark.parametrize("model", [DECAY, decay, "gaussian"], ids=["equation", "function", "ready"])
+def test_no_fits_at_all(model):
+    result = gf.curve_fit(model, X, np.zeros((0, len(X))), axis=-1)
+    p = len(result.names)
+    assert result.popt.shape == (0, p) and result.cov.shape == (0, p, p) and result.message == "no fits"
+    assert result.predict(X[:3]).shape == (0, 3) and result.residual.shape == (0, len(X)) and "0 fits" in str(result)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        result.plot()
+
+
+def test_a_ready_model_along_an_axis_beside_one_called_x():
+    xr = pytest.importorskip("xarray")
+    echo, tau = np.arange(6) * 10.0, np.array([20.0, 30])
+    values = 3 * np.exp(-echo[:, None] / tau)
+    y = xr.DataArray(values, dims=("echo", "x"), coords={"echo": echo, "x": [5, 6]})
+    result = gf.curve_fit("exponential_decay", None, y, axis="echo")
+    np.testing.assert_allclose(result.params["tau"], tau, rtol=1e-6)
+    assert result.predict(echo[:2]).shape == (2, 2)
+
+
+def test_a_point_is_predicted_as_a_number():
+    plane = np.add(*np.indices((5, 6)))
+    for coords, point in ((None, (1.0, 2.0)), (np.indices((5, 6)), [1.0, 2.0]), (tuple(np.indices((5, 6))), (1, 2))):
+        result = gf.curve_fit(lambda c, a, b: a * c[0] + b * c[1], coords, plane)
+        assert result.predict(point).shape == () and abs(result.predict(point) - 3) < 1e-9
+        assert result.confidence_band(point)[0].shape == ()
+
+
+def test_complex_models_are_refused():
+    with pytest.raises(TypeError, match="real numbers"):
+        gf.curve_fit(lambda x, a: a * x * 1j, X, X)

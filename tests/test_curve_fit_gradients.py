@@ -91,8 +91,22 @@ def gradients(name, f, loss, fixed):
 CASES = [(EQUATION, "linear", False), (EQUATION, "linear", True), (EQUATION, ("cauchy", 0.1), False)]
 
 
-@pytest.mark.parametrize(("model", "loss", "fixed"), [*CASES, (None, "linear", True)])
-@pytest.mark.parametrize("name", ARRAYS)
+# JAX compiles for each; the quick ones are representatives of each framework
+SLOW = [
+    ("jax", *CASES[0]),
+    ("jax", *CASES[1]),
+    *((name, *CASES[2]) for name in ARRAYS),
+    *((name, *CASES[0]) for name in ("tensorflow",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "loss", "fixed"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if case in SLOW else [])
+        for case in ((name, *rest) for name in ARRAYS for rest in [*CASES, (None, "linear", True)])
+    ],
+)
 def test_gradients_of_the_optimum(name, model, loss, fixed):
     found = gradients(name, model or FUNCTIONS[name], loss, fixed)
     for got, want in zip(found, expected(loss, fixed), strict=False):
@@ -144,6 +158,21 @@ def test_a_parameter_on_its_bound_does_not_move():
     np.testing.assert_allclose(g, want, atol=1e-7)
 
 
+def test_under_jit_and_torch_func():
+    y = jnp.asarray(Y[:1])
+    want = gf.curve_fit(EQUATION, X, Y[:1], P0, sigma=S, axis=-1)
+    both = jax.jit(lambda y: [(r := gf.curve_fit(EQUATION, X, y, P0, sigma=S, axis=-1)).popt, r.stderr["b"]])(y)
+    np.testing.assert_allclose(both[0], want.popt, rtol=1e-9)
+    np.testing.assert_allclose(both[1], want.stderr["b"], rtol=1e-6)
+    with pytest.raises(TypeError, match="cannot be fitted under"):
+        jax.jit(lambda y: fit(FUNCTIONS["jax"], y, S))(y)
+    t = torch.tensor(Y[:1], requires_grad=True)
+    (backward,) = torch.autograd.grad(fit(EQUATION, t, S).sum(), t)
+    g = torch.func.grad(lambda y: fit(EQUATION, y, S).sum())(torch.tensor(Y[:1]))
+    np.testing.assert_allclose(g, backward, atol=1e-9)
+
+
+@pytest.mark.slow  # 38 s, JAX compiling
 def test_transformations():
     y, s = jnp.asarray(Y[:1]), jnp.asarray(S)
     want = np.asarray(fit(EQUATION, Y[:1], S))
@@ -164,3 +193,58 @@ def test_transformations():
         jax.jit(lambda y: gf.curve_fit(EQUATION, X, y, P0, axis=-1).chi2)(y)
     with pytest.raises(TypeError, match="cannot be fitted under"):
         jax.jit(lambda y: fit(FUNCTIONS["jax"], y, S))(y)
+
+
+def test_a_failed_pixel_leaves_the_derivatives_of_others():
+    bad = np.concatenate([Y, np.full((1, 9), np.nan)])
+    t, u = torch.tensor(bad, requires_grad=True), torch.tensor(Y, requires_grad=True)
+    popt = fit(EQUATION, t, S)
+    assert torch.isnan(popt[2]).all()
+    popt[:2].sum().backward()
+    fit(EQUATION, u, S).sum().backward()
+    np.testing.assert_allclose(t.grad[:2], u.grad, atol=1e-12)
+    assert (t.grad[2] == 0).all()
+    alone = gf.curve_fit("a*b*x", X, torch.tensor(Y[0], requires_grad=True))
+    assert not alone.success and "singular" in alone.message
+
+
+def test_derivatives_in_sigma_and_fixed_values_of_data_that_are_numbers():
+    b = torch.tensor(1.1, dtype=torch.float64, requires_grad=True)
+    s = torch.tensor(S, requires_grad=True)
+    (gf.curve_fit(EQUATION, X, Y, P0, sigma=s, fixed={"b": b}, axis=-1).popt * torch.tensor(COT)).sum().backward()
+    _, in_s, in_b = expected("linear", True)
+    np.testing.assert_allclose(s.grad, in_s, atol=1e-6 * np.abs(in_s).max())
+    np.testing.assert_allclose(b.grad, in_b, rtol=1e-6)
+
+
+def test_several_models():
+    models, p0 = [EQUATION, "d*exp(-b*x)"], {**P0, "d": 1.0}
+    y2 = Y[0] - 0.5
+
+    def rate(y):
+        return gf.curve_fit(models, X, [y, y2], p0).popt[1]
+
+    want = differences(rate, Y[0])
+    t = torch.tensor(Y[0], requires_grad=True)
+    gf.curve_fit(models, X, [t, torch.tensor(y2)], p0).popt[1].backward()
+    np.testing.assert_allclose(t.grad, want, atol=1e-7)
+    for call in (
+        lambda: jax.jit(lambda y: gf.curve_fit(models, X, [y, y], p0).popt)(jnp.asarray(Y[0])),
+        lambda: torch.func.grad(lambda y: gf.curve_fit(models, X, [y, y], p0).popt[1])(torch.tensor(Y[0])),
+    ):
+        with pytest.raises(TypeError, match="several models cannot"):
+            call()
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_functions_of_numpy_on_data_of_a_framework(name):
+    def f(x, a, b, c):
+        return a * np.exp(-b * x) + c
+
+    want = gf.curve_fit(f, X, Y, P0, axis=-1).popt
+    np.testing.assert_allclose(np.asarray(gf.curve_fit(f, X, ARRAYS[name](Y), P0, axis=-1).popt), want, rtol=1e-9)
+    if name == "tensorflow":
+        return
+    derivative = jax.grad if name == "jax" else lambda of: lambda y: of(y.requires_grad_()).backward()
+    with pytest.raises(TypeError, match="cannot be followed"):
+        derivative(lambda y: gf.curve_fit(f, X, y, P0, axis=-1).popt.sum())(ARRAYS[name](Y))

@@ -532,3 +532,8 @@ def test_second_derivatives_and_transforms_on_torch():
     torch.testing.assert_close(torch.compile(f, fullgraph=True, backend="eager")(a, t), f(a, t))
     single = eq.evaluate(F, {"x": x.float(), "a": 1.3, "t": 0.7})
     assert single.dtype == torch.float32
+
+
+def test_a_name_without_a_value():
+    with pytest.raises(ValueError, match="values has no x, which 'a\\*x' needs"):
+        parse("a*x", ("x",)).evaluate(dispatch.of("numpy"), {"a": 1.0})

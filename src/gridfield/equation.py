@@ -289,6 +289,9 @@ class Equation:
 
     def evaluate(self, F: Face, values: Mapping[str, Any]) -> Any:
         """The value on arrays of the face's framework, broadcast against each other."""
+        missing = [str(n.data) for n in self._steps if n.op == "symbol" and n.data not in values]
+        if missing:
+            raise ValueError(f"Equation.evaluate: values has no {', '.join(missing)}, which {self.text!r} needs")
         if F.name == "numpy":
             with np.errstate(all="ignore"):
                 return self._evaluate(F, {n: _real(values[n]) for n in self.names if n in values})

@@ -150,6 +150,8 @@ def _propose(S, at, trial, to, tol, w, p):  # type: ignore[no-untyped-def]
                 s += S[A + a * p + b] * w[3 * p + b]
             size += s * w[3 * p + a]
             slope += S[v + G * p + a] * w[3 * p + a]
+        if size < 0.0:  # rounding, of a singular matrix
+            size = 0.0
         predicted = -(slope + 0.5 * size)
         if least > 0.0 and size <= enough and S[at + LAM] > UNDAMPED and S[at + SEEN] == 0.0:
             S[at + LAM], S[at + SEEN] = UNDAMPED, 1.0  # short by damping, perhaps

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import dispatch
 from ..extras import bar
 from ..ops import recipe
 from .data import Data, arrange
-from .implicit import attached, traced
+from .implicit import attached, tensors, traced, unknown
 from .joint import Part, problem_of
 from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA, solve
 from .model import FunctionModel, model_of
@@ -95,7 +96,7 @@ def curve_fit(
     -------
     FitResult
         ``popt, pcov = result`` works. Of the framework of `y`; on torch and JAX `popt` and `params` have derivatives in
-        `y`, `sigma` and the values of `fixed`.
+        `y`, `sigma` and the values of `fixed`; of a fit that did not converge they are 0.
 
     Raises
     ------
@@ -129,10 +130,18 @@ def curve_fit(
         "p0": p0, "bounds": bounds, "axis": axis, "jac": jac, "nan_policy": nan_policy, "loss": loss,
         "maxiter": maxiter, "absolute_sigma": absolute_sigma, "where": where, "progress": progress,
     }  # fmt: skip
+    if several and unknown(y, sigma, fixed):
+        raise TypeError(
+            f"{NAME}: several models cannot be fitted within jax.jit, vmap, torch.func and the like: call it outside "
+            "of those; jax.grad and backward() of torch work"
+        )
     if not several and traced(y, sigma, fixed):
         return fit_traced(curve_fit, f, coords, **given, **options)
     keys, lists = _separate(f, coords, y, sigma, where) if several else ([None], [(f, coords, y, sigma, where)])
     datas = [arrange(c, d, s, w, axis, nan_policy, NAME) for _, c, d, s, w in lists]
+    others = [t for t in tensors(sigma, fixed) if dispatch.of(dispatch.frameworks((type(t),))[0]).followed(t)]
+    if datas[0].framework == "numpy" and others:  # whose derivatives are asked for, of data that are numbers
+        datas[0].framework = dispatch.frameworks((type(others[0]),))[0]
     return fitted(keys, [item[0] for item in lists], datas, fixed=fixed, inputs=given, **options)
 
 
@@ -253,7 +262,7 @@ def _guessed(
     filled = feasible(low, high)
     for part in parts:
         ready = getattr(part.model, "ready", None)
-        if ready is not None and getattr(ready, "guess", None) is not None:
+        if ready is not None and getattr(ready, "guess", None) is not None and len(start):
             guess = np.asarray(ready.guess(_full(part), part.data.y, part.data.weight), float)
             guess = np.where(np.isfinite(guess), guess, filled[:, part.places])
             filled[:, part.places] = np.clip(guess, low[:, part.places], high[:, part.places])

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import dispatch
 from ..equation import Equation, parse
+from .least_squares import CONVERGED
 from .parameters import Parameters
 
 Array = np.ndarray[Any, Any]
@@ -43,6 +44,12 @@ def tensors(*given: Any) -> list[Any]:
 def traced(*given: Any) -> bool:
     """Whether the numbers of some array are not known now."""
     return any(dispatch.of(dispatch.frameworks((type(x),))[0]).concrete(x) is None for x in tensors(*given))
+
+
+def unknown(*given: Any) -> bool:
+    """Whether numbers are not even known without their derivatives."""
+    faces = ((dispatch.of(dispatch.frameworks((type(x),))[0]), x) for x in tensors(*given))
+    return any(F.concrete(F.fixed(x)) is None for F, x in faces)
 
 
 def gradient(F: Any, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -82,6 +89,16 @@ class Objective:
     def __init__(
         self, F: Any, parts: Sequence[Any], parameters: Parameters, loss: tuple[str, float], dtype: str, like: Any
     ) -> None:
+        for part in parts:
+            function = getattr(part.model, "function", None)
+            # what takes tensors is not always what can be followed: np.exp does
+            if function is not None and (
+                function.framework != F.name or (function.jac == "auto" and function.way != "autodiff")
+            ):
+                raise TypeError(
+                    f"gf.curve_fit: derivatives of the optimum cannot be followed through f in {F.name}: write it in "
+                    f"{F.name} alone or as an equation, or give data without derivatives"
+                )
         self.F, self.parts, self.parameters, self.loss, self.dtype, self.like = F, parts, parameters, loss, dtype, like
 
     def constant(self, x: Array) -> Any:
@@ -188,6 +205,7 @@ def attached(result: Any, inputs: dict[str, Any]) -> None:
     done = result._done
     state = objective.constant(done.params)
     held = result._fixed | (np.isfinite(done.params) & ((done.params <= result._low) | (done.params >= result._high)))
+    held |= (done.status != CONVERGED)[:, None]  # no optimum, and perhaps no Hessian that can be inverted
     values = fixed_values(F, result._kept, result._parameters, result._batch, len(done.params), state, dtype)
     popt = objective.refined(state, objective.constant(held.astype(float)), values, ys, sigmas)
     result._popt = F.reshape(popt, (*result._batch, result._parameters.size))

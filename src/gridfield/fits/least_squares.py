@@ -139,7 +139,22 @@ def solve(
         state.number(marquardt.ITER).astype(np.int64), state.matrix(),
     )  # fmt: skip
     done.cov = covariance(problem, done, low, high, loss)
+    lost = vanished(done, start, state.vector(marquardt.SCALE), state.number(marquardt.DOF))
+    status[lost & (status == CONVERGED)] = SINGULAR
     return done
+
+
+def vanished(done: Solution, start: Array, largest: Array, dof: Array) -> Array:
+    """Fits that went to where the model is flat in a parameter, to rounding: (fits,) bool.
+
+    Its derivative is nothing beside what it was on the way, and its standard error has no digit in common with it.
+    Both: the first alone is that of an exponential from a poor start, the second that of a parameter which is zero.
+    """
+    eps = np.finfo(float).eps
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.sqrt(np.einsum("fii->fi", done.cov) * (2 * done.cost / dof)[:, None])
+        flat = np.einsum("fii->fi", done.normal) < eps**2 * largest
+        return (flat & (eps * error > np.maximum(np.abs(done.params), np.abs(start)))).any(1)
 
 
 def triangle(problem: Problem, x: Array, fit: int, loss: Loss) -> Array:

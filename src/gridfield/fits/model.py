@@ -118,10 +118,13 @@ class FunctionModel:
 
     def bound(self, data: Data, start: Array) -> Function:
         """With its coordinates, framework, and way to derivatives."""
+        coords, fits = data.coords, len(start)
+        if not fits:  # it is called all the same
+            coords = [c if len(c) else np.ones((1, *c.shape[1:])) for c in coords]
+            start = np.ones((1, self.parameters.size))
         return Function(
-            self.f, self.parameters, data.coords, data.build, data.shape, len(start), self.jac, start, data.framework,
-            self.name,
-        )  # fmt: skip
+            self.f, self.parameters, coords, data.build, data.shape, fits, self.jac, start, data.framework, self.name
+        )
 
     def begin(self, data: Data, start: Array, low: Array, high: Array) -> None:
         """Find out what the function is, by calling it."""
@@ -209,9 +212,9 @@ def _is_sympy(f: Any) -> bool:
 def _of_ready(ready: Model, data: Data, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Its coordinates, x, y, z, by name where those have such names, else in order."""
     variables = tuple(ready.variables)
-    if data.names is not None and set(variables) <= set(data.names):
-        return variables, tuple(data.names.index(v) for v in variables)
     count = len(data.coords) if data.inner is None else data.inner
+    if data.names is not None and set(variables) <= set(data.names[:count]):  # not an axis of the fits called x
+        return variables, tuple(data.names.index(v) for v in variables)
     if count != len(variables):
         raise ValueError(
             f"{name}: {ready.name} has the coordinates {', '.join(variables)}, but coords has {count} of them"

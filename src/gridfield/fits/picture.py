@@ -132,7 +132,9 @@ def _square(image: Array) -> bool:
 def _maps(result: Any, ax: Any) -> Any:
     """A row of parameters and a row of standard errors."""
     names, batch = result.names, result._batch
-    free = [k for k in range(len(names)) if not result._fixed[:, k].all()]
+    if 0 in batch:
+        raise ValueError(f"FitResult.plot: there is nothing to draw of fits {batch}")
+    free = [k for k in range(len(names)) if not result._fixed[:, k].all()] or list(range(len(names)))
     axes = _axes(ax, (2, len(free)), (3.5 * len(free), 6.2 if len(batch) > 1 else 4.5), False)
     for column, k in enumerate(free):
         for row, (values, title) in enumerate(

@@ -42,8 +42,10 @@ class Function:
         self.low, self.high = np.full(start.shape[1], -np.inf), np.full(start.shape[1], np.inf)
         self.exact = float(np.finfo(float).eps)
         self.framework, value = self._find(framework, start)
+        if value.dtype.kind == "c":
+            raise TypeError(f"{where}: f must return real numbers, got {value.dtype}: fit its parts, or its abs")
         self._compiled: dict[str, Any] = {}
-        self.together = fits == 1 or self._broadcasts(start, value)
+        self.together = fits <= 1 or self._broadcasts(start, value)
         self.way = self._choose(start)
 
     def elsewhere(self, coords: Sequence[Array], shape: tuple[int, ...]) -> Function:
@@ -127,9 +129,42 @@ class Function:
             return False
         return bool(np.allclose(together, np.stack(each), rtol=1e-10, atol=1e-300, equal_nan=True))
 
+    def _maps(self, start: Array) -> bool:
+        """Whether torch or JAX can follow f: np.exp takes a tensor, and gives one, but cannot be mapped."""
+        try:
+            if self.jac in ("auto", "autodiff"):
+                self.jacobian(start[:1], np.arange(1), "autodiff")
+            else:
+                self.value(start[:1], np.arange(1))
+        except Exception:  # of the user's function: whatever it likes
+            return False
+        return True
+
+    def _in_numpy(self, start: Array) -> None:
+        """Call f with NumPy's arrays instead, if it takes them."""
+        try:
+            with np.errstate(all="ignore"):
+                value = self._one(start[0], 0, "numpy")
+        except Exception:
+            return
+        if dispatch.frameworks((type(value),))[0] in ("", "numpy"):
+            self.framework = "numpy"
+            self.together = self.fits <= 1 or self._broadcasts(start, self._checked(value, self.shape))
+
     # ---- values and derivatives
     def _choose(self, start: Array) -> str:
         """How derivatives are made."""
+        if self.framework in ("torch", "jax") and not self._maps(start):
+            self._in_numpy(start)
+        # TensorFlow's tensors become NumPy's in np.exp, and their derivative nothing, without a word
+        if (
+            self.framework == "tensorflow"
+            and self.jac == "auto"
+            and not self.agrees(start[:1], np.arange(1), "autodiff")
+        ):
+            self._in_numpy(start)
+            if self.framework != "numpy":
+                return "3-point"
         if callable(self.jac):
             return "given"
         if self.jac not in WAYS:
@@ -150,10 +185,10 @@ class Function:
             return "autodiff"
         return "complex" if self.agrees(start[:1], np.arange(1)) else "3-point"
 
-    def agrees(self, params: Array, which: Array) -> bool:
-        """Whether the complex step gives what differences give: some functions drop the imaginary part."""
+    def agrees(self, params: Array, which: Array, way: str = "complex") -> bool:
+        """Whether a way gives what differences give: some functions drop the imaginary part, or derivatives."""
         try:
-            ours, theirs = (self.jacobian(params, which, way)[1] for way in ("complex", "3-point"))
+            ours, theirs = (self.jacobian(params, which, way)[1] for way in (way, "3-point"))
         except Exception:  # what takes no complex numbers raises this or that
             return False
         with np.errstate(all="ignore"):

@@ -263,7 +263,7 @@ class FitResult:
         return self._in_parts(lambda part: self._framed(self._whole(part, part.data.y - self._values(part))))
 
     def _framed(self, values: Array) -> Any:
-        values = np.ascontiguousarray(values)
+        values = np.asarray(values, order="C")
         if self._F.name == "numpy":
             return values
         return self._F.constant(values, self._F.widest("float64"), self._F.array(np.zeros(())))
@@ -286,6 +286,7 @@ class FitResult:
             mean = mean / mass
             for w, y in pieces:
                 total += (w * (y - mean[:, None]) ** 2).sum(1)
+        chi2[~np.isfinite(self._done.params).all(1)] = np.nan  # also where no point is left
         return chi2, total
 
     @cached_property
@@ -335,13 +336,14 @@ class FitResult:
             shape = tuple(coords.sizes.values())
         elif fit.kind == "stack":
             shape = np.shape(coords)[1:]
+            coords = coords if shape else np.asarray(coords, float)[:, None]
         elif (
             isinstance(coords, (tuple, list))
             and fit.kind in ("tuple", "grid", "named", "labelled")
             and len(fit.coords) > 1
         ):
             shape = np.broadcast_shapes(*(np.shape(c) for c in coords))
-            coords = tuple(np.asarray(c, float) for c in coords)
+            coords = tuple(np.asarray(c, float).reshape(np.shape(c) or (1,)) for c in coords)
         else:
             shape = np.shape(coords)
         point = shape == ()
@@ -354,7 +356,8 @@ class FitResult:
             coords = dict(zip(first, given, strict=True))
         data = arrange(coords, np.zeros(shape), None, None, None, "omit", name)
         if fit.names is not None and data.names is not None and data.names != fit.names:
-            used = getattr(part.model, "variables", fit.names if fit.inner is None else fit.names[: fit.inner])
+            places = getattr(part.model, "places", range(len(fit.names) if fit.inner is None else fit.inner))
+            used = [fit.names[k] for k in places]
             missing = [n for n in fit.names if n not in data.names and n in used]
             if missing:
                 raise ValueError(f"{name}: coords has no {', '.join(missing)}")

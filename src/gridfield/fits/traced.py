@@ -11,6 +11,7 @@ from .. import dispatch
 from .data import arrange
 from .implicit import Objective, fixed_values, rows_of, tensors
 from .joint import Part
+from .least_squares import CONVERGED
 from .model import FunctionModel, model_of
 from .parameters import fill, held, limits
 from .result import FitResult
@@ -37,7 +38,7 @@ class TracedResult(FitResult):
     @property
     def success(self) -> Any:
         """Whether it converged."""
-        return self._codes == 1
+        return self._codes == CONVERGED
 
     @property
     def _errors(self) -> Any:  # type: ignore[override]
@@ -114,6 +115,7 @@ def fit(
             return nothing, np.full((fits, p, p), np.nan), np.zeros(fits), np.zeros((fits, p))
         done = result._done
         on = result._fixed | (done.params <= result._low) | (done.params >= result._high)
+        on |= (done.status != CONVERGED)[:, None]
         return done.params, result._cov, done.status.astype(float), on.astype(float)
 
     shapes = [(fits, p), (fits, p, p), (fits,), (fits, p)]
