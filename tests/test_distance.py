@@ -328,7 +328,7 @@ def test_derivatives(rng, framework, ndim, squared, name):
     """Of first and second order, in points and weights, beside plain torch."""
     arrays = [rng.normal(size=(4, 2)), rng.normal(size=(3, 2))]
     if ndim:
-        c = [*spread(rng, 2), [0, 0.1], [0, 0]]
+        c = spread(rng, 2) + np.array([[0, 0.1], [0, 0]])
         arrays.append(c if ndim == 2 else np.diag(c).copy())
     directions = [rng.normal(size=a.shape) for a in arrays]
 
