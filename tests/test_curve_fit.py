@@ -724,3 +724,23 @@ def test_a_point_is_predicted_as_a_number():
 def test_complex_models_are_refused():
     with pytest.raises(TypeError, match="real numbers"):
         gf.curve_fit(lambda x, a: a * x * 1j, X, X)
+
+
+def test_results_go_to_the_device_of_the_data(monkeypatch):
+    """They came out on the CPU; a face puts numbers beside the array it is given."""
+    import torch
+
+    from gridfield import dispatch
+
+    y, places = torch.as_tensor(2 * np.exp(-X / 0.7)), []
+    face = dispatch.of("torch")
+    constant = face.constant
+
+    def noted(table, dtype, like):
+        places.append(like.data_ptr())
+        return constant(table, dtype, like)
+
+    monkeypatch.setattr(type(face), "constant", staticmethod(noted))
+    result = gf.curve_fit("a*exp(-t/b)", {"t": X}, y)
+    assert isinstance(result.popt, torch.Tensor) and isinstance(result.residual, torch.Tensor)
+    assert places and set(places) == {y.data_ptr()}

@@ -363,11 +363,11 @@ class Jax(Face):
     def round_to(x: Any, dtype: str) -> Any:
         """Floats to the nearest integers of a type, saturated; NaN is 0."""
         info = np.iinfo(dtype)
-        least, most = np.array(info.min, dtype), np.array(info.max, dtype)
+        lowest, highest = np.array(info.min, dtype), np.array(info.max, dtype)
         x = jnp.nan_to_num(jnp.round(x), nan=0.0)
         low, high = x <= float(info.min), x >= float(info.max)
         y = jnp.where(low | high, 0.0, x).astype(dtype)
-        return jnp.where(low, least, jnp.where(high, most, y))
+        return jnp.where(low, lowest, jnp.where(high, highest, y))
 
 
 FACE = Jax()

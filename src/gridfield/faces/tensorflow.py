@@ -258,8 +258,8 @@ class TensorFlow(Face):
         x = tf.round(tf.where(tf.math.is_nan(x), tf.zeros_like(x), x))
         low, high = x <= float(target.min), x >= float(target.max)
         y = tf.cast(tf.where(low | high, tf.zeros_like(x), x), target)
-        least, most = tf.constant(target.min, target), tf.constant(target.max, target)
-        return tf.where(low, least, tf.where(high, most, y))
+        lowest, highest = tf.constant(target.min, target), tf.constant(target.max, target)
+        return tf.where(low, lowest, tf.where(high, highest, y))
 
 
 FACE = TensorFlow()

@@ -142,6 +142,7 @@ def curve_fit(
     others = [t for t in tensors(sigma, fixed) if dispatch.of(dispatch.frameworks((type(t),))[0]).followed(t)]
     if datas[0].framework == "numpy" and others:  # whose derivatives are asked for, of data that are numbers
         datas[0].framework = dispatch.frameworks((type(others[0]),))[0]
+        datas[0].beside = dispatch.of(datas[0].framework).fixed(others[0])
     return fitted(keys, [item[0] for item in lists], datas, fixed=fixed, inputs=given, **options)
 
 

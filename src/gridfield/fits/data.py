@@ -54,6 +54,7 @@ class Data:
     blank: Array | None = None  # (1 or fits, n): where a coordinate is missing, and so is the model
     left_out: Array = field(default_factory=lambda: np.zeros((0, 0), bool))  # (fits, n)
     layout: Any = None
+    beside: Any = None  # an array of the framework, where results go
     inner: int | None = None  # coordinates of the axes of a fit, the first of all, where they are labelled
 
     @property
@@ -134,9 +135,13 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
         scaled = rows if weight is None else rows * weight
         scaled = np.where(left_out, 0.0, scaled) if left_out.any() else scaled
         size = np.einsum("fn,fn->f", scaled, scaled)
+    beside = None
+    if framework != "numpy":
+        F = dispatch.of(framework)
+        beside = F.fixed(F.array(y.data if is_labelled(y) else y))
     return Data(
         framework, rows, weight, shape, batch, axes, names, arrays, build, status, (~left_out).sum(1), size,
-        units, dims, labels, kind, blank, left_out, layout, len(axes) if kind == "labelled" else None,
+        units, dims, labels, kind, blank, left_out, layout, beside, len(axes) if kind == "labelled" else None,
     )  # fmt: skip
 
 

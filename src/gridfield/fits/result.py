@@ -103,8 +103,12 @@ class FitResult:
         shaped = np.array(rows.reshape((*self._batch, *tail)))
         if self._F.name == "numpy":
             return shaped
-        like = self._F.array(np.zeros(()))
-        return self._F.constant(shaped, self._F.widest("float64"), like)
+        return self._F.constant(shaped, self._F.widest("float64"), self._beside())
+
+    def _beside(self) -> Any:
+        """An array of the framework where results go: to the device of the data."""
+        beside = self._parts[0].data.beside
+        return self._F.array(np.zeros(())) if beside is None else beside
 
     def _each(self, values: Array) -> Any:
         return values.reshape(self._batch) if self._batch else values[0].item()
@@ -266,7 +270,7 @@ class FitResult:
         values = np.asarray(values, order="C")
         if self._F.name == "numpy":
             return values
-        return self._F.constant(values, self._F.widest("float64"), self._F.array(np.zeros(())))
+        return self._F.constant(values, self._F.widest("float64"), self._beside())
 
     @cached_property
     def _sums(self) -> tuple[Array, Array]:
