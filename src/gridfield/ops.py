@@ -748,6 +748,15 @@ def recipe(f: Callable[..., Any]) -> Callable[..., Any]:
     return f
 
 
+@static
+def derived(text: str, depth: int = 2) -> None:
+    """Work out the texts that derivatives of an op need, before a compiler traces how that is done."""
+    for name in ("linear", "up", "flipped", "sample"):
+        further = getattr(decode(text), name, None)
+        if isinstance(further, str) and further != text and depth:
+            derived(further, depth - 1)
+
+
 class Face:
     """One framework: its few array functions, and the ops bound to it. faces/ has a subclass for each."""
 

@@ -16,7 +16,7 @@ import torch
 from torch.autograd import forward_ad
 
 from ..cpu.kept import Store, current, kept
-from ..ops import OPS, Face, Op, batched, of_waves, vjp
+from ..ops import OPS, Face, Op, batched, derived, of_waves, vjp
 from ..scheme import decode
 from .numpy import FACE as NUMPY
 
@@ -305,6 +305,7 @@ class Torch(Face):
         def dual(*args: Any) -> torch.Tensor:
             """Forward mode by hand: a custom op has no rule for it, and gives zeros."""
             *tensors, text = args
+            derived(text)
             primals, tangents = zip(*map(forward_ad.unpack_dual, tensors), strict=True)
             if transforms.JVP_NESTING > 1:
                 raise _twice_forward(op)
