@@ -29,7 +29,7 @@ Array = np.ndarray[Any, Any]
 
 NOTHING = np.empty(0, np.uint8)
 BLOCK = 512  # points
-CHUNK = 2**16  # points whose cells are kept: 256 kB, as many their numbers; shorter ones cost threads a fifth in Python
+CHUNK = 2**16  # points whose cells and numbers are kept, 256 kB each; twice as many cells alone. A quarter of it: +30 %
 LOCATE_NS = 1.0  # measured: of a coordinate
 MOST = 2**31 - 2**16  # cells, as they are numbered in 32 bits
 
@@ -395,14 +395,12 @@ class Axes:
             )
             part, every, ahead = np.empty(BLOCK, np.uint8), np.ones(BLOCK, np.uint8), np.empty(2, np.int64)
             room = np.zeros(BLOCK * nd, real), k, near, cells, part, every, ahead
-            some, whose, found = (
-                np.empty(CHUNK + BLOCK, np.int32),
-                np.empty(CHUNK + BLOCK, np.int32),
-                np.empty(2, np.int64),
-            )
+            length = CHUNK if numbered else 2 * CHUNK
+            some, whose = np.empty(length + BLOCK, np.int32), np.empty(length + BLOCK if numbered else 0, np.int32)
+            found = np.empty(2, np.int64)
             mask = NOTHING
-            for i in range(start, stop, CHUNK):
-                j = min(i + CHUNK, stop)
+            for i in range(start, stop, length):
+                j = min(i + length, stop)
                 if where is not None:
                     mask = where[i:j]
                     mask = plain(mask if mask.dtype == np.bool_ and mask.flags.c_contiguous else mask > 0)
