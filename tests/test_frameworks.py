@@ -549,7 +549,7 @@ def test_copies_in_tensorflow(record_property, monkeypatch):
 
 
 # ---- what is missing or unknown --------------------------------------------------------------------------------------
-@pytest.mark.parametrize("framework", ("torch", "jax", "tensorflow"))
+@pytest.mark.parametrize("framework", ("torch", "jax", "tensorflow", "xarray"))
 def test_a_framework_that_is_not_installed(framework):
     code = f"import sys; sys.modules[{framework!r}] = None\nimport gridfield\nimport gridfield.{framework}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)

@@ -10,11 +10,14 @@ import inspect
 from typing import Any
 
 import numpy as np
-import xarray
 
 from . import vocabulary
+from .extras import needs
 from .grid import Grid
 from .hook import hook
+
+with needs("xarray"):
+    import xarray
 
 __all__ = ["Accessor"]
 
