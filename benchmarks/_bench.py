@@ -299,7 +299,8 @@ class Report:
         ax.vlines(targets, place - 0.36, place + 0.36, color="white", lw=4.5)
         ax.vlines(targets, place - 0.36, place + 0.36, color="black", lw=2, label="at least")
         greatest = max(max(r.ratio, r.target) for r in self.rows)
-        ax.set(xscale="log", xlim=(1, 4 * greatest), ylim=(-0.6, len(self.rows) - 0.4), yticks=[])
+        least = min(1, 0.6 * min([r.ratio for r in self.rows] + targets))
+        ax.set(xscale="log", xlim=(least, 4 * greatest), ylim=(-0.6, len(self.rows) - 0.4), yticks=[])
         for y, r in zip(place, self.rows, strict=True):
             ax.text(1.06 * max(r.ratio, r.target), y, f"{significant(r.ratio)}×", va="center", weight="bold")
             ax.annotate(r.case, (0, y), (-8, 0), ("axes fraction", "data"), "offset points", ha="right", va="bottom")
@@ -312,6 +313,7 @@ class Report:
         ax.grid(axis="x", color="#e5e7eb")
         ax.set_axisbelow(True)
         ax.spines[["top", "right", "left"]].set_visible(False)
+        ax.xaxis.set_minor_formatter("")  # of a short axis they are powers of ten
         ax.set_xlabel("times faster")
         if not all(r.met for r in self.rows):
             ax.barh([np.nan], [1], color=bad, label="slower than that")

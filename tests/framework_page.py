@@ -36,6 +36,10 @@ TAIL = """
   Two steps in the framework follow, which make first and second derivatives right, and no further ones.
 - **Cells.** `binned_statistic` with the nearest kernel breaks the graph of `torch.compile`, as cells are compared with their
   edges outside of it; with any other kernel it does not.
+- **Pairs.** `argmin`, `min` and `kneighbors` of `pairwise` break the graph of `torch.compile`; JAX traces them.
+- **Fits.** `curve_fit` of equations goes under `jax.jit`, of functions in JAX under `jax.grad` and `vmap` outside of it; several
+  models under `jax.grad` and `backward()`. `torch.compile` takes it without `fullgraph`. In TensorFlow, give tensors, not
+  variables, under a tape.
 - **Other devices.** torch and JAX use the reference implementation in plain array code, with one warning; TensorFlow copies
   to the CPU and back.
 """
