@@ -408,3 +408,15 @@ def test_curve_fit_with_names():
     np.testing.assert_allclose(b, 1, 1e-6)
     with pytest.raises(ValueError, match="but not 'z'"):
         y.gf.curve_fit(decay, "t", (1.0, 1.0), dim="z")
+
+
+def test_a_series_of_the_field_itself(rng):
+    """Its place, a scalar coordinate, has the name of a dim of the result."""
+    field = xr.DataArray(
+        rng.normal(size=(40, 3, 4)), {"time": np.arange(40), "lat": [0.0, 1.0, 2.0], "lon": np.arange(4.0)}, name="t"
+    )
+    for y in (field, field.chunk({"time": 10, "lat": 2})):
+        r = y.gf.corr(field.isel(lat=1, lon=2), dim="time", window=3).compute()
+        assert r.dims == ("lat", "lon") and r.coords["lat"].equals(field.coords["lat"])
+        assert float(r.sel(lat=1.0, lon=2.0)) == pytest.approx(1)
+        r.to_dataset()

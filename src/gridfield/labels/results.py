@@ -138,6 +138,7 @@ def _made(call: Any, first: Any, enlarged: Any) -> Any:
         lost = set() if of_points and "pts" in result else gone
         for k, v in coords.items():
             fits = all(d in sizes and sizes[d] == n for d, n in v.sizes.items())
+            fits &= k not in sizes or v.dims == (k,)  # the place of one series is none along a dim of the result
             if fits and k not in fresh and not set(v.dims) & lost and k not in kept:
                 kept[k] = v.variable
     coords = kept | {k: v for k, v in fresh.items() if all(d in sizes for d in v[0])}
