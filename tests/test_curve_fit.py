@@ -744,3 +744,15 @@ def test_results_go_to_the_device_of_the_data(monkeypatch):
     result = gf.curve_fit("a*exp(-t/b)", {"t": X}, y)
     assert isinstance(result.popt, torch.Tensor) and isinstance(result.residual, torch.Tensor)
     assert places and set(places) == {y.data_ptr()}
+
+
+@pytest.mark.parametrize("coords", [{}, {"echo": [1.0, 2.0, 3.0, 4.0, 5.0]}, "own"])
+@pytest.mark.parametrize("model", ["exponential_decay", "A*exp(-te/T)"])
+def test_a_labelled_coordinate_without_coordinates_is_its_numbers(coords, model):
+    """They were numbered instead, in silence."""
+    te = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
+    dim = "te" if coords == "own" else "echo"
+    times = xr.DataArray(te, {"te": te} if coords == "own" else coords, [dim], name="te", attrs={"units": "s"})
+    y = xr.DataArray(np.arange(1.0, 4)[:, None] * np.exp(-te / 0.5), dims=["pixel", dim])
+    result = gf.curve_fit(model, times, y, axis=dim)
+    np.testing.assert_allclose(result.params["tau" if model == "exponential_decay" else "T"], 0.5, rtol=1e-6)

@@ -279,11 +279,23 @@ def _one(arrays: list[Any]) -> Any:
     return arrays[0]
 
 
+def _is_variable(array: Any) -> bool:
+    """Whether a labelled array is a coordinate itself, rather than a field whose coordinates are meant.
+
+    Its dims have none, or it is a line of other numbers than that of its dim.
+    """
+    if not any(d in array.coords for d in array.dims):
+        return True
+    return array.ndim == 1 and not np.array_equal(array.values, array.coords[array.dims[0]].values)
+
+
 def _coordinates(coords: Any, layout: _Layout, labels: dict[str, Any], units: dict[str, str], name: str) -> Coordinates:
     """kind, names, arrays, build."""
     shape = layout.shape
     if coords is None and not labels:
         coords = Grid.pixels(shape)
+    if is_labelled(coords) and not hasattr(coords, "data_vars") and _is_variable(coords):
+        coords = {str(coords.dims[0] if coords.name is None else coords.name): coords}
     if isinstance(coords, Grid):
         if coords.shape not in (shape, layout.full):
             raise ValueError(f"{name}: the grid has shape {coords.shape}, the data of a fit {shape}")
