@@ -294,8 +294,9 @@ def _coordinates(coords: Any, layout: _Layout, labels: dict[str, Any], units: di
     shape = layout.shape
     if coords is None and not labels:
         coords = Grid.pixels(shape)
-    if is_labelled(coords) and not hasattr(coords, "data_vars") and _is_variable(coords):
-        coords = {str(coords.dims[0] if coords.name is None else coords.name): coords}
+    given: Any = coords
+    if is_labelled(given) and not hasattr(given, "data_vars") and _is_variable(given):
+        coords = {str(given.dims[0] if given.name is None else given.name): given}
     if isinstance(coords, Grid):
         if coords.shape not in (shape, layout.full):
             raise ValueError(f"{name}: the grid has shape {coords.shape}, the data of a fit {shape}")
