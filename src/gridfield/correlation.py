@@ -106,7 +106,7 @@ def corr(
     -----
     For a window and a 1-D x without `min_periods`, "omit": one pass over y, without temporaries. With P the projector
     that takes the trend away, S the rolling mean, C the centring, the numerator is ``w . y``, ``w = P' S' C x^``, and
-    the norm needs five sums, as S of a line is a line:
+    the norm needs five sums, as S of a line is a line::
 
         |C S P y|**2 = (sum R**2 - (sum R)**2 / m) / W**2 - 2 b sum(k R) / W + b**2 sum k**2
 

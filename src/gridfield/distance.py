@@ -66,13 +66,13 @@ def cdist(
 
     Notes
     -----
-    With ``D = L L^T`` the distance is that of the whitened points ``L^-1 x`` [1]_. Derivatives, in points and weights,
+    With ``D = L L^T`` the distance is that of the whitened points ``L^-1 x``. Derivatives, in points and weights,
     exist to any order; where the distance is 0 its root counts as flat.
 
     References
     ----------
-    .. [1] Mahalanobis, P. C., "On the generalised distance in statistics", Proceedings of the National Institute of
-       Sciences of India 2 (1936) 49-55.
+    P. C. Mahalanobis, "On the generalised distance in statistics", Proceedings of the National Institute of
+    Sciences of India 2 (1936) 49-55.
 
     Examples
     --------

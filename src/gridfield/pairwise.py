@@ -66,15 +66,15 @@ def pairwise(
 
     Notes
     -----
-    Memory is O(m + n), with derivatives too: those of a sum over pairs are such sums again [1]_. Derivatives of a
+    Memory is O(m + n), with derivatives too: those of a sum over pairs are such sums again. Derivatives of a
     callable are those of its framework, tile by tile; TensorFlow keeps all tiles for them. Where a function has a kink
     or a pole at r = 0, coincident points contribute nothing to derivatives. Under `torch.compile`, `argmin`, `min` and
     `kneighbors` break the graph.
 
     References
     ----------
-    .. [1] Charlier, B., Feydy, J., Glaunès, J. A., Collin, F.-D., Durif, G., "Kernel operations on the GPU, with
-       autodiff, without memory overflows", Journal of Machine Learning Research 22 (2021) 1-6.
+    Charlier, B., Feydy, J., Glaunès, J. A., Collin, F.-D., Durif, G., "Kernel operations on the GPU, with
+    autodiff, without memory overflows", Journal of Machine Learning Research 22 (2021) 1-6.
 
     Examples
     --------
