@@ -756,3 +756,24 @@ def test_a_labelled_coordinate_without_coordinates_is_its_numbers(coords, model)
     y = xr.DataArray(np.arange(1.0, 4)[:, None] * np.exp(-te / 0.5), dims=["pixel", dim])
     result = gf.curve_fit(model, times, y, axis=dim)
     np.testing.assert_allclose(result.params["tau" if model == "exponential_decay" else "T"], 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_uncertainties_are_those_of_scipy(absolute):
+    """To 1e-6, SciPy's at the optimum itself: where it stops by default, its Jacobian is that of the step before."""
+    rng = np.random.default_rng(3)
+    x, sigma = np.linspace(0, 3, 80), rng.uniform(0.02, 0.1, 80)
+
+    def f(x, a, b, c):
+        return a * np.exp(-x / b) + c
+
+    def jac(x, a, b, c):
+        e = np.exp(-x / b)
+        return np.stack([e, a * x * e / b**2, np.ones_like(x)], -1)
+
+    y, p = f(x, 2, 0.7, 0.3) + sigma * rng.normal(size=80), [2.2, 0.8, 0.3]
+    for _ in range(2):
+        p, cov = scipy.optimize.curve_fit(f, x, y, p, sigma, absolute, jac=jac, xtol=1e-15, ftol=1e-15, gtol=1e-15)
+    result = gf.curve_fit("a*exp(-x/b) + c", x, y, {"a": 2.2, "b": 0.8, "c": 0.3}, sigma=sigma, absolute_sigma=absolute)
+    order = [list(result.params).index(k) for k in "abc"]
+    np.testing.assert_allclose(np.asarray(result.cov)[np.ix_(order, order)], cov, rtol=1e-6)
