@@ -5,6 +5,7 @@ Calls are interleaved, so that a noisy minute hits all of them alike; what is co
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
@@ -78,6 +79,14 @@ class Case:
     tolerance: float = 1e-3
     least: int = 3  # rounds
     note: str = ""
+
+
+def options(description: str | None) -> argparse.Namespace:
+    """What every script takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="short runs: for development only")
+    parser.add_argument("--docs", action="store_true", help="write table and picture to docs/, too")
+    return parser.parse_args()
 
 
 @dataclass(frozen=True)

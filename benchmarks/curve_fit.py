@@ -5,7 +5,6 @@ Run it on a quiet machine for the published figures (--docs writes them to docs/
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import tempfile
 import time
@@ -15,7 +14,7 @@ from typing import Any
 import lmfit
 import numpy as np
 import scipy.optimize
-from _bench import HERE, Case, Figure, Report, fresh, machine, measure
+from _bench import HERE, Case, Figure, Report, fresh, machine, measure, options
 
 import gridfield as gf
 
@@ -111,10 +110,7 @@ def decays(fits: int, looped: int) -> Case:
 
 def main() -> None:
     """Measure everything, and write it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short runs: for development only")
-    parser.add_argument("--docs", action="store_true", help="write table and picture to docs/, too")
-    arguments = parser.parse_args()
+    arguments = options(__doc__)
     quick = arguments.quick
     budget = 2.0 if quick else 15.0
     began = time.perf_counter()

@@ -5,7 +5,6 @@ Run it on a quiet machine for the published figures (--docs writes them to docs/
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 import warnings
@@ -16,7 +15,7 @@ import astropy.convolution
 import numpy as np
 import scipy.ndimage
 import scipy.signal
-from _bench import HERE, Case, Figure, Report, interleave, machine, measure
+from _bench import HERE, Case, Figure, Report, interleave, machine, measure, options
 
 import gridfield as gf
 
@@ -98,10 +97,7 @@ def bounds(n: int, budget: float) -> Iterator[Figure]:
 
 def main() -> None:
     """Measure everything, and write it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short runs: for development only")
-    parser.add_argument("--docs", action="store_true", help="write table and picture to docs/, too")
-    arguments = parser.parse_args()
+    arguments = options(__doc__)
     quick = arguments.quick
     budget = 2.0 if quick else 12.0
     began = time.perf_counter()
