@@ -402,3 +402,21 @@ def test_types(rng, framework):
         assert got.dtype == dtype
         np.testing.assert_allclose(framework.numpy(got), cdist(x, x), atol=0.03)
     assert "float64" in str(gf.cdist(framework.asarray(np.arange(6).reshape(3, 2))).dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_roots_are_those_of_the_machine_to_a_unit_of_the_last_place(dtype: type) -> None:
+    """The root is an estimate that is refined: squares of every size, also those that are no normal numbers."""
+    ends = np.finfo(dtype)
+    sizes = np.logspace(np.log10(ends.smallest_subnormal) / 2 + 1, np.log10(ends.max) / 2 - 1, 5000)
+    special = [0.0, ends.smallest_subnormal, ends.tiny, np.sqrt(ends.tiny), ends.max, np.inf, np.nan, 3.0, 1e6 - 1]
+    x = np.concatenate([sizes, special]).astype(dtype)[:, None]
+    with np.errstate(all="ignore"):
+        expected = np.sqrt((x * x)[:, 0])
+    found = gf.cdist(x, np.zeros((3, 1), dtype))
+    np.testing.assert_array_equal(found[:, 1:], found[:, :1].repeat(2, 1))
+    np.testing.assert_array_equal(np.isfinite(found[:, 0]), np.isfinite(expected))
+    normal = np.isfinite(expected) & (expected > 0)
+    assert np.all(np.abs(found[normal, 0] - expected[normal]) <= np.spacing(expected[normal]))
+    np.testing.assert_array_equal(found[~normal, 0], expected[~normal])
+    np.testing.assert_array_equal(found[-2:, 0], x[-2:, 0])  # roots that are numbers are exact

@@ -322,6 +322,18 @@ class Emit:
         """The square root."""
         return self._math("sqrt", x)
 
+    def root_estimate(self, x: Value) -> Value | None:
+        """1 / sqrt(x) of a vector of WHOLE bytes to 14 bits, if this machine can (AVX-512)."""
+        t, name = x.v.type, "ps" if _element(x.v.type) == ir.FloatType() else "pd"
+        if not _is_vector(t) or t.count * (4 if name == "ps" else 8) != WHOLE:
+            return None
+        if "+avx512f," not in self.context.codegen()._tm_features + ",":  # what Numba compiles for
+            return None
+        mask = ir.IntType(t.count)
+        f = ir.FunctionType(t, [t, t, mask])
+        f = cgutils.get_or_insert_function(self.b.module, f, f"llvm.x86.avx512.rsqrt14.{name}.512")
+        return self._value(self.b.call(f, [x.v, ir.Constant(t, ir.Undefined), ir.Constant(mask, -1)]))
+
     def absolute(self, x: Value) -> Value:
         """|x|."""
         return self._math("fabs", x)
@@ -486,6 +498,7 @@ class Plain:
     real = staticmethod(lambda i: np.asarray(i, np.int64).view(np.float64))
     spread = staticmethod(lambda x, lanes: np.full(lanes, x))
     sqrt = staticmethod(np.sqrt)
+    root_estimate = staticmethod(lambda x: None)
     absolute = staticmethod(np.abs)
     any = staticmethod(lambda chosen: int(np.any(chosen)))
     each = staticmethod(lambda name, x: getattr(np, name)(x))

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .cache import SOURCES
-from .machine import specialising, staged
+from .machine import WHOLE, specialising, staged
 
 Array = np.ndarray[Any, Any]
 
@@ -29,6 +29,7 @@ ROWS, VECTORS = 4, 4  # 16 sums at once hide the latency of multiply-adds, and f
 UNROLLED = 8  # coordinates
 CANCELS = 0.25  # a square below this part of |x|^2 + |y|^2 has lost bits: it is computed from the differences
 LN2 = {4: (0.693359375, -2.12194440e-4), 8: (6.93147180369123816490e-01, 1.90821492927058770002e-10)}  # two words
+SMALL = {4: 1e-28, 8: 1e-290}  # squares below have residuals that are not normal numbers
 LIMIT = {4: 87.0, 8: 708.0}  # beyond, exp is not a normal number
 FACTORIALS = {4: 7, 8: 13}  # terms of its series within ln(2)/2: 5e-9 and 4e-18 are left
 
@@ -84,6 +85,24 @@ def whole_power(base: Any, n: int) -> Any:
     return half * half * base if n % 2 else half * half
 
 
+def root(m: Any, a: Any, q: Any) -> Any:
+    """The square root: an estimate, one step of Goldschmidt's in float64, and the residual. Exact where it is a number
+    of the type; else one of 130 is the neighbour of the machine's, which takes 22 cycles for a vector of eight (32 ms
+    of 5000 x 5000 in the plane instead of 22, 56 instead of 32 with 16 coordinates)."""
+    r = m.root_estimate(q)
+    if r is None:
+        return m.sqrt(q)
+    g, h = q * r, r * 0.5
+    if m.itemsize(a) == 8:
+        e = m.fused(g * -1.0, h, 0.5)
+        g, h = m.fused(g, e, g), m.fused(h, e, h)
+    y = m.fused(m.fused(g * -1.0, g, q), h, g)
+    sound = (q > SMALL[m.itemsize(a)]) & (q < float("inf"))
+    count = m.number_of(sound)
+    rest = m.select(count < WHOLE // m.itemsize(a), count * 0 + 1, count * 0)
+    return m.loop(0, rest, lambda _, __: [m.sqrt(q)], [y])[0]
+
+
 def radial(m: Any, spec: Any, a: Any, q: Any, offset: Any) -> Any:
     """The function of q that the numbers of spec.radial say (radial.py)."""
     kind, *rest = spec.radial
@@ -96,7 +115,7 @@ def radial(m: Any, spec: Any, a: Any, q: Any, offset: Any) -> Any:
         if c == 0:
             return q * 0
         base = q + o if o else q
-        y = m.sqrt(base) if h % 2 else None
+        y = root(m, a, base) if h % 2 else None
         if abs(h) > 1:
             p = whole_power(base, abs(h) // 2)
             y = p if y is None else y * p
@@ -107,7 +126,7 @@ def radial(m: Any, spec: Any, a: Any, q: Any, offset: Any) -> Any:
             return y if o else m.select(q > 0, y, q * 0)
         return y if c == 1 else y * c
     rate, terms = rest
-    r = m.sqrt(q)
+    r = root(m, a, q)
     e = exponential(m, a, r * -rate - offset if spec.side else r * -rate)
     lowest = min((k for k, _ in terms), default=0)
     total = None
