@@ -488,9 +488,9 @@ def test_table(name, title, what, record_property):
 
 # ---- the structure ---------------------------------------------------------------------------------------------------
 def test_faces_have_no_rule_of_an_op():
-    """What an op does, and its derivatives, stand in ops.py once: no face names an op, or a composite of ops."""
+    """What an op does, and its derivatives, stand in ops/ once: no face names an op, or a composite of ops."""
     names = {*ops.OPS, *ops.COMPOSITES}
-    for file in pathlib.Path(ops.__file__).parent.joinpath("faces").glob("*.py"):
+    for file in pathlib.Path(gf.__file__).parent.joinpath("faces").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             named = {
                 ast.Name: lambda n: n.id, ast.Attribute: lambda n: n.attr, ast.FunctionDef: lambda n: n.name,
