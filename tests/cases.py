@@ -171,18 +171,34 @@ MORE_AXES = list(more_axes())
 CASES = ONE_AXIS + MORE_AXES
 
 
-def often(case):
-    """Whether it is tried in every run: on one axis every kernel with three boundaries, two kernels with all of them.
-    The other pairs are marked slow: each is four kernels to compile."""
-    if case.ndim > 1 or case.kernels[0] in ("linear", "cubic", *HIGH):
+def often(case, path=None):
+    """Whether it is tried in every run: on one axis every kernel with two boundaries and one with all of them; on more
+    axes one of the two paths, in turn, and few of those on more than three. The others are marked slow: each is four
+    kernels to compile, half a second each, of many derivatives on many axes seconds."""
+    if case.ndim > 1:
+        at = MORE_AXES.index(case)
+        turn = path is None or not roomy(case) or path == ("padded", "direct")[at % 2]
+        return turn and (case.ndim < 4 or len(set(case.kernels)) > 1 or case.kernels[0] == "linear")
+    if case.kernels[0] == "cubic":
         return True
+    if case.kernels[0] in HIGH:
+        return case.boundaries[0] in ("mirror", "wrap")
     pair = list(KERNELS.values()).index(case.kernels[0]) + list(gf.BOUNDARIES).index(case.boundaries[0])
-    return pair % len(gf.BOUNDARIES) in (0, 1, 3)
+    return pair % len(gf.BOUNDARIES) in (0, 3)
 
 
 def marked(*arguments):
-    """Arguments of a test, the first of them a case."""
-    return pytest.param(*arguments, marks=() if often(arguments[0]) else pytest.mark.slow)
+    """Arguments of a test, the first of them a case, the second, if any, a path."""
+    return pytest.param(*arguments, marks=() if often(*arguments) else pytest.mark.slow)
+
+
+def in_turn(first, second, keep):
+    """All pairs of two lists: those whose places add up to a number in `keep`, modulo the length of the second, are in
+    every run, the others are marked slow."""
+    return [
+        pytest.param(a, b, marks=() if (i + j) % len(second) in keep else pytest.mark.slow)
+        for (i, a), (j, b) in itertools.product(enumerate(first), enumerate(second))
+    ]
 
 
 def roomy(case):

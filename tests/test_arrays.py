@@ -363,40 +363,40 @@ def test_inputs_are_left_alone(library, path, rng, monkeypatch):
 
 
 # ---- values and coordinates that are no ordinary numbers -------------------------------------------------------------
+WAYS = [("float64", "cubic", "padded"), ("float64", "linear", "direct"), ("float32", "cubic", "padded")]
+
+
 @pytest.mark.parametrize(
-    ("dtype", "kernel", "path"),
-    [
-        ("float64", "cubic", "padded"),
-        ("float64", "linear", "direct"),
-        ("float32", "cubic", "padded"),
-    ],
-)
-def test_special_coordinates(dtype, kernel, path, rng, monkeypatch):
+    ("way", "boundary"),  # each is two kernels to compile
+    [pytest.param(way, boundary, marks=() if k == 0 or (i + k) % 2 else pytest.mark.slow)
+     for k, way in enumerate(WAYS) for i, boundary in enumerate(gf.BOUNDARIES)],
+)  # fmt: skip
+def test_special_coordinates(way, boundary, rng, monkeypatch):
+    dtype, kernel, path = way
     force(monkeypatch, path)
     values = rng.normal(size=9).astype(dtype)
     big = 3e38 if dtype == "float32" else 1.7e308
     x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 1e18, -1e10, big, -big], dtype)[:, None]
     ones = np.ones(len(x), dtype)
-    for boundary in gf.BOUNDARIES:
-        how = {"kernel": kernel, "boundary": boundary}
-        got = gf.sample(values, x, cval=5, prefilter=False, **how)
-        assert np.isnan(got[0])
-        if boundary in ("natural", "nearest", "constant", "grid-constant"):  # far out everything is as at infinity
-            above, below = gf.sample(values, np.array([[1e4], [-1e4]], dtype), cval=5, prefilter=False, **how)
-            assert_allclose(got[1:], [above, below] * 4, rtol=1e-6)
-            if "constant" in boundary:
-                assert_allclose(got[1:], 5, rtol=1e-6)
-        else:
-            assert np.isnan(got[1:3]).all()
-            # some value of the field: no garbage from coordinates that cannot be folded exactly
-            assert (np.abs(got[3:]) <= 1.3 * np.abs(values).max()).all()
-        y = gf.splat(ones, x, gf.Grid.pixels(9), **how)
-        assert (np.abs(y) <= len(x)).all()
-        assert_array_equal(gf.splat(ones[:1], x[:1], gf.Grid.pixels(9), **how), 0)
-        if boundary == "constant":
-            assert not y.any()
-        elif boundary in ("natural", "nearest"):
-            assert_allclose(y.sum(), 8, rtol=1e-6)
+    how = {"kernel": kernel, "boundary": boundary}
+    got = gf.sample(values, x, cval=5, prefilter=False, **how)
+    assert np.isnan(got[0])
+    if boundary in ("natural", "nearest", "constant", "grid-constant"):  # far out everything is as at infinity
+        above, below = gf.sample(values, np.array([[1e4], [-1e4]], dtype), cval=5, prefilter=False, **how)
+        assert_allclose(got[1:], [above, below] * 4, rtol=1e-6)
+        if "constant" in boundary:
+            assert_allclose(got[1:], 5, rtol=1e-6)
+    else:
+        assert np.isnan(got[1:3]).all()
+        # some value of the field: no garbage from coordinates that cannot be folded exactly
+        assert (np.abs(got[3:]) <= 1.3 * np.abs(values).max()).all()
+    y = gf.splat(ones, x, gf.Grid.pixels(9), **how)
+    assert (np.abs(y) <= len(x)).all()
+    assert_array_equal(gf.splat(ones[:1], x[:1], gf.Grid.pixels(9), **how), 0)
+    if boundary == "constant":
+        assert not y.any()
+    elif boundary in ("natural", "nearest"):
+        assert_allclose(y.sum(), 8, rtol=1e-6)
 
 
 @pytest.mark.parametrize("ndim", (1, 2, 3))

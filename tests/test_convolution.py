@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch
+from cases import in_turn
 
 import gridfield as gf
 from gridfield.torch import PointConvolution
@@ -36,8 +37,7 @@ def direct(kernel, at, points, values, period=None):
     return kernel((displacements(at, points, period) ** 2).sum(-1)) @ values
 
 
-@pytest.mark.parametrize("ndim", [1, 2, 3])
-@pytest.mark.parametrize("eps", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize(("ndim", "eps"), in_turn([1, 2, 3], [1e-3, 1e-6, 1e-9], keep=(0,)))
 def test_gaussian_on_the_torus(rng, ndim, eps):
     points, at, values = rng.uniform(-9, 9, (50, ndim)), rng.uniform(-9, 9, (30, ndim)), rng.normal(size=50)
     found = gf.convolve_points(points, values, "gaussian", length=0.4, at=at, eps=eps)
@@ -46,8 +46,7 @@ def test_gaussian_on_the_torus(rng, ndim, eps):
     assert np.abs(found - expected).max() <= eps * np.abs(values).sum()
 
 
-@pytest.mark.parametrize("name", NAMED)
-@pytest.mark.parametrize("far", [0, 100])
+@pytest.mark.parametrize(("name", "far"), in_turn(NAMED, [0, 100], keep=(0,)))
 def test_without_a_period(rng, name, far):
     eps = 1e-6 if name == "gaussian" else 1e-4
     points, at, values = far + rng.normal(size=(60, 2)), far + rng.normal(size=(40, 2)), rng.normal(size=60) + 1j

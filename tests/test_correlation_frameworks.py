@@ -52,11 +52,14 @@ def everything(x, y, w):
     return [f(x, y, w) for f in CALLS.values()]
 
 
+FEW = ("corr, omit", "corr, array", "matrix", "detrend", "rolling_mean")  # each function: second derivatives are long
+
+
 def scalar(sin, total, nan):
-    """A number that everything goes into."""
+    """A number that each of the functions goes into."""
 
     def f(x, y, w):
-        return sum(total(sin(nan(r))) for r in everything(x, y, w))
+        return sum(total(sin(nan(CALLS[name](x, y, w)))) for name in FEW)
 
     return f
 

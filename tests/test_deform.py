@@ -18,35 +18,42 @@ MODES = tuple(SCIPY_MODE)
 ORDERS = (0, 1, 2, 3, 4, 5)
 SHAPES = {1: (23,), 2: (14, 17), 3: (7, 9, 8), 4: (5, 4, 6, 5)}
 POINTS = {1: (4,), 2: (3, 5), 3: (3, 2, 4), 4: (2, 3, 2, 3)}
-# in every run; the others are marked slow, as each is a kernel or more to compile
+
+
+def often(cases, among):
+    """All of `among`; those that are not in `cases` are marked slow, as each is a kernel or more to compile, 3 s."""
+    assert set(cases) <= set(among)
+    return [pytest.param(*one, id=str(one), marks=() if one in cases else pytest.mark.slow) for one in among]
+
+
+# each boundary, each order with two of them, each number of axes
 OFTEN = {
-    *itertools.product((2,), (0, 1, 3), MODES),
-    *((2, order, MODES[(order + k) % 6]) for order in (2, 4, 5) for k in (0, 2)),
-    *((1, order, MODES[(order + k) % 6]) for order in ORDERS for k in (0, 3)),
-    *((3, 3, "mirror"), (3, 3, "wrap"), (3, 1, "mirror"), (4, 1, "mirror"), (4, 3, "constant")),
+    *((2, 3, mode) for mode in MODES),
+    *((2, order, MODES[(order + k) % 6]) for order in (0, 1, 2, 4, 5) for k in (0, 3)),
+    *((1, 0, "constant"), (1, 1, "wrap"), (1, 3, "mirror"), (3, 1, "mirror"), (3, 3, "mirror"), (4, 1, "mirror")),
 }
-SETTINGS = [
-    pytest.param(*one, marks=() if one in OFTEN else pytest.mark.slow)
-    for one in itertools.product(SHAPES, ORDERS, MODES)
-]
+TYPED = {
+    (2, 0, MODES[0]), (2, 1, MODES[1]), (2, 3, "mirror"), (2, 3, "constant"), (1, 3, "mirror"), (3, 3, "mirror"),
+}  # fmt: skip
+SETTINGS = list(itertools.product(SHAPES, ORDERS, MODES))
 
 
 def case(ndim, rng, sigma=2.0):
     return rng.normal(size=SHAPES[ndim]), rng.normal(size=(ndim, *POINTS[ndim])) * sigma
 
 
-@pytest.mark.parametrize(("ndim", "order", "mode"), SETTINGS, ids=str)
+@pytest.mark.parametrize(("ndim", "order", "mode"), often(OFTEN, SETTINGS))
 def test_the_definition(ndim, order, mode, rng):
     x, u = case(ndim, rng)
     expected = oracle.deform(x, u, order, mode, cval=0.3)
     assert_allclose(gf.deform(x, u, kernel=order, boundary=mode, cval=0.3), expected, rtol=0, atol=1e-10)
-    if (ndim, order, mode) in OFTEN and (order in (2, 4, 5) or mode in ("nearest", "reflect", "grid-constant")):
-        return  # to the tests marked slow: see below
-    others(x, u, order, mode, expected)
 
 
-def others(x, u, order, mode, expected):
+@pytest.mark.parametrize(("ndim", "order", "mode"), often(TYPED, SETTINGS))
+def test_the_definition_in_other_types(ndim, order, mode, rng):
     """float32, and uint8, which is computed so."""
+    x, u = case(ndim, rng)
+    expected = oracle.deform(x, u, order, mode, cval=0.3)
     allowed = 0.02 if order == 0 or mode == "constant" else 1e-9  # at jumps of kernel or boundary, rounding decides
     got = gf.deform(x.astype(np.float32), u, kernel=order, boundary=mode, cval=0.3)
     assert got.dtype == np.float32
@@ -56,13 +63,6 @@ def others(x, u, order, mode, expected):
     exact = np.clip(oracle.deform(grey.astype(float), u, order, mode, cval=3), 0, 255)
     assert got.dtype == np.uint8
     assert (np.abs(got - exact) > 0.5 + 1e-3).mean() < allowed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("ndim", "order", "mode"), sorted(OFTEN), ids=str)
-def test_the_definition_in_other_types(ndim, order, mode, rng):
-    x, u = case(ndim, rng)
-    others(x, u, order, mode, oracle.deform(x, u, order, mode, cval=0.3))
 
 
 POSES = [
@@ -114,9 +114,17 @@ def test_a_displacement_pulls(rng):
 TYPES = (np.float32, np.float64, np.uint8)
 CROPPED = list(itertools.product(("nearest", "linear", "cubic"), TYPES, ("constant", "mirror")))
 CROPPED += [("quintic", np.float64, "mirror"), ("cubic", np.float32, "nearest"), ("cubic", np.float64, "wrap")]
+CROPPED_OFTEN = [
+    ("nearest", np.float64, "constant"),
+    ("nearest", np.uint8, "mirror"),
+    ("linear", np.float32, "mirror"),
+    ("linear", np.uint8, "constant"),
+    *(("cubic", dtype, boundary) for dtype in TYPES for boundary in ("constant", "mirror")),
+    ("cubic", np.float64, "wrap"),
+]
 
 
-@pytest.mark.parametrize(("kernel", "dtype", "boundary"), CROPPED)
+@pytest.mark.parametrize(("kernel", "dtype", "boundary"), often(CROPPED_OFTEN, CROPPED))
 def test_a_crop_is_that_region_bit_for_bit(kernel, dtype, boundary, rng):
     x = (rng.random((40, 50)) * 255).astype(dtype)
     u = rng.normal(size=(2, 3, 4)) * 4
@@ -137,7 +145,9 @@ def test_a_crop_along_any_axis_and_of_a_dense_displacement(rng):
     assert_array_equal(gf.deform(volume, v, crop=crop), gf.deform(volume, v)[crop])
 
 
-@pytest.mark.parametrize("shape", [(3, 2500), (2500, 3), (1100,), (2, 3, 1030)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(3, 2500), (2500, 3), (1100,), pytest.param((2, 3, 1030), marks=pytest.mark.slow)], ids=str
+)
 def test_long_rows(shape, rng):
     """Longer than what is worked out at a time, and in float32 as exact at their ends as at their beginnings."""
     x, u = rng.normal(size=shape), rng.normal(size=(len(shape), *(5,) * len(shape))) * 3
@@ -197,10 +207,19 @@ def test_crops_of_an_image_that_is_zero_or_not_a_number_elsewhere(rng):
             assert_array_equal(gf.deform(image, u, crop=crop), whole[crop])
 
 
-@pytest.mark.parametrize("boundary", ["mirror", "reflect", "wrap", "natural", "constant", "nearest"])
-@pytest.mark.parametrize(
-    ("shape", "dtype"), [((60, 70, 90), "float32"), ((1100, 1000), "uint8"), ((3, 41, 80, 90, 2), "uint8")], ids=str
-)
+LARGE = [
+    (shape, dtype, boundary)
+    for shape, dtype in (((60, 70, 90), "float32"), ((1100, 1000), "uint8"), ((3, 41, 80, 90, 2), "uint8"))
+    for boundary in ("mirror", "reflect", "wrap", "natural", "constant", "nearest")
+]
+LARGE_OFTEN = [
+    *((LARGE[0][0], "float32", boundary) for boundary in ("mirror", "wrap")),
+    *(((1100, 1000), "uint8", boundary) for boundary in ("reflect", "natural", "constant", "nearest")),
+    (LARGE[-1][0], "uint8", "mirror"),
+]
+
+
+@pytest.mark.parametrize(("shape", "dtype", "boundary"), often(LARGE_OFTEN, LARGE))
 def test_large_images_are_filtered_plane_by_plane(shape, dtype, boundary, rng, monkeypatch):
     """With the bits of what is filtered in place, whole or cropped."""
     axis, nd = ((1, 2, 3), 3) if len(shape) == 5 else (None, len(shape))
@@ -377,30 +396,42 @@ def test_coefficients_instead_of_pixels(rng):
     )
 
 
-def test_the_op_against_its_reference(rng):
+REFERRED = [
+    (ndim, boundary, dense, kernel)
+    for ndim, boundary, dense in (
+        (2, "mirror", False),
+        (2, "nearest", True),
+        (3, "constant", False),
+        (1, "wrap", True),
+    )
+    for kernel in ("nearest", "linear", "cubic")
+]
+REFERRED_OFTEN = [
+    (2, "mirror", False, "cubic"),
+    (2, "nearest", True, "nearest"),
+    (3, "constant", False, "linear"),
+    (1, "wrap", True, "cubic"),
+]
+
+
+@pytest.mark.parametrize(("ndim", "boundary", "dense", "kernel"), often(REFERRED_OFTEN, REFERRED))
+def test_the_op_against_its_reference(ndim, boundary, dense, kernel, rng):
     """OPS["warp"] is what all frameworks call; reference.warp is what runs on devices without a kernel."""
     from gridfield import reference
     from gridfield.ops import OPS
     from gridfield.sampling import _texts
     from gridfield.scheme import Warp
 
-    for ndim, boundary, dense in (
-        (2, "mirror", False),
-        (2, "nearest", True),
-        (3, "constant", False),
-        (1, "wrap", True),
-    ):
-        full = SHAPES[ndim]
-        start, shape = (1,) * ndim, tuple(n - 3 for n in full)
-        points = None if dense else POINTS[ndim]
-        for kernel in ("nearest", "linear", "cubic"):
-            texts = _texts(full, kernel, boundary, ((0,) * ndim,), 0.5, True, "")
-            static = Warp(*texts, points, full, start, shape)
-            values, pose = rng.normal(size=(2, 3, *full)), 0.1 * rng.normal(size=(2, ndim, ndim + 1))
-            field = rng.normal(size=(2, ndim, *(points or shape)))
-            got = OPS["warp"].run(values, field, pose, static.text)
-            assert got.shape == OPS["warp"].shape(values.shape, field.shape, pose.shape, static.text)
-            assert_allclose(got, reference.warp(values, field, pose, static), atol=1e-11)
+    full = SHAPES[ndim]
+    start, shape = (1,) * ndim, tuple(n - 3 for n in full)
+    points = None if dense else POINTS[ndim]
+    texts = _texts(full, kernel, boundary, ((0,) * ndim,), 0.5, True, "")
+    static = Warp(*texts, points, full, start, shape)
+    values, pose = rng.normal(size=(2, 3, *full)), 0.1 * rng.normal(size=(2, ndim, ndim + 1))
+    field = rng.normal(size=(2, ndim, *(points or shape)))
+    got = OPS["warp"].run(values, field, pose, static.text)
+    assert got.shape == OPS["warp"].shape(values.shape, field.shape, pose.shape, static.text)
+    assert_allclose(got, reference.warp(values, field, pose, static), atol=1e-11)
 
 
 # ---- bad input

@@ -35,7 +35,11 @@ def tensors(arrays):
 
 @pytest.mark.parametrize(
     ("kernel", "boundary"),
-    [("linear", "natural"), ("cubic", "mirror"), ("cubic", "grid-constant"), ("quintic", "wrap")],
+    [
+        ("linear", "natural"),
+        ("cubic", "mirror"),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in (("cubic", "grid-constant"), ("quintic", "wrap"))),
+    ],
 )
 def test_all_gradients_against_differences(kernel, boundary, rng):
     assert torch.autograd.gradcheck(lambda *a: whole(*a, kernel=kernel, boundary=boundary), tensors(arguments(rng)))
@@ -63,10 +67,14 @@ def test_second_derivatives_against_differences(rng):
     assert torch.autograd.gradgradcheck(lambda *a: whole(*a, crop=crop), tensors(small))
 
 
-def test_a_dense_displacement_and_a_volume(rng):
+def test_a_dense_displacement(rng):
     u = torch.tensor(rng.normal(size=(2, *SHAPE)), requires_grad=True)
     x = torch.tensor(rng.normal(size=SHAPE), requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, u: gf.deform(x, u, crop=CROP, boundary="wrap"), (x, u))
+
+
+@pytest.mark.slow
+def test_a_volume(rng):
     x, u, a = tensors([rng.normal(size=(3, 4, 3)), rng.normal(size=(3, 2, 2, 2)), np.array([10.0, 20.0, -5.0])])
     assert torch.autograd.gradcheck(
         lambda x, u, a: gf.deform(x, u, rotate=a, spacing=(1, 2, 0.5), boundary="mirror"), (x, u, a)
@@ -98,10 +106,10 @@ HOWS = [
     ("shape", "axis", "batch_axis", "boundary"),
     [
         ((70, 40, 41), None, None, "mirror"),
-        ((70, 40, 41, 2), (0, 1, 2), None, "constant"),
+        pytest.param((70, 40, 41, 2), (0, 1, 2), None, "constant", marks=pytest.mark.slow),
         ((3, 90, 41, 2), (1, 2), 0, "reflect"),
         ((200, 1100), None, None, "wrap"),
-        ((50000,), None, None, "natural"),
+        pytest.param((50000,), None, None, "natural", marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -104,9 +104,9 @@ CHECKED = [
     Case((7,), ("quintic",), ("wrap",), ((0,), (1,))),
     Case((5, 6), ("cubic", "cubic"), ("natural", "natural"), ((0, 0),)),
     Case((5, 6), ("cubic", "quartic"), ("reflect", "constant"), ((0, 0), (1, 0))),
-    Case((3, 4, 4), ("linear", "cubic", "catmull_rom"), ("mirror", "grid-constant", "nearest"), ((0, 0, 0),)),
 ]
-each_checked = pytest.mark.parametrize("case", CHECKED, ids=str)
+LONG = Case((3, 4, 4), ("linear", "cubic", "catmull_rom"), ("mirror", "grid-constant", "nearest"), ((0, 0, 0),))
+each_checked = pytest.mark.parametrize("case", [*CHECKED, pytest.param(LONG, marks=pytest.mark.slow)], ids=str)
 
 
 @each_checked
@@ -123,7 +123,11 @@ def test_gradcheck_splat(case, rng):
     check(lambda y, x: case.splat(y, x), rng.normal(size=(len(case.orders), 4)), points)
 
 
-@pytest.mark.parametrize("boundary", gf.BOUNDARIES)
+@pytest.mark.parametrize(
+    "boundary",
+    [pytest.param(b, marks=() if b in ("mirror", "natural", "grid-constant") else pytest.mark.slow)
+     for b in gf.BOUNDARIES],
+)  # fmt: skip
 def test_gradcheck_sample_with_its_prefilter(boundary, rng):
     case = Case((6,), ("cubic",), (boundary,), ((0,),))
     points = case.points(rng, 3, ties=False)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-LONG = ("coarse_to_fine", "defocus", "elastic_deformation", "learn_point_convolution", "motion_field", "mri_2d")
+# In every run; the others are marked slow.
+SHORT = ("augment_torch", "fit_image", "register_photograph", "sine_1d", "surface_2d", "tissue_histogram")
 SMALLEST_PICTURE = 20_000  # bytes: an empty figure is smaller
 
 # What an example has to reach: a pattern whose group is the number it prints, and the limit (inclusive), or the limits
@@ -112,7 +113,7 @@ def test_there_are_examples():
 
 @pytest.mark.parametrize(
     "script",
-    [pytest.param(e, id=e.stem, marks=pytest.mark.slow if e.stem in LONG else ()) for e in EXAMPLES],
+    [pytest.param(e, id=e.stem, marks=() if e.stem in SHORT else pytest.mark.slow) for e in EXAMPLES],
 )
 def test_example_runs(script, tmp_path):
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """nufft1 and nufft2 are the sums of waves they stand for, to within eps, whatever the arguments; and adjoints."""
 
+import itertools
 import re
 
 import numpy as np
@@ -63,7 +64,12 @@ SHAPES = {  # odd, even, prime
     3: [(6, 7, 10)],
     4: [(5, 6, 7, 5)],
 }
-# each row compiles its own kernels, half a second to two
+# each row compiles its own kernels, half a second to two: those that are not in OFTEN are marked slow
+OFTEN = [
+    *((1, "complex128", eps) for eps in (1e-6, 1e-12)), (1, "complex64", 1e-6),
+    *((2, "complex128", eps) for eps in (1e-2, 1e-6, 1e-9)), (2, "complex64", 1e-6),
+    (3, "complex128", 1e-3), (3, "complex64", 1e-6), (4, "complex128", 1e-2),
+]  # fmt: skip
 ACCURACIES = [
     *((1, "complex128", eps) for eps in (1e-2, 1e-6, 1e-9, 1e-12)),
     *((1, "complex64", eps) for eps in (1e-2, 1e-6)),
@@ -72,6 +78,12 @@ ACCURACIES = [
     (3, "complex128", 1e-3), (3, "complex128", 1e-12), (3, "complex64", 1e-6),
     (4, "complex128", 1e-2), (4, "complex128", 1e-8), (4, "complex64", 1e-4),
 ]  # fmt: skip
+
+
+def often(rows):
+    return [pytest.param(*row, marks=() if row in OFTEN else pytest.mark.slow) for row in rows]
+
+
 OPTIONS = [  # sign, modes_order, period
     (1, "centered", 2 * np.pi),
     (-1, "fft", 2 * np.pi),
@@ -80,7 +92,7 @@ OPTIONS = [  # sign, modes_order, period
 ]
 
 
-@pytest.mark.parametrize(("ndim", "dtype", "eps"), ACCURACIES)
+@pytest.mark.parametrize(("ndim", "dtype", "eps"), often(ACCURACIES))
 def test_the_error_is_at_most_eps(ndim, dtype, eps, rng):
     for shape in SHAPES[ndim]:
         for sign, modes_order, period in OPTIONS:
@@ -268,7 +280,7 @@ def test_no_points_and_one():
 
 
 # ---- adjoints, threads, many points
-@pytest.mark.parametrize(("ndim", "dtype", "eps"), [a for a in ACCURACIES if a[2] > 1e-9])
+@pytest.mark.parametrize(("ndim", "dtype", "eps"), often(a for a in ACCURACIES if a[2] > 1e-9))
 def test_type_1_is_the_adjoint_of_type_2(ndim, dtype, eps, rng):
     """To rounding, not to eps: also where the transform itself is wrong by 1e-2."""
     shape = SHAPES[ndim][0]
@@ -647,9 +659,14 @@ def test_memory_of_many_modes_is_named():
 LESS_FINE = {1: (400,), 2: (64, 48), 3: (24, 20, 32)}  # grids 1.5 times as fine have good sizes
 
 
-@pytest.mark.parametrize("dtype", REAL)
-@pytest.mark.parametrize("ndim", LESS_FINE)
-@pytest.mark.parametrize("order", ("centered", "fft"))
+LESS_FINE_OFTEN = ((1, "complex128", "centered"), (2, "complex128", "fft"), (2, "complex64", "centered"))
+
+
+@pytest.mark.parametrize(
+    ("ndim", "dtype", "order"),  # each eps is two kernels
+    [pytest.param(*row, marks=() if row in LESS_FINE_OFTEN else pytest.mark.slow)
+     for row in itertools.product(LESS_FINE, REAL, ("centered", "fft"))],
+)  # fmt: skip
 def test_a_less_fine_grid_is_as_exact(rng, dtype, ndim, order):
     """Where modes are many beside points: every eps that it can give, both types, adjoint to rounding."""
     shape = LESS_FINE[ndim]
@@ -673,8 +690,11 @@ def test_a_less_fine_grid_is_as_exact(rng, dtype, ndim, order):
     assert all(found[:5]) and found[-1] == (dtype == "complex64" and ndim < 3)  # no window is wide enough for the best
 
 
-@pytest.mark.parametrize("ndim", LESS_FINE)
-@pytest.mark.parametrize("eps", (1e-3, 1e-6, 1e-9))
+@pytest.mark.parametrize(
+    ("ndim", "eps"),
+    [pytest.param(ndim, eps, marks=() if (ndim, eps) in ((1, 1e-9), (2, 1e-6), (3, 1e-3)) else pytest.mark.slow)
+     for ndim in LESS_FINE for eps in (1e-3, 1e-6, 1e-9)],
+)  # fmt: skip
 def test_derivatives_with_a_less_fine_grid(rng, ndim, eps):
     """The first as exact as eps, the second 100 times less."""
     shape = LESS_FINE[ndim]

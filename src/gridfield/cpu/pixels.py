@@ -13,7 +13,7 @@ from typing import Any
 
 from .displaced import ROW
 from .machine import WHOLE, staged
-from .taps import BLOCK, gather_code, horner
+from .taps import BLOCK, gather_code, horner, note
 
 # per axis: added to a pixel, lowest and highest cell, cell of the turning point, period, last cell, cut, room, and
 # between which cells nothing folds and all samples are there
@@ -213,12 +213,7 @@ def locate_row(
             offset = step if offset is None else offset + step
             nan = is_nan if nan is None else nan | is_nan
         m.store(w, q + rows * BLOCK, t)
-        flag = m.bit(nan, 0, base)
-        if off is not None:
-            flag = flag + m.bit(off, 1, base)
-        m.store(base, q, offset)
-        m.store(base, q + BLOCK, flag)
-        return [carry[0] | flag]
+        return [carry[0] | note(m, base, q, offset, nan, off, None)]
 
     zero = m.narrow(count * 0, base)
     (special,) = m.loop(0, count, body, [zero])

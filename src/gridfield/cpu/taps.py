@@ -136,6 +136,19 @@ def fold(m: Any, how: str, x: Any, frame: list[Any]) -> tuple[Any, Any, Any, Any
     return m.select(z > period * 0.5, period - z, z) + start, slope, m.not_number(z), None
 
 
+def note(m: Any, base: Any, q: Any, offset: Any, nan: Any, off: Any, edge: Any) -> Any:
+    """Store where the stencil of point q begins, and why it is special; that is returned too."""
+    flag = m.bit(nan, 0, base)
+    if off is not None:
+        flag = flag + m.bit(off, 1, base)
+    if edge is not None:
+        flag = flag + m.bit(edge, 2, base)
+        offset = m.select(edge, offset * 0, offset)
+    m.store(base, q, offset)
+    m.store(base, q + BLOCK, flag)
+    return flag
+
+
 @staged
 def locate(m: Any, spec: Any, grid: Any, x: Any, frame: Any, first: Any, count: Any, base: Any, w: Any) -> None:
     """Points first ... first + count: offset of the stencil -> base[q], why it is special -> base[BLOCK + q], weights
@@ -176,15 +189,7 @@ def locate(m: Any, spec: Any, grid: Any, x: Any, frame: Any, first: Any, count: 
         m.store(w, q + rows * BLOCK, t)
         if any(o[-1] for o in spec.orders):
             m.store(w, q + (rows + 1) * BLOCK, slope)
-        flag = m.bit(nan, 0, base)
-        if off is not None:
-            flag = flag + m.bit(off, 1, base)
-        if edge is not None:
-            flag = flag + m.bit(edge, 2, base)
-            offset = m.select(edge, offset * 0, offset)
-        m.store(base, q, offset)
-        m.store(base, q + BLOCK, flag)
-        return [carry[0] | flag]
+        return [carry[0] | note(m, base, q, offset, nan, off, edge)]
 
     zero = m.narrow(count * 0, base)
     (special,) = m.loop(0, count, body, [zero])

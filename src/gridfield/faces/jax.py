@@ -1,4 +1,4 @@
-"""JAX: every op is a Primitive, with rules derived from ops.py; on the CPU the kernels read and write XLA's buffers."""
+"""JAX: every op is a Primitive, with rules derived from ops/; on the CPU the kernels read and write XLA's buffers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorFlow: every op as a NumPy function with a gradient of our own, by rules derived from ops.py."""
+"""TensorFlow: every op as a NumPy function with a gradient of our own, by rules derived from ops/."""
 
 from __future__ import annotations
 

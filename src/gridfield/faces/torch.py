@@ -1,4 +1,4 @@
-"""PyTorch: every op as an autograd.Function around a custom op, with rules derived from ops.py.
+"""PyTorch: every op as an autograd.Function around a custom op, with rules derived from ops/.
 
 Eager calls go through the Function: a custom op alone raises under `torch.func.grad` and silently gives zero under
 `torch.func.jvp`. Under `torch.compile` the custom op is called directly, so that the graph does not break.
@@ -105,7 +105,7 @@ def _in_batch(x: Any) -> bool:
 
 
 def _functions(face: Torch, op: Op) -> tuple[type[torch.autograd.Function], type[torch.autograd.Function]]:
-    """The op with the derivatives and batching of ops.py: for plain autograd, and for torch.func.
+    """The op with the derivatives and batching of ops/: for plain autograd, and for torch.func.
 
     torch.func needs `setup_context`, with which torch binds the signature anew in every call: that costs 10 us, a
     third of a small call.
