@@ -39,7 +39,7 @@ DEAR = {"faddeeva_re": 25.0, "faddeeva_im": 25.0, "pow": 6.0, "erf": 5.0, "erfc"
 @dataclass(frozen=True)
 class Program:
     """Steps (operation, the numbers of its arguments' steps, data); a symbol's data is its place, parameters behind the
-    variables. outputs: steps of the value and of the derivatives. mode: "normal", "cost" or "rows"."""
+    variables. outputs: steps of the value and of the derivatives. mode: "normal", "cost" or "rows", or of `lanes` "fits" or "weighted fits"."""
 
     variables: int
     parameters: int
@@ -47,6 +47,11 @@ class Program:
     outputs: tuple[int, ...]
     mode: str = "normal"
     loss: str = "linear"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the fits of `lanes` have weights."""
+        return self.mode == "weighted fits"
 
     @property
     def rows(self) -> int:
@@ -115,7 +120,7 @@ def places(spec: Program) -> Places:
     return Places(*np.cumsum([0, *lengths]).tolist())
 
 
-class _Steps:
+class Steps:
     """Steps turned into instructions; what several have in common is kept."""
 
     def __init__(self, m: Any, spec: Program, zero: Any) -> None:
@@ -202,7 +207,7 @@ def _faddeeva(m: Any, x: Any, y: Any) -> tuple[Any, Any]:
     return m.select(beyond, far[0], near[0]), m.select(beyond, far[1], near[1])
 
 
-def _robust(m: Any, loss: str, r: Any, scale: Any) -> tuple[Any, Any, Any]:
+def robust(m: Any, loss: str, r: Any, scale: Any) -> tuple[Any, Any, Any]:
     """rho, and the factors of the rows and of the residual, as SciPy has them: J s and r rho' / s
     with s**2 = rho' + 2 rho'' z, at least 2**-52, and z = (r / C)**2."""
     z = (r / scale) * (r / scale)
@@ -232,7 +237,7 @@ def points(m: Any, spec: Program, params: Any, first: Any, scale: Any, vectors: 
     order, varying = needed(spec, outputs)
     uniform = set(order) - varying
     zero = m.const(room, [0.0] * LANES)
-    before = _Steps(m, spec, zero)
+    before = Steps(m, spec, zero)
     for i in order:
         op, args, data = spec.steps[i]
         if op == "symbol" and i in uniform:
@@ -244,7 +249,7 @@ def points(m: Any, spec: Program, params: Any, first: Any, scale: Any, vectors: 
     scale = m.spread(m.load(scale, 0), LANES)
 
     def body(k: Any, carry: Any) -> list[Any]:
-        here, now = k * LANES, _Steps(m, spec, zero)
+        here, now = k * LANES, Steps(m, spec, zero)
         now.values, now.kept = dict(before.values), dict(before.kept)
         for i in order:
             op, _, data = spec.steps[i]
@@ -265,7 +270,7 @@ def points(m: Any, spec: Program, params: Any, first: Any, scale: Any, vectors: 
         r = m.select(there, (values[0] - data) * weight, 0.0)
         square, times = r * r, weight
         if spec.loss != "linear":
-            square, rows_by, residual_by = _robust(m, spec.loss, r, scale)
+            square, rows_by, residual_by = robust(m, spec.loss, r, scale)
             times, r = weight * rows_by, r * residual_by
         if spec.mode == "normal":
             m.store(room, rows[-1], r)
@@ -539,18 +544,18 @@ class Passes:
 
     def _spec(self, mode: str, loss: str) -> Program:
         s = self.spec
-        return _kept_spec(Program(s.variables, s.parameters, s.steps, s.outputs, mode, loss))
+        return kept_spec(Program(s.variables, s.parameters, s.steps, s.outputs, mode, loss))
 
     def _prepared(self, coords: Sequence[Any], y: Array, weight: Array | None, params: Array) -> _Prepared:
         columns, layout, shared = [], [], True
         for c in coords:
             c = c if isinstance(c, Column) else Column(c)
-            lines = self._lines(c.values)
+            lines = self.lines(c.values)
             length = lines.shape[1]
             shared &= len(lines) == 1
             columns.append(lines.reshape(-1))
             layout += [max(length, 1), c.repeat, length if len(lines) > 1 else 0, int(c.repeat == 1)]
-        y, w = self._lines(y), self._lines(np.empty((1, 0)) if weight is None else weight)
+        y, w = self.lines(y), self.lines(np.empty((1, 0)) if weight is None else weight)
         n = y.shape[1]
         shared &= n <= self.spec.block
         even = shared and len(w) == 1
@@ -560,7 +565,7 @@ class Passes:
             np.ascontiguousarray(params, np.float64).reshape(-1), np.array([*ints, shared, even, *layout], np.int64),
         )  # fmt: skip
 
-    def _lines(self, x: Array) -> Array:
+    def lines(self, x: Array) -> Array:
         """(fits or 1, n), contiguous and of our type; what is the same for all fits, once."""
         x = np.asarray(x)
         x = x[None] if x.ndim == 1 else x
@@ -591,7 +596,7 @@ class Passes:
             with scratch(size, np.float64) as room:
                 kernel(*given[:4], which, given.ints, *flat, room, i, j)
 
-        threads.over(part, tasks, _work(spec) * n * len(which), align=1 if by_task else 16)
+        threads.over(part, tasks, work(spec) * n * len(which), align=1 if by_task else 16)
         if by_task:
             cost[which] = _in_order(cost_to, chunks)
             if mode == "normal":
@@ -608,21 +613,22 @@ def _in_order(parts: Array, chunks: int) -> Array:
 
 
 @functools.lru_cache(maxsize=512)
-def _kept_spec(spec: Program) -> Program:
+def kept_spec(spec: Program) -> Program:
+    """One of equal programs, whose hash is known."""
     return spec
 
 
 @functools.lru_cache(maxsize=512)
-def _work(spec: Program) -> float:
+def work(spec: Program) -> float:
     """ns of a point, roughly: for how many threads it is worth."""
-    order, varying = needed(spec, spec.outputs if spec.mode == "normal" else spec.outputs[:1])
+    order, varying = needed(spec, spec.outputs if spec.mode != "cost" else spec.outputs[:1])
     ns = 1.0
     for i in order:
         op = spec.steps[i][0]
         if i in varying and op != "symbol":
             cheap = op in ("add", "sub", "mul", "neg", "power", "where", "lt", "le", "min", "max", "abs")
             ns += DEAR.get(op, STEP_NS["cheap" if cheap else "div" if op in ("div", "sqrt") else "dear"])
-    return ns + (STEP_NS["cheap"] * len(pairs(spec.rows)) if spec.mode == "normal" else 0)
+    return ns + (STEP_NS["cheap"] * len(pairs(spec.rows)) if spec.mode != "cost" else 0)
 
 
 @functools.lru_cache(maxsize=512)

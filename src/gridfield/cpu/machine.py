@@ -140,6 +140,9 @@ class Value:
     def __rshift__(self, bits: int) -> Value:
         return Value(self.b, self.b.ashr(*self._pair(bits)))
 
+    def __invert__(self) -> Value:
+        return Value(self.b, self.b.not_(self.v))
+
     __radd__, __rmul__ = __add__, __mul__
 
 
@@ -459,6 +462,15 @@ class Emit:
                 b.store(c.v, s)
         return [self._value(b.load(s)) for s in slots]
 
+    def repeat(self, body: Callable[[], Value]) -> None:
+        """body() once, and again as long as the integer it gives is not 0."""
+        b = self.b
+        again, behind = b.append_basic_block("again"), b.append_basic_block("behind")
+        b.branch(again)
+        b.position_at_end(again)
+        b.cbranch(b.icmp_signed("!=", body().v, I64(0)), again, behind)
+        b.position_at_end(behind)
+
 
 class Plain:
     """The same vocabulary on NumPy values."""
@@ -543,6 +555,11 @@ class Plain:
         for i in range(start, stop):
             carry = body(i, list(carry)) or []
         return list(carry)
+
+    @staticmethod
+    def repeat(body: Callable[[], Any]) -> None:
+        while body():
+            pass
 
 
 def _halves(x: Any) -> tuple[Any, Any]:

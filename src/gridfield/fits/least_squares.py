@@ -117,10 +117,48 @@ def solve(
     start, low, high (fits, p), low == high: fixed; dof (fits,) points less free parameters; size (fits,) sum of squares
     of the weighted data, by which the rounding of residuals is known.
     """
-    state = marquardt.Fits(np.clip(start, low, high), low, high)
-    state.number(marquardt.LAM)[...], state.number(marquardt.DOF)[...] = DAMPING, np.maximum(dof, 1)
-    state.number(marquardt.FLOOR)[...] = (8 * problem.exact) ** 2 * size
+    dof, floor = np.maximum(dof, 1), (8 * problem.exact) ** 2 * size
     tolerance = max(TOLERANCE, problem.exact**0.5 if problem.exact > 1e-10 else 0.0)
+    begin, which = np.clip(start, low, high), np.flatnonzero(status == RUNNING)
+    ended = None
+    if len(which) and hasattr(problem, "together"):
+        numbers = tolerance, DAMPING, float(maxiter)
+        ended = problem.together(begin, low, high, dof, floor, which, loss, numbers, status)  # type: ignore[attr-defined]
+    given = begin, low, high, dof, floor, status
+    if ended is None or (len(which) and (status[which] == RUNNING).all()):
+        done, largest = _by_steps(problem, *given, loss, maxiter, tolerance, tell)
+    else:
+        done, largest = _of_ended(ended, begin, which, status), ended.largest
+        left = which[status[which] == RUNNING]
+        if len(left):
+            part = [a[left] for a in given]
+            some, most = _by_steps(problem.some(left), *part, loss, maxiter, tolerance, tell)  # type: ignore[attr-defined]
+            done.params[left], done.cost[left], done.normal[left] = some.params, some.cost, some.normal
+            done.iterations[left], largest[left], status[left] = some.iterations, most, some.status
+    done.cov = covariance(problem, done, low, high, loss)
+    lost = vanished(done, start, largest, dof)
+    status[lost & (status == CONVERGED)] = SINGULAR
+    return done
+
+
+def _of_ended(ended: Any, start: Array, which: Array, status: Array) -> Solution:
+    """With what fits have that were not begun."""
+    if len(which) < len(status):
+        never = np.ones(len(status), bool)
+        never[which] = False
+        ended.params[never], ended.cost[never], ended.normal[never] = start[never], np.nan, 0.0
+        ended.largest[never] = 0.0
+    return Solution(ended.params, ended.cost, status, ended.turns.astype(np.int64), ended.normal)
+
+
+def _by_steps(
+    problem: Problem, start: Array, low: Array, high: Array, dof: Array, floor: Array, status: Array, loss: Loss,
+    maxiter: int, tolerance: float, tell: Callable[[float], Any] | None,
+) -> tuple[Solution, Array]:  # fmt: skip
+    """All fits step by step; and the largest diagonals of their matrices."""
+    state = marquardt.Fits(start, low, high)
+    state.number(marquardt.LAM)[...], state.number(marquardt.DOF)[...] = DAMPING, dof
+    state.number(marquardt.FLOOR)[...] = floor
     ill = state.number(marquardt.ILL)
     which = np.flatnonzero(status == RUNNING)
     while len(which):
@@ -138,10 +176,7 @@ def solve(
         state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
         state.number(marquardt.ITER).astype(np.int64), state.matrix(),
     )  # fmt: skip
-    done.cov = covariance(problem, done, low, high, loss)
-    lost = vanished(done, start, state.vector(marquardt.SCALE), state.number(marquardt.DOF))
-    status[lost & (status == CONVERGED)] = SINGULAR
-    return done
+    return done, state.vector(marquardt.SCALE)
 
 
 def vanished(done: Solution, start: Array, largest: Array, dof: Array) -> Array:

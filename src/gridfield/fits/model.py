@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
+from ..cpu import lanes
+from ..cpu.expressions import Column
 from ..equation import Equation, parse
 from ..models import Model, named
 from .data import ORDERS, Data
@@ -37,6 +39,26 @@ class EquationProblem:
     def normal(self, params: Array, which: Array, loss: Loss, A: Array, g: Array, cost: Array) -> None:
         """In one pass over the data."""
         self.passes.normal(self.columns, self.y, self.weight, params, which, loss, A, g, cost)
+
+    def together(
+        self, start: Array, low: Array, high: Array, dof: Array, floor: Array, which: Array, loss: Loss,
+        numbers: tuple[float, float, float], status: Array,
+    ) -> lanes.Ended | None:  # fmt: skip
+        """Fits of few points from start to end, where they are ordinary; numbers: tolerance, damping, most steps."""
+        if not lanes.suits(self.passes.spec, self.points):
+            return None
+        given = self.passes, self.columns, self.y, self.weight
+        return lanes.fit(*given, start, low, high, dof, floor, which, loss, *numbers, status)
+
+    def some(self, which: Array) -> EquationProblem:
+        """Of some fits alone."""
+
+        def rows(a: Array) -> Array:
+            return a[which] if a.ndim > 1 and len(a) > 1 else a
+
+        columns = [Column(rows(c.values), c.repeat, c.count) if isinstance(c, Column) else rows(c) for c in self.columns]
+        weight = None if self.weight is None else self.weight[which]
+        return EquationProblem(self.passes, columns, self.y[which], weight)
 
     def residuals(self, x: Array, fit: int, start: int, stop: int) -> tuple[Array, Array]:
         """Of some points."""
