@@ -310,13 +310,15 @@ def _alone(status: int, points: int, start: Array, low: Array, high: Array, para
 def _again(
     parts: Any, problem: Any, done: Any, low: Any, high: Any, dof: Any, size: Any, loss: Any, maxiter: int, tick: Any
 ) -> Any:
-    """Once more with differences where a function turns out to drop the imaginary part where it ended."""
-    functions = [p for p in parts if isinstance(p.model, FunctionModel) and p.model.function.way == "complex"]
+    """Once more where a function turns out, where it ended, to drop the imaginary part or to need all its points."""
+    functions = [p for p in parts if isinstance(p.model, FunctionModel)]
     wrong = False
     for part in functions:
-        ended = np.flatnonzero(np.isfinite(done.params).all(1))[:1]
-        f = part.model.function
-        if len(ended) and not f.agrees(part.own(done.params[ended]), ended):
+        f, ended = part.model.function, np.flatnonzero(np.isfinite(done.params).all(1))[:1]
+        own = part.own(done.params[ended])
+        if len(ended) and f.points is not None and not f.splits(own[0], int(ended[0])):
+            f.points, wrong = None, True
+        if len(ended) and f.way == "complex" and not f.agrees(own, ended):
             f.way, wrong = "3-point", True
     if not wrong:
         return done
