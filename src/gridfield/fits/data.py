@@ -155,7 +155,8 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
         beside = F.fixed(F.array(y.data if is_labelled(y) else y))
     return Data(
         framework, rows, weight, shape, batch, axes, names, arrays, build, status, (~left_out).sum(1), size,
-        units, dims, labels, kind, blank, left_out, layout, beside, whitening, len(axes) if kind == "labelled" else None,
+        units, dims, labels, kind, blank, left_out, layout, beside, whitening,
+        len(axes) if kind == "labelled" else None,
     )  # fmt: skip
 
 

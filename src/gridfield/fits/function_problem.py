@@ -51,6 +51,16 @@ class FunctionProblem:
                     g[part] += (J @ r[..., None])[..., 0]
                     cost[part] += 0.5 * value.sum(1)
 
+    def many(self, params: Array, which: Array) -> tuple[Array, Array]:
+        """(r (m, n), J (m, n, p)) of some fits."""
+        if self.model.points is not None:
+            r, J = zip(
+                *(self.residuals(x, int(i), 0, self.points) for x, i in zip(params, which, strict=True)), strict=True
+            )
+            return np.stack(r), np.stack(J)
+        r, J = self._weighted(self.model, params, which, slice(0, self.points))
+        return r, J.swapaxes(1, 2)
+
     def residuals(self, x: Array, fit: int, start: int, stop: int) -> tuple[Array, Array]:
         """From the blocks that hold these points; the last one is kept."""
         rs, Js = [], []
