@@ -518,6 +518,26 @@ def test_poor_normal_equations_go_by_qr(rng):
     np.testing.assert_allclose(np.diag(result.cov), np.diag(np.linalg.inv(V.T @ V)) * result.reduced_chi2, rtol=1e-3)
 
 
+@pytest.mark.parametrize("model", ["a*exp(-t/c) + b*exp(-t/d) + h", "a*b*exp(-t/c) + 0*d*h"])
+def test_many_poor_fits_are_each_of_them(model, rng):
+    t = np.linspace(0, 1, 32)
+    y = np.exp(-t / 0.3) * rng.uniform(1, 2, (6, 1)) + 0.01 * rng.normal(size=(6, 32))
+    y[2, 5:9] = np.nan
+    p0 = {"a": 1.0, "c": 0.3, "b": 1.0, "d": 0.300001, "h": 0.0}
+    given = {"bounds": {"h": (-0.005, 1.0)}, "maxiter": 100, "loss": "soft_l1"}
+    many = gf.curve_fit(model, {"t": t}, y, p0, axis=-1, **given)
+    for k in range(6):
+        one = gf.curve_fit(model, {"t": t}, y[k], p0, **given)
+        assert one.status == many.status[k] and one.n_iter == many.n_iter[k]
+        if one.success:
+            np.testing.assert_array_equal(one.popt, many.popt[k])
+            np.testing.assert_array_equal(one.cov, many.cov[k])
+    f = lambda t, a, b, c, d, h: a * np.exp(-t / c) + b * np.exp(-t / d) + h  # noqa: E731
+    if "0*d" not in model:
+        theirs = gf.curve_fit(f, t, y, p0, axis=-1, **given)
+        np.testing.assert_allclose(theirs.chi2, many.chi2, rtol=1e-3)
+
+
 def test_memory_is_that_of_a_block():
     import tracemalloc
 

@@ -217,6 +217,26 @@ def test_derivatives_in_sigma_and_fixed_values_of_data_that_are_numbers():
     np.testing.assert_allclose(b.grad, in_b, rtol=1e-6)
 
 
+def test_variables_of_tensorflow():
+    y, b, s = tf.Variable(Y), tf.Variable(np.array(1.1)), tf.Variable(S)
+    number = lambda: tf.reduce_sum(fit(EQUATION, y, s, b) * COT)  # noqa: E731
+    want = expected("linear", True)
+    with tf.GradientTape() as tape:
+        value = number()
+    for ours, theirs in zip(tape.gradient(value, [y, s, b]), want, strict=True):
+        np.testing.assert_allclose(np.nan_to_num(ours), theirs, atol=1e-6 * np.abs(theirs).max())
+    with tf.GradientTape() as tape:  # also where only what is beside the data is followed
+        value = tf.reduce_sum(gf.curve_fit(EQUATION, X, Y, P0, sigma=s, fixed={"b": b}, axis=-1).popt * COT)
+    np.testing.assert_allclose(tape.gradient(value, b), want[2], rtol=1e-6)
+    assert gf.curve_fit(EQUATION, X, y, P0, axis=-1).popt.shape == (2, 3)
+
+
+def test_a_fixed_parameter_needs_no_start_value():
+    for f in (EQUATION, lambda x, a, b, c: a * np.exp(-b * x) + c):
+        result = gf.curve_fit(f, X, Y[0], {"a": 2.0, "c": 0.1}, fixed={"b": 1.1})
+        assert result.success and result.params["b"] == 1.1
+
+
 def test_several_models():
     models, p0 = [EQUATION, "d*exp(-b*x)"], {**P0, "d": 1.0}
     y2 = Y[0] - 0.5

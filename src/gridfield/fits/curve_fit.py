@@ -12,11 +12,11 @@ from .. import dispatch
 from ..extras import bar
 from ..ops import recipe
 from .data import Data, arrange
-from .implicit import attached, tensors, traced, unknown
+from .implicit import attached, read, tensors, traced, unknown
 from .joint import Part, problem_of
 from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA, solve
 from .model import FunctionModel, model_of
-from .parameters import Parameters, feasible, fill, held, limits
+from .parameters import Parameters, feasible, fill, held, limits, with_fixed
 from .result import FitResult
 from .traced import fit as fit_traced
 
@@ -70,7 +70,8 @@ def curve_fit(
         Start values by name or in order, numbers or maps over the fits. Default: the guess of a ready model, else 1, or
         the middle of the bounds, as in SciPy.
     sigma : float or array, optional
-        Standard deviations of the data, broadcasting to `y`.
+        Standard deviations of the data, broadcasting to `y`. Of a single fit also their covariance, (n, n) for all n
+        points in C order, those left out included; of an (n, n) image an array of that shape is standard deviations.
     absolute_sigma : bool, default False
         Whether `sigma` is in units of the data; if not, the covariance is scaled so that chi2 / dof is 1.
     where : bool array, optional
@@ -124,6 +125,7 @@ def curve_fit(
     (array([2., 3.]), array([ True,  True]))
     """
     loss, maxiter = _checked(loss, maxiter, absolute_sigma, progress)
+    y, sigma, fixed = map(read, (y, sigma, fixed))
     several = isinstance(f, (dict, list)) or (isinstance(f, tuple) and not callable(f))
     given = {"y": y, "sigma": sigma, "fixed": fixed}
     options = {
@@ -151,7 +153,7 @@ def fitted(
     maxiter: int, absolute_sigma: bool, progress: bool, inputs: dict[str, Any], **_others: Any,
 ) -> FitResult:  # fmt: skip
     """The fits of data that are arranged."""
-    parts, parameters = _parts(keys, models, datas, p0, jac)
+    parts, parameters = _parts(keys, models, datas, with_fixed(p0, fixed), jac)
     data = datas[0]
     fits, batch = data.fits, data.batch
     if any(d.batch != batch for d in datas):
@@ -310,13 +312,15 @@ def _alone(status: int, points: int, start: Array, low: Array, high: Array, para
 def _again(
     parts: Any, problem: Any, done: Any, low: Any, high: Any, dof: Any, size: Any, loss: Any, maxiter: int, tick: Any
 ) -> Any:
-    """Once more with differences where a function turns out to drop the imaginary part where it ended."""
-    functions = [p for p in parts if isinstance(p.model, FunctionModel) and p.model.function.way == "complex"]
+    """Once more where a function turns out, where it ended, to drop the imaginary part or to need all its points."""
+    functions = [p for p in parts if isinstance(p.model, FunctionModel)]
     wrong = False
     for part in functions:
-        ended = np.flatnonzero(np.isfinite(done.params).all(1))[:1]
-        f = part.model.function
-        if len(ended) and not f.agrees(part.own(done.params[ended]), ended):
+        f, ended = part.model.function, np.flatnonzero(np.isfinite(done.params).all(1))[:1]
+        own = part.own(done.params[ended])
+        if len(ended) and f.points is not None and not f.splits(own[0], int(ended[0])):
+            f.points, wrong = None, True
+        if len(ended) and f.way == "complex" and not f.agrees(own, ended):
             f.way, wrong = "3-point", True
     if not wrong:
         return done

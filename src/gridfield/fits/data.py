@@ -18,6 +18,7 @@ from ..cpu.expressions import Column
 from ..grid import Grid
 from .least_squares import INFINITE, MISSING, RUNNING, SIGMA
 from .parameters import numbers
+from .whitening import Whitening, is_covariance
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -55,6 +56,7 @@ class Data:
     left_out: Array = field(default_factory=lambda: np.zeros((0, 0), bool))  # (fits, n)
     layout: Any = None
     beside: Any = None  # an array of the framework, where results go
+    whitening: Whitening | None = None  # where sigma is a covariance
     inner: int | None = None  # coordinates of the axes of a fit, the first of all, where they are labelled
 
     @property
@@ -119,15 +121,23 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
             blank = _rows(missing, fits, shape) if blank is None else blank | _rows(missing, fits, shape)
             arrays[k] = np.where(missing, c[~missing][0] if not missing.all() else 0.0, c)
     left_out = left_out if blank is None else left_out | blank
-    weight = None
+    weight, covariance = None, None
     if sigma is not None:
-        s = layout.place(numbers(getattr(sigma, "data", sigma) if is_labelled(sigma) else sigma), "sigma", sigma)
-        rows_of = _rows(s, fits, shape)
-        left_out = left_out | np.isnan(rows_of) | np.isinf(rows_of)
-        bad = ((rows_of <= 0) & ~left_out).any(1)
-        status[bad & (status == RUNNING)] = SIGMA
-        with np.errstate(divide="ignore", invalid="ignore"):
-            weight = np.where(left_out | ~(rows_of > 0), 0.0, 1 / rows_of)
+        given = numbers(getattr(sigma, "data", sigma) if is_labelled(sigma) else sigma)
+        if is_covariance(given.shape, shape) and given.shape != values.shape:
+            if batch:
+                raise ValueError(
+                    f"{name}: sigma of shape {given.shape}, a covariance of the data, is for a single fit, not for many"
+                )
+            covariance, variance = given, np.diag(given)
+            left_out = left_out | ~np.isfinite(variance)
+        else:
+            s = _rows(layout.place(given, "sigma", sigma), fits, shape)
+            left_out = left_out | np.isnan(s) | np.isinf(s)
+            bad = ((s <= 0) & ~left_out).any(1)
+            status[bad & (status == RUNNING)] = SIGMA
+            with np.errstate(divide="ignore", invalid="ignore"):
+                weight = np.where(left_out | ~(s > 0), 0.0, 1 / s)
     if left_out.any():
         rows = np.where(left_out, np.nan, rows)
     status[(np.isinf(rows).any(1)) & (status == RUNNING)] = INFINITE
@@ -135,13 +145,18 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
         scaled = rows if weight is None else rows * weight
         scaled = np.where(left_out, 0.0, scaled) if left_out.any() else scaled
         size = np.einsum("fn,fn->f", scaled, scaled)
+    whitening = None
+    if covariance is not None and status[0] == RUNNING:
+        whitening = Whitening(covariance, ~left_out[0], name)
+        size = (whitening(scaled[0]) ** 2).sum(keepdims=True)
     beside = None
     if framework != "numpy":
         F = dispatch.of(framework)
         beside = F.fixed(F.array(y.data if is_labelled(y) else y))
     return Data(
         framework, rows, weight, shape, batch, axes, names, arrays, build, status, (~left_out).sum(1), size,
-        units, dims, labels, kind, blank, left_out, layout, beside, len(axes) if kind == "labelled" else None,
+        units, dims, labels, kind, blank, left_out, layout, beside, whitening,
+        len(axes) if kind == "labelled" else None,
     )  # fmt: skip
 
 

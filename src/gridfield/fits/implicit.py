@@ -41,6 +41,16 @@ def tensors(*given: Any) -> list[Any]:
     return out
 
 
+def read(given: Any) -> Any:
+    """The same with the values of variables of TensorFlow in their place, whose reading a tape sees."""
+    if isinstance(given, dict):
+        return {k: read(v) for k, v in given.items()}
+    if isinstance(given, (list, tuple)) and any(hasattr(v, "shape") for v in given):
+        return type(given)(map(read, given)) if type(given) in (list, tuple) else given
+    framework = dispatch.frameworks((type(given),))[0]
+    return dispatch.of(framework).array(given) if framework == "tensorflow" else given
+
+
 def traced(*given: Any) -> bool:
     """Whether the numbers of some array are not known now."""
     return any(dispatch.of(dispatch.frameworks((type(x),))[0]).concrete(x) is None for x in tensors(*given))
@@ -124,6 +134,8 @@ class Objective:
             if sigma is not None:
                 good = there & (F.fixed(sigma) > 0)
                 r = F.where(good, r, zero) / F.where(good, sigma, one)
+            if data.whitening is not None:
+                r = F.matmul(r, self.constant(data.whitening.matrix.T))
             name, scale = self.loss
             square = r * r
             if name != "linear":
@@ -199,6 +211,11 @@ def attached(result: Any, inputs: dict[str, Any]) -> None:
         sigma = inputs["sigma"]
         if many and isinstance(sigma, type(inputs["y"])):
             sigma = sigma[part.key]
+        if part.data.whitening is not None and any(F.followed(t) for t in tensors(sigma)):
+            raise TypeError(
+                "gf.curve_fit: derivatives in sigma that is a covariance are not known: give it as a NumPy array, or "
+                "without derivatives"
+            )
         y, sigma = rows_of(objective, part.data, y, sigma)
         ys.append(y)
         sigmas.append(sigma)
@@ -221,7 +238,7 @@ def rows_of(objective: Objective, data: Any, y: Any, sigma: Any) -> tuple[Any, A
             rows = F.where(_bools(F, data.left_out), nan, rows)
     else:
         rows = objective.constant(data.y)
-    if sigma is None:
+    if sigma is None or data.whitening is not None:
         return rows, None
     if tensors(sigma):
         return rows, objective.rows(sigma, data.place(F.shape(sigma), "sigma"))

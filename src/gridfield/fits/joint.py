@@ -10,6 +10,7 @@ import numpy as np
 
 from .data import Data
 from .least_squares import Loss, Problem
+from .whitening import WhitenedProblem
 
 Array = np.ndarray[Any, Any]
 
@@ -32,7 +33,7 @@ class JointProblem:
     """Sums over parts."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self.parts, self.problems = parts, [part.model.problem(part.data) for part in parts]
+        self.parts, self.problems = parts, list(map(_own, parts))
         self.ends = np.cumsum([0, *(p.points for p in self.problems)])
         self.points = int(self.ends[-1])
         self.exact = max(p.exact for p in self.problems)
@@ -62,4 +63,10 @@ class JointProblem:
 
 def problem_of(parts: Sequence[Part]) -> Problem:
     """One, or several."""
-    return parts[0].model.problem(parts[0].data) if len(parts) == 1 else JointProblem(parts)
+    return _own(parts[0]) if len(parts) == 1 else JointProblem(parts)
+
+
+def _own(part: Part) -> Problem:
+    """Of one part."""
+    problem = part.model.problem(part.data)
+    return problem if part.data.whitening is None else WhitenedProblem(problem, part.data.whitening)

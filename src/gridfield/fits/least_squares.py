@@ -166,8 +166,8 @@ def _by_steps(
         state.step(which, status, tolerance, float(maxiter))
         which = which[status[which] == RUNNING]
         poor = which[ill[which] > 0]
-        for fit in poor:
-            _by_qr(problem, fit, state, status, loss, tolerance)
+        if len(poor):
+            _by_qr(problem, poor, state, status, loss, tolerance)
         which = which[status[which] == RUNNING] if len(poor) else which
         if tell is not None and len(which):
             size, cost = state.number(marquardt.SIZE)[which], state.number(marquardt.COST)[which]
@@ -202,39 +202,70 @@ def triangle(problem: Problem, x: Array, fit: int, loss: Loss) -> Array:
     return factor
 
 
-def _by_qr(problem: Problem, fit: int, state: marquardt.Fits, status: Array, loss: Loss, tolerance: float) -> None:
-    """The next trial of one fit by QR, instead of the one that the normal equations gave."""
-    s = state.rows[fit]
-    x, lo, hi, scale = (state.vector(v)[fit] for v in (marquardt.X, marquardt.LOW, marquardt.HIGH, marquardt.SCALE))
-    here = x.copy()
-    factor = triangle(problem, here, fit, loss)
-    if not np.isfinite(factor).all():
-        return
-    J, r = factor[:, :-1], factor[:, -1]
+def triangles(problem: Problem, params: Array, fits: Array, loss: Loss) -> Array:
+    """The triangles of some fits at their parameters (m, p): (m, k, p + 1).
+
+    Those of small fits in one call: 500 fits of 32 points that take 10,000 steps by QR: 4.9 -> 2.5 s.
+    """
+    m, p = params.shape
+    if problem.points > ROWS:
+        return np.stack([triangle(problem, x, int(fit), loss) for x, fit in zip(params, fits, strict=True)])
+    out = np.empty((m, min(problem.points, p + 1), p + 1))
+    some = max(1, ROWS * 4 // (max(problem.points, 1) * (p + 1)))
+    both = np.empty((min(some, m), problem.points, p + 1))
+    for at in range(0, m, some):
+        part = slice(at, min(at + some, m))
+        here = both[: part.stop - at]
+        many = getattr(problem, "many", None)
+        if many is not None:
+            here[..., -1], here[..., :-1] = many(params[part], fits[part])
+        else:
+            for k, fit in enumerate(fits[part]):
+                here[k, :, -1], here[k, :, :-1] = problem.residuals(params[at + k], int(fit), 0, problem.points)
+        if loss[0] != "linear":
+            here[..., -1], here[..., :-1], _ = robust(here[..., -1], here[..., :-1], loss)
+        out[part] = np.linalg.qr(here, mode="r")
+    return out
+
+
+def _by_qr(problem: Problem, fits: Array, state: marquardt.Fits, status: Array, loss: Loss, tolerance: float) -> None:
+    """The next trials of some fits by QR, instead of those that the normal equations gave."""
+    factor = triangles(problem, state.vector(marquardt.X)[fits], fits, loss)
+    good = np.isfinite(factor).all((1, 2))
+    fits, J, r = fits[good], factor[good, :, :-1], factor[good, :, -1]
+    x, lo, hi, scale = (state.vector(v)[fits] for v in (marquardt.X, marquardt.LOW, marquardt.HIGH, marquardt.SCALE))
+    lam, cost, dof, floor, seen = (
+        state.number(v)[fits] for v in (marquardt.LAM, marquardt.COST, marquardt.DOF, marquardt.FLOOR, marquardt.SEEN)
+    )
     root = np.sqrt(np.where(scale > 0, scale, 1.0))
-    slope = J.T @ r
-    free = (lo < hi) & (scale > 0) & ~((here <= lo) & (slope > 0)) & ~((here >= hi) & (slope < 0))
-    delta = np.zeros(len(here))
-    while free.any():
-        damped = np.concatenate([J[:, free] / root[free], np.sqrt(s[marquardt.LAM]) * np.eye(int(free.sum()))])
-        right = np.concatenate([-(r + J[:, ~free] @ delta[~free]), np.zeros(int(free.sum()))])
-        step = np.linalg.lstsq(damped, right, rcond=None)[0] / root[free]
-        beyond = (here[free] + step < lo[free]) | (here[free] + step > hi[free])
-        delta[free] = np.where(beyond, np.clip(here[free] + step, lo[free], hi[free]) - here[free], step)
-        if not beyond.any():
-            break
-        free[np.flatnonzero(free)[beyond]] = False
-    along = J @ delta
-    length = float(along @ along)
-    predicted = float(-(r @ along) - 0.5 * length)
-    if length <= tolerance**2 * 2 * s[marquardt.COST] / s[marquardt.DOF] + s[marquardt.FLOOR] and (
-        s[marquardt.LAM] <= 1e-9 or s[marquardt.SEEN]
-    ):
-        x[...] = np.clip(here + delta, lo, hi)
-        status[fit] = CONVERGED
-    elif predicted > 0:
-        state.trial[fit] = np.clip(here + delta, lo, hi)
-        s[marquardt.PRED], s[marquardt.SIZE] = predicted, length
+    slope = (J.swapaxes(1, 2) @ r[..., None])[..., 0]
+    free = (lo < hi) & (scale > 0) & ~((x <= lo) & (slope > 0)) & ~((x >= hi) & (slope < 0))
+    delta = np.zeros_like(x)
+    left = np.flatnonzero(free.any(1))
+    while len(left):
+        F = free[left]
+        damped = np.concatenate([J[left] / root[left, None], np.sqrt(lam[left, None, None]) * np.eye(x.shape[1])], 1)
+        damped *= F[:, None]
+        right = np.zeros(damped.shape[:2])
+        right[:, : r.shape[1]] = -(r[left] + (J[left] @ np.where(F, 0.0, delta[left])[..., None])[..., 0])
+        inverse = np.linalg.pinv(damped, np.finfo(float).eps * damped.shape[1])
+        step = (inverse @ right[..., None])[..., 0] / root[left]
+        beyond = F & ((x[left] + step < lo[left]) | (x[left] + step > hi[left]))
+        held = np.clip(x[left] + step, lo[left], hi[left]) - x[left]
+        delta[left] = np.where(beyond, held, np.where(F, step, delta[left]))
+        free[left] = F & ~beyond
+        left = left[beyond.any(1) & free[left].any(1)]
+    along = (J @ delta[..., None])[..., 0]
+    length = (along * along).sum(1)
+    predicted = -(r * along).sum(1) - 0.5 * length
+    ended = (length <= tolerance**2 * 2 * cost / dof + floor) & ((lam <= 1e-9) | (seen > 0))
+    there = np.clip(x + delta, lo, hi)
+    state.vector(marquardt.X)[fits[ended]] = there[ended]
+    status[fits[ended]] = CONVERGED
+    further = ~ended & (predicted > 0)
+    state.trial[fits[further]] = there[further]
+    state.number(marquardt.PRED)[fits[further]] = predicted[further]
+    state.number(marquardt.SIZE)[fits[further]] = length[further]
 
 
 def covariance(problem: Problem, done: Solution, low: Array, high: Array, loss: Loss) -> Array:
@@ -243,18 +274,30 @@ def covariance(problem: Problem, done: Solution, low: Array, high: Array, loss: 
     A = np.where(ended[:, None, None], done.normal, np.eye(low.shape[1]))
     cov, least = marquardt.inverses(np.ascontiguousarray(A), low == high)
     cov[~ended] = np.nan
-    for fit in np.flatnonzero(ended & (least < 1e-8)):
-        free = low[fit] < high[fit]
-        cov[fit] = 0.0
-        J = triangle(problem, done.params[fit], int(fit), loss)[:, :-1][:, free]
-        norm = np.sqrt((J * J).sum(0))
-        inverse = np.full((int(free.sum()),) * 2, np.inf)
-        if np.isfinite(J).all() and (norm > 0).all():
-            _, s, V = np.linalg.svd(J / norm, full_matrices=False)
-            if s[-1] > np.finfo(float).eps * max(problem.points, len(s)) * s[0] and len(s) == len(norm):
-                half = V.T / s / norm[:, None]
-                inverse = half @ half.T
-        if np.isinf(inverse).any():
-            done.status[fit] = SINGULAR if done.status[fit] == CONVERGED else done.status[fit]
-        cov[fit][np.ix_(free, free)] = inverse
+    poor = np.flatnonzero(ended & (least < 1e-8))
+    free = low[poor] < high[poor]
+    factor = triangles(problem, done.params[poor], poor, loss)[..., :-1] if len(poor) else np.zeros((0, 0, 0))
+    for pattern in np.unique(free, axis=0):
+        same = (free == pattern).all(1)
+        fits, J = poor[same], factor[same][..., pattern]
+        inverse = _inverse(J, problem.points)
+        singular = fits[np.isinf(inverse).any((1, 2))]
+        done.status[singular] = np.where(done.status[singular] == CONVERGED, SINGULAR, done.status[singular])
+        cov[fits] = 0.0
+        cov[np.ix_(fits, np.flatnonzero(pattern), np.flatnonzero(pattern))] = inverse
     return cov
+
+
+def _inverse(J: Array, points: int) -> Array:
+    """(J^T J)^-1 of triangles (m, k, p); inf where it is singular."""
+    m, k, p = J.shape
+    inverse = np.full((m, p, p), np.inf)
+    norm = np.sqrt((J * J).sum(1))
+    good = np.flatnonzero(np.isfinite(J).all((1, 2)) & (norm > 0).all(1))
+    if k < p or not p or not len(good):
+        return inverse
+    _, s, V = np.linalg.svd(J[good] / norm[good, None], full_matrices=False)
+    known = s[:, -1] > np.finfo(float).eps * max(points, p) * s[:, 0]
+    half = V[known].swapaxes(1, 2) / s[known, None] / norm[good[known], :, None]
+    inverse[good[known]] = half @ half.swapaxes(1, 2)
+    return inverse

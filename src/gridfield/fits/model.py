@@ -17,9 +17,10 @@ from ..cpu.expressions import Column
 from ..equation import Equation, parse
 from ..models import Model, named
 from .data import ORDERS, Data
+from .function_problem import FunctionProblem
 from .least_squares import Loss
 from .parameters import Parameters, of_function
-from .python_model import Function, FunctionProblem, spread
+from .python_model import Function, spread
 
 Array = np.ndarray[Any, Any]
 
@@ -155,7 +156,7 @@ class FunctionModel:
             self._function.low, self._function.high = low.min(0), high.max(0)
 
     def problem(self, data: Data) -> FunctionProblem:
-        """Of whole arrays."""
+        """By blocks of points where it can be evaluated by blocks."""
         return FunctionProblem(self.function, data.y, data.weight)
 
     def evaluate(self, F: Any, theta: Any, coords: Sequence[Any], shape: tuple[int, ...]) -> Any:
@@ -185,6 +186,12 @@ class FunctionModel:
         f = self.function
         if f.coords is not coords:
             f = f.elsewhere(coords, shape)
+        if f.points is not None:
+            rows = np.empty((len(which), prod(shape)))
+            for place, part in f.blocks():
+                for m in range(len(which)):
+                    rows[m, place] = np.real(part.value(params[m : m + 1], which[m : m + 1])[0])
+            return rows
         out = [f.value(params[m : m + 4096], which[m : m + 4096]) for m in range(0, len(which), 4096)]
         return np.real(np.concatenate(out)) if out else np.empty((0, prod(shape)))
 

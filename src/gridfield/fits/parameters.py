@@ -152,6 +152,13 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> tuple[tuple[str, ...],
     return tuple(names), values
 
 
+def with_fixed(p0: Any, fixed: Any) -> Any:
+    """Start values by name, and behind them those of fixed parameters that have none."""
+    if not (isinstance(p0, Mapping) and isinstance(fixed, Mapping)):
+        return p0
+    return {**p0, **{k: v for k, v in fixed.items() if k not in p0}}
+
+
 def numbers(x: Any) -> Array:
     """Any array's or number's values in float64."""
     framework = dispatch.frameworks((type(x),))[0]

@@ -83,6 +83,8 @@ def _curve(result: Any, part: Any, axes: Any) -> None:
         if data.weight is None
         else np.where(data.weight[0] > 0, 1 / np.where(data.weight[0] > 0, data.weight[0], 1), np.nan)
     )
+    if data.whitening is not None:
+        error = data.whitening.errors
     top.errorbar(x, y, error, fmt="o", color="0.35", markersize=3.5, elinewidth=0.8, label="data", zorder=2)
     dense, curve = x[order], f[order]
     band = None

@@ -10,19 +10,21 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from .. import dispatch
-from .least_squares import Loss, robust
+from .blocks import boxes, part_of
 from .parameters import Parameters
 
 Array = np.ndarray[Any, Any]
 
 WAYS = ("auto", "autodiff", "complex", "2-point", "3-point")
-BLOCK = 2**22  # numbers of a Jacobian at a time, of many fits
+BLOCK = 2**22  # numbers of a Jacobian that are made at a time
+POINTS = 2**16  # of a block, where f can be evaluated by blocks: 4096^2 points of 7 parameters, see docs/curve_fit.md
 TINY = 1e-30  # complex step
 STEP = float(np.finfo(float).eps) ** (1 / 3)
 
@@ -44,15 +46,85 @@ class Function:
         self.framework, value = self._find(framework, start)
         if value.dtype.kind == "c":
             raise TypeError(f"{where}: f must return real numbers, got {value.dtype}: fit its parts, or its abs")
-        self._compiled: dict[str, Any] = {}
+        self._compiled: dict[Any, Any] = {}
         self.together = fits <= 1 or self._broadcasts(start, value)
+        self.points = self._points(start, value)
+        del value
         self.way = self._choose(start)
 
     def elsewhere(self, coords: Sequence[Array], shape: tuple[int, ...]) -> Function:
         """The same at other coordinates, of one fit."""
         other = copy.copy(self)
         other.coords, other.shape, other._compiled, other.together = list(coords), shape, {}, False
+        other.points = None
         return other
+
+    # ---- parts of the points
+    def block(self, box: tuple[slice, ...]) -> Function:
+        """The same at some of its points."""
+        shape = tuple(len(range(n)[s]) for n, s in zip(self.shape, box, strict=True))
+        other = self.elsewhere([part_of(c, box) for c in self.coords], shape)
+        other._compiled = self._compiled.setdefault(shape, {})
+        return other
+
+    def blocks(self) -> Iterator[tuple[slice, Function]]:
+        """Where in C order each block is, and f there; all of it where f cannot be evaluated by blocks."""
+        if self.points is None:
+            yield slice(0, prod(self.shape)), self
+            return
+        for place, box in boxes(self.shape, self.points):
+            yield place, self.block(box)
+
+    def _points(self, start: Array, value: Array) -> int | None:
+        """How many points at a time; None: all."""
+        if prod(self.shape) * (start.shape[1] + 2) <= BLOCK:
+            return None
+        first = self._first(start)
+        self.points = POINTS
+        if not (self.splits(start[first], first, value) and self.splits(start[first] * 1.05 + 1e-6, first)):
+            return None
+        return POINTS if not callable(self.jac) or self._jacobian_splits(start[first], first) else None
+
+    @staticmethod
+    def _first(start: Array) -> int:
+        """A fit that begins somewhere."""
+        return int(np.isfinite(start).all(1).argmax())
+
+    def splits(self, theta: Array, fit: int, value: Array | None = None) -> bool:
+        """Whether f of a block is that part of f of all points, to rounding: not if it normalises or convolves.
+
+        A function over arrays of its own cannot be called with a part, either.
+        """
+        try:
+            with np.errstate(all="ignore"):
+                x = _to(self.framework, theta)
+                value = self._checked(self._one(x, fit), self.shape) if value is None else value
+                value, largest = value.reshape(-1), 0.0
+                for place, part in self.blocks():
+                    ours, theirs = part._checked(part._one(x, fit), part.shape).reshape(-1), value[place]
+                    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+                    if same.all():
+                        continue
+                    if not largest:
+                        largest = float(np.abs(value).max(initial=0.0, where=np.isfinite(value)))
+                    if not (same | (np.abs(ours - theirs) <= 4 * self.exact * largest)).all():
+                        return False
+        except Exception:  # of the user's function: whatever it likes
+            return False
+        return True
+
+    def _jacobian_splits(self, theta: Array, fit: int) -> bool:
+        """The same of a Jacobian that is given, in the first block and in a part of it: all of it is too large."""
+        try:
+            box = next(boxes(self.shape, self.points or POINTS))[1]
+            some = self.block(box)
+            whole = some._given(theta, fit)
+            for place, part in boxes(some.shape, max(1, prod(some.shape) // 3)):
+                if not np.allclose(some.block(part)._given(theta, fit), whole[:, place], 1e-12, 0.0, equal_nan=True):
+                    return False
+        except Exception:  # of the user's function: whatever it likes
+            return False
+        return True
 
     # ---- calls
     def _arrays(self, which: Any, framework: str) -> list[Any]:
@@ -77,7 +149,7 @@ class Function:
         """The framework of f, and its values at the first start."""
         loaded = [name for name in dispatch.FRAMEWORKS if name in sys.modules]
         order = [framework, *(name for name in ("numpy", *loaded) if name != framework)]
-        first = int(np.flatnonzero(np.isfinite(start).all(1))[0]) if np.isfinite(start).all(1).any() else 0
+        first = self._first(start)
         failure: Exception | None = None
         for name in order:
             try:
@@ -132,10 +204,11 @@ class Function:
     def _maps(self, start: Array) -> bool:
         """Whether torch or JAX can follow f: np.exp takes a tensor, and gives one, but cannot be mapped."""
         try:
+            _, part = next(self.blocks())
             if self.jac in ("auto", "autodiff"):
-                self.jacobian(start[:1], np.arange(1), "autodiff")
+                part.jacobian(start[:1], np.arange(1), "autodiff")
             else:
-                self.value(start[:1], np.arange(1))
+                part.value(start[:1], np.arange(1))
         except Exception:  # of the user's function: whatever it likes
             return False
         return True
@@ -149,7 +222,9 @@ class Function:
             return
         if dispatch.frameworks((type(value),))[0] in ("", "numpy"):
             self.framework = "numpy"
-            self.together = self.fits <= 1 or self._broadcasts(start, self._checked(value, self.shape))
+            value = self._checked(value, self.shape)
+            self.together = self.fits <= 1 or self._broadcasts(start, value)
+            self.points = self._points(start, value)
 
     # ---- values and derivatives
     def _choose(self, start: Array) -> str:
@@ -177,7 +252,7 @@ class Function:
             return self.jac
         if self.framework != "numpy":
             try:
-                self.jacobian(start[:1], np.arange(1), "autodiff")
+                next(self.blocks())[1].jacobian(start[:1], np.arange(1), "autodiff")
             except Exception:
                 if self.jac == "autodiff":
                     raise
@@ -187,13 +262,17 @@ class Function:
 
     def agrees(self, params: Array, which: Array, way: str = "complex") -> bool:
         """Whether a way gives what differences give: some functions drop the imaginary part, or derivatives."""
+        size: Any = 0.0  # largest derivative, and difference, in each parameter
+        off: Any = 0.0
         try:
-            ours, theirs = (self.jacobian(params, which, way)[1] for way in (way, "3-point"))
+            for _, part in self.blocks():
+                ours, theirs = (part.jacobian(params, which, way)[1] for way in (way, "3-point"))
+                with np.errstate(all="ignore"):
+                    size = np.maximum(size, np.abs(theirs).max(-1, initial=0.0))
+                    off = np.maximum(off, np.abs(ours - theirs).max(-1, initial=0.0))
         except Exception:  # what takes no complex numbers raises this or that
             return False
-        with np.errstate(all="ignore"):
-            size = np.abs(theirs).max(-1, keepdims=True, initial=0.0)
-            return bool((np.abs(ours - theirs) <= 1e-4 * size + 1e-300).all() or not np.isfinite(theirs).all())
+        return bool((off <= 1e-4 * size + 1e-300).all() or not np.isfinite(size).all())
 
     def value(self, params: Array, which: Array) -> Array:
         """(m, n) at the parameters (m, p) of the fits `which`."""
@@ -335,48 +414,3 @@ def _numpy(x: Any) -> Array:
     """Any array's numbers."""
     framework = dispatch.frameworks((type(x),))[0]
     return np.asarray(x) if framework in ("", "numpy") else dispatch.of(framework).numpy(x)
-
-
-class FunctionProblem:
-    """The residuals of a function; data (fits, n) are NaN where there are none, weight is (fits, n) or None."""
-
-    def __init__(self, model: Function, y: Array, weight: Array | None) -> None:
-        self.model, self.y, self.weight, self.points = model, y, weight, y.shape[1]
-        self.exact = model.exact
-        self._last: tuple[int, bytes, Array, Array] | None = None
-
-    def _weighted(self, params: Array, which: Array) -> tuple[Array, Array]:
-        f, J = self.model.jacobian(params, which)
-        y = self.y[which]
-        with np.errstate(invalid="ignore", over="ignore"):
-            there = np.isnan(y)
-            r = f - y
-            J = np.array(J)
-            if self.weight is not None:
-                w = self.weight[which]
-                there |= w == 0
-                r, J = r * w, J * w[:, None]
-        np.copyto(r, 0.0, where=there)
-        np.copyto(J, 0.0, where=there[:, None])
-        return r, J
-
-    def normal(self, params: Array, which: Array, loss: Loss, A: Array, g: Array, cost: Array) -> None:
-        """Sums of some fits at a time."""
-        some = max(1, BLOCK // (self.points * (params.shape[1] + 2)))
-        for at in range(0, len(which), some):
-            part = which[at : at + some]
-            with np.errstate(all="ignore"):
-                r, J = self._weighted(params[part], part)
-                r, J, value = robust(r, J.swapaxes(1, 2), loss)
-                J = J.swapaxes(1, 2)  # type: ignore[union-attr]
-                A[part] = J @ J.swapaxes(1, 2)
-                g[part] = (J @ r[..., None])[..., 0]
-                cost[part] = 0.5 * value.sum(1)
-
-    def residuals(self, x: Array, fit: int, start: int, stop: int) -> tuple[Array, Array]:
-        """Of the whole fit: who knows what a function does with parts."""
-        key = fit, x.tobytes()
-        if self._last is None or self._last[:2] != key:
-            r, J = self._weighted(x[None], np.array([fit]))
-            self._last = (*key, r[0], J[0].T)
-        return self._last[2][start:stop], self._last[3][start:stop]

@@ -276,20 +276,25 @@ class FitResult:
     def _sums(self) -> tuple[Array, Array]:
         """chi2 and the weighted sum of squares about the mean, of each fit."""
         chi2, total, mass, mean = (np.zeros(len(self._dof)) for _ in range(4))
-        pieces = []
+        pieces: list[tuple[Array, Array]] = []  # roots of the weights, and data by them
         for part in self._parts:
             y, r = part.data.y, part.data.y - self._values(part)
-            w = np.ones_like(y) if part.data.weight is None else part.data.weight**2
+            if part.data.whitening is not None:
+                ones, y, r = (part.data.whitening(np.nan_to_num(a[0]))[None] for a in (np.ones_like(y), y, r))
+                chi2, mass, mean = chi2 + r[0] @ r[0], mass + ones[0] @ ones[0], mean + ones[0] @ y[0]
+                pieces.append((ones, y))
+                continue
+            w = np.ones_like(y) if part.data.weight is None else part.data.weight
             there = ~np.isnan(y) & (w > 0)
             w, y = np.where(there, w, 0.0), np.where(there, y, 0.0)
-            chi2 += (w * np.where(there, r, 0.0) ** 2).sum(1)
-            mass += w.sum(1)
-            mean += (w * y).sum(1)
-            pieces.append((w, y))
+            chi2 += ((w * np.where(there, r, 0.0)) ** 2).sum(1)
+            mass += (w * w).sum(1)
+            mean += (w * w * y).sum(1)
+            pieces.append((w, w * y))
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = mean / mass
             for w, y in pieces:
-                total += (w * (y - mean[:, None]) ** 2).sum(1)
+                total += ((y - w * mean[:, None]) ** 2).sum(1)
         chi2[~np.isfinite(self._done.params).all(1)] = np.nan  # also where no point is left
         return chi2, total
 

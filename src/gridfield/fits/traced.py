@@ -13,8 +13,9 @@ from .implicit import Objective, fixed_values, rows_of, tensors
 from .joint import Part
 from .least_squares import CONVERGED
 from .model import FunctionModel, model_of
-from .parameters import fill, held, limits
+from .parameters import fill, held, limits, with_fixed
 from .result import FitResult
+from .whitening import is_covariance
 
 Array = np.ndarray[Any, Any]
 
@@ -83,9 +84,14 @@ def fit(
     dtype = F.widest("float64")
     dummy = np.ones(F.shape(y)) if tensors(y) else y
     known_sigma = np.ones(F.shape(sigma)) if tensors(sigma) else sigma
+    if sigma is not None and is_covariance(np.shape(known_sigma), np.shape(dummy)):
+        raise TypeError(
+            f"{NAME}: sigma that is a covariance cannot be given within jax.jit, vmap, torch.func and the like, as the "
+            "points that are left out are not known there: call it outside of those"
+        )
     data = arrange(coords, dummy, known_sigma, options["where"], options["axis"], "omit", NAME)
     data.framework = F.name
-    part = Part(None, model_of(f, data, p0, options["jac"], NAME), data, np.zeros(0, int))
+    part = Part(None, model_of(f, data, with_fixed(p0, fixed), options["jac"], NAME), data, np.zeros(0, int))
     parameters = part.model.parameters
     part.places = np.arange(parameters.size)
     fits, p = data.fits, parameters.size
