@@ -79,11 +79,13 @@ class _Package(ModuleType):
         if name == "plot":
             return importlib.import_module(f"{self.__name__}.plot")
         vocabulary = importlib.import_module(f"{self.__name__}.vocabulary")
-        hook = importlib.import_module(f"{self.__name__}.hook").hook
+        hook = importlib.import_module(f"{self.__name__}.hook")
         for public in __all__:
             if public != "plot":
                 thing = getattr(vocabulary, public)
-                self.__dict__[public] = hook(public, thing) if isinstance(thing, FunctionType) else thing
+                self.__dict__[public] = hook.hook(public, thing) if isinstance(thing, FunctionType) else thing
+                if isinstance(thing, type):
+                    hook.hook_methods(thing)
         return self.__dict__[name]
 
     def __setattr__(self, name: str, value: Any) -> None:

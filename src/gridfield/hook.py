@@ -1,4 +1,5 @@
-"""The hook on public functions: what is labelled (xarray) or lazy (dask) goes by another way; all else as it is.
+"""The hook on public functions and methods: labelled arrays (xarray) and lazy ones (dask) go by another way.
+
 
 Both are looked for in `sys.modules`, never imported first.
 """
@@ -18,6 +19,12 @@ from .ops import static
 
 # by the name of a module, the classes that it has for us
 OURS = {"xarray": ("DataArray", "Dataset", "Variable"), "dask.array": ("Array",)}
+
+METHODS = {
+    "MaskIndex": ("__init__", "select"),
+    "Nufft": ("__init__", "__call__", "adjoint", "normal", "solve"),
+    "Pairwise": ("__matmul__",),
+}
 
 _modules = sys.modules
 # classes that are no such; those of other arrays come in as they are seen
@@ -65,6 +72,16 @@ def hook(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
     # where pickle finds it
     public.__module__, public.__qualname__ = "gridfield", name
     return public
+
+
+def hook_methods(cls: type) -> None:
+    """The same for the methods of a public class that take arrays."""
+    for name in METHODS.get(cls.__name__, ()):
+        f = cls.__dict__[name]
+        if not hasattr(f, "__wrapped__"):
+            public = hook(f"{cls.__name__}.{name}", f)
+            public.__module__ = f.__module__
+            setattr(cls, name, public)
 
 
 def _elsewhere(name: str, f: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -83,6 +83,7 @@ RULES = {
     "deform_points": Rule({"points": "pts axis"}, "pts axis", "points"),
     "deform": Rule({"images": "*"}, "*", "images", GEOMETRY),
     "cdist": Rule({"x": "pts axis", "y": "at axis"}, "* pts at"),
+    "pairwise": Rule({"x": "pts axis", "y": "at axis"}, "* pts at"),
     "corr": Rule({"x": "series", "y": "*", "weights": "series"}, "lag rest", "y", units=_none),
     "corr_matrix": Rule({"a": "*"}, "pairs", "a", units=_none),
     "detrend": Rule({"y": "*"}, "*", "y", same=True),
@@ -93,9 +94,17 @@ TUPLES = ("binned_statistic", "bin_index", "histogramdd", "select", "lookup", "g
 
 
 def call(name: str, f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-    """The public function f of that name, some of whose arguments are of xarray or dask."""
+    """The public function or method f of that name, some of whose arguments are of xarray or dask."""
     from .binding import own, run
 
+    if "." in name:
+        from .methods import method
+
+        return method(name, f, args, kwargs)
+    if name == "pairwise":
+        from .pairs import run as run_pairwise
+
+        return run_pairwise(RULES[name], f, args, kwargs)
     if name in OWN:
         return own(name, f, args, kwargs)
     return run(name, RULES.get(name), f, args, kwargs, name in TUPLES)

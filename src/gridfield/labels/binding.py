@@ -42,9 +42,12 @@ def bare(x: Any) -> Any:
     return {k: bare(v) for k, v in x.items()} if type(x) is dict else x
 
 
-@functools.lru_cache(maxsize=256)
+_known = functools.lru_cache(maxsize=256)(inspect.signature)
+
+
 def _signature(f: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(f)
+    # of a closure it is worked out anew: a cache would keep what that holds
+    return inspect.signature(f) if getattr(f, "__closure__", None) else _known(f)
 
 
 def run(name: str, rule: Any, f: Callable[..., Any], args: Any, kwargs: dict[str, Any], tuples: bool) -> Any:
@@ -103,8 +106,6 @@ def own(name: str, f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> 
     given = dict(_signature(f).bind(*args, **named).arguments)
     y: Any = given.get("y")
     coords: Any = given.get("coords")
-    if lazily := [k for k, v in given.items() if lazy.is_lazy(getattr(v, "data", v))]:
-        raise TypeError(f"{where}: {lazily[0]} is of dask, but this function needs all numbers: call .compute() first")
     if hasattr(y, "dims"):
         if isinstance(coords, str) and coords in y.coords:
             given["coords"] = y.coords[coords]
@@ -114,10 +115,24 @@ def own(name: str, f: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> 
             given["axis"] = (*given.get("axis", ()), y.dims.index(d))
     elif dim is not None:
         raise TypeError(f"{where}: dim={dim!r} names dims, but y is not labelled: give axis")
-    return f(**given)
+    if not any(_nested(v, _is_lazy) for v in given.values()):
+        return f(**given)
+    try:
+        return lazy.call(name, f, given)
+    except lazy.InChunks as error:
+        if not hasattr(y, "dims"):
+            raise
+        raise ValueError(error.text([repr(y.dims[a]) for a in error.axes], ".chunk")) from None
 
 
-BATCHED = ("nufft1", "nufft2", "nufft3", "convolve_points", "cdist")  # points (*batch, N, ndim)
+def _is_lazy(x: Any) -> bool:
+    """Whether it is of dask, with labels or without."""
+    if labelled(x) and not hasattr(x, "data"):
+        return any(lazy.is_lazy(v.data) for v in x.variables.values())
+    return lazy.is_lazy(x.data if labelled(x) else x)
+
+
+BATCHED = ("nufft1", "nufft2", "nufft3", "convolve_points", "cdist", "pairwise")  # points (*batch, N, ndim)
 
 
 class Call:

@@ -150,6 +150,8 @@ def _made(call: Any, first: Any, enlarged: Any) -> Any:
 def _multi(v: Any) -> bool:
     """Whether it is, or belongs to, an index of several levels, which is not taken apart."""
     index = getattr(v, "to_index", None)
+    if getattr(v, "chunks", None) is not None:  # of dask it is no index, and to ask would compute it
+        return False
     try:
         return index is not None and v.ndim == 1 and index().nlevels > 1
     except ValueError:

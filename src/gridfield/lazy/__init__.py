@@ -14,13 +14,23 @@ from typing import Any
 from .blocks import InChunks as InChunks
 from .blocks import is_lazy as is_lazy
 from .blocks import stack as stack
+from .operators import items as items
+
+
+def beside(matrix: Any) -> Any:
+    """A matrix of distances of NumPy, for a product with an array of dask."""
+    from . import pairs
+
+    return pairs.beside(matrix)
 
 
 def call(name: str, f: Callable[..., Any], given: dict[str, Any]) -> Any:
     """The public function of that name on dask arrays; f is that on NumPy's."""
-    from . import pieces, series, stencils, sums
+    if hasattr(f, "lazily"):  # it says itself how
+        return f.lazily(given)
+    from . import fits, pairs, pieces, series, stencils, sums
 
-    for table in (sums.TABLE, stencils.TABLE, pieces.TABLE, series.TABLE):
+    for table in (sums.TABLE, stencils.TABLE, pieces.TABLE, series.TABLE, pairs.TABLE, fits.TABLE):
         if name in table:
             return table[name](f, given)
     lazily = [k for k, v in given.items() if is_lazy(v) or (isinstance(v, (tuple, list)) and any(map(is_lazy, v)))]
