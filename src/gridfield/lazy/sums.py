@@ -300,7 +300,7 @@ def cdist(f: Callable[..., Any], given: Given) -> Any:
             raise ValueError(f"{where}: {name} of dask must be (points, d), got shape {points.shape}")
     options, kind = _others(given, "x", "y", "out"), np.result_type(floating(x), floating(y))
     return each(lambda x, y: f(x, y, **options), ("x", "y"), x, ("x", "axis"), y, ("y", "axis"), dtype=kind,
-                name="cdist")  # fmt: skip
+                name="cdist", aligned=False)  # fmt: skip
 
 
 # ---- sums over points
