@@ -248,6 +248,10 @@ def test_distributed_with_zarr(tmp_path):
     source[:] = a
     grid = gf.Grid.pixels((40, 50))
     u = gf.random_displacement(3, 2.0, shape=(40, 50), rng=0)
+
+    def fit(y, n):
+        return gf.curve_fit("a + b*t", np.arange(n), y if isinstance(y, np.ndarray) else y.rechunk({0: -1}), axis=0)
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with (
@@ -263,10 +267,16 @@ def test_distributed_with_zarr(tmp_path):
             counts = gf.histogram(lazily, 20, (-3, 3))[0]
             means = gf.binned_statistic(lazy(x, 300), lazy(v, 300), gf.Grid.cells((4, 4)), ["mean", "std"])
             moved = gf.deform(lazily, u)
-            counts, means, moved = client.gather(client.compute([counts, means, moved]))
+            near, fits = gf.pairwise(lazy(x, 300), lazy(x[:400] + 0.01, 150)).argmin(1), fit(lazily, 6)
+            pairs = gf.corr_matrix(lazily[:, :9, 0], 0)
+            late = [counts, means, moved, near, fits.popt, pairs]
+            counts, means, moved, near, popt, pairs = client.gather(client.compute(late))
     np.testing.assert_array_equal(counts, gf.histogram(a, 20, (-3, 3))[0])
     np.testing.assert_allclose(means, gf.binned_statistic(x, v, gf.Grid.cells((4, 4)), ["mean", "std"]), 1e-10)
     np.testing.assert_allclose(moved, gf.deform(a, u), 1e-9, 1e-9)
+    np.testing.assert_array_equal(near, gf.pairwise(x, x[:400] + 0.01).argmin(1))
+    np.testing.assert_allclose(popt, fit(a, 6).popt, 1e-6, 1e-6)
+    np.testing.assert_allclose(pairs, gf.corr_matrix(a[:, :9, 0], 0), 1e-10, 1e-10)
     written = zarr.open_array(str(tmp_path / "smooth.zarr"))[:]
     np.testing.assert_allclose(written, gf.smooth(a, "gaussian", sigma=1.5, grid=grid), 1e-10, 1e-10)
 

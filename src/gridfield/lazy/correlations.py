@@ -176,8 +176,8 @@ def _several(given: Given, x: Any, y: Any, axis: int, weights: Any) -> Any:
     least = [_mean_square(a, axis, index) for a in (x, y)]
 
     def moments(x: Any, y: Any, q: Any) -> Any:
-        x, y = (np.moveaxis(a, axis, -1) for a in (x, y))
-        return _weighted(*np.broadcast_arrays(x, y), q)[:, None]
+        x, y = np.broadcast_arrays(*(np.moveaxis(a, axis, -1) for a in (x, y)))
+        return _weighted(x, y, q)[:, None]
 
     def ratio(sums: Any, of_x: Any, of_y: Any) -> Any:
         total, ab, aa, bb = sums[0], *sums[5:]
