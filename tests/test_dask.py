@@ -111,6 +111,14 @@ def test_deform_in_other_ways():
         gf.deform(lazy(image, (20, 1, 60)), axis=(0, 2), zoom=2.0)
     with pytest.raises(TypeError, match="displacement is of dask"):
         gf.deform(lazy(image, (20, 1, 60)), lazy(u, -1), axis=(0, 2))
+    theirs = gf.deform(image, u, axis=(0, 2))
+    agree(gf.deform(lazy(image, (50, 1, 60)), lazy(u, 2), axis=(0, 2)), theirs)  # where the image is whole it may be
+    agree(gf.deform(image, lazy(u, 2), axis=(0, 2)), theirs)
+    both = gf.deform([image[:, 0], image[:, 1]], lazy(u, 2), rotate=lazy(np.asarray(20.0), -1))
+    agree(both[1], gf.deform(image[:, 1], u, rotate=20.0))
+    x = np.random.default_rng(0).random((30, 2)) * 40
+    agree(gf.deform_points(lazy(x, 11), lazy(u, 2), (50, 60)), gf.deform_points(x, u, (50, 60)))
+    agree(gf.deform_points(x, lazy(u, 2), (50, 60)), gf.deform_points(x, u, (50, 60)))
 
 
 def test_fill_empty_is_whole_along_the_grid():

@@ -93,7 +93,9 @@ class Layout:
     def _add(self, x: Any, index: tuple[Any, ...], kind: str, labels: Any = None) -> Hole:
         """An array with these words, whole along all but those of the fits."""
         if is_lazy(x):
-            x = x.rechunk({i: -1 for i, w in enumerate(index) if w not in self.fits})
+            of_y = dict(zip(self.index, self.data.chunks, strict=True)) if is_lazy(self.data) else {}
+            along = {i: of_y.get(w, -1) if w in self.fits else -1 for i, w in enumerate(index)}
+            x = x.rechunk({i: c for i, c in along.items() if x.shape[i] != 1})
         self.arrays += [x, index]
         return Hole(len(self.arrays) // 2 - 1, kind, labels)
 
@@ -199,8 +201,8 @@ def curve_fit(fit: Callable[..., Any], given: Given) -> LazyFit:
         r = run(y, blocks, tree)
         more = [np.asarray(getattr(r, name), np.float64).reshape(-1, 1) for name in NUMBERS]
         batch = tuple(y.shape[a] for a in rest)
-        popt, cov = (np.asarray(a, np.float64).reshape(prod(batch), -1) for a in (r.popt, r.cov))
-        return np.concatenate([popt, cov, *more], 1).reshape(*batch, -1)
+        popt, cov = (np.asarray(a, np.float64).reshape(prod(batch), k) for a, k in ((r.popt, p), (r.cov, p * p)))
+        return np.concatenate([popt, cov, *more], 1).reshape(*batch, size)
 
     size = p + p * p + len(NUMBERS)
     rows = each(packed, (*lay.fits, "field"), lay.data, lay.index, *lay.arrays, dtype=np.float64, new={"field": size},
