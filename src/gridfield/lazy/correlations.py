@@ -75,39 +75,89 @@ def corr_matrix(f: Callable[..., Any], given: Given) -> Any:
     index = words("a", a.ndim)
     time, rest = index[axis], tuple(w for i, w in enumerate(index) if i != axis)
     twin = {w: f"{w}'" for w in rest}
-    other, again = tuple(twin.get(w, w) for w in index), tuple(twin.values())
+    again = tuple(twin.values())
 
     def rows(block: Any) -> tuple[Any, tuple[int, ...]]:
         v = np.moveaxis(block, axis, -1).astype(work)
         return v.reshape(prod(v.shape[:-1]), v.shape[-1]), v.shape[:-1]
 
+    if policy == "propagate":
+        return _of_whole(a, index, time, rest, again, rows, work, kind)
+
     def moments(x: Any, y: Any) -> Any:
         (x, xs), (y, ys) = rows(x), rows(y)
-        return _of_pairs(x, y, policy == "omit").reshape(PAIR, 1, *xs, *ys)
+        return _of_pairs(x, y).reshape(PAIR, 1, *xs, *ys)
 
+    other = tuple(twin.get(w, w) for w in index)
     parts = each(moments, ("field", time, *rest, *again), a, index, a, other, dtype=np.float64, new={"field": PAIR},
                  ones=[time], name="corr_matrix", aligned=False)  # fmt: skip
-
-    def ratio(sums: Any) -> Any:
-        return _ratio(sums, eps, policy == "omit").astype(kind)
-
     made = (*rest, *again)
-    return each(ratio, made, _tree(parts), ("field", *made), dtype=kind, name="corr_matrix")
+    return each(lambda sums: _ratio(sums, eps).astype(kind), made, _tree(parts), ("field", *made), dtype=kind,
+                name="corr_matrix")  # fmt: skip
 
 
-def _of_pairs(x: Any, y: Any, omit: bool) -> Any:
-    """Moments of every row of x (m, t) with every row of y (n, t): (fields, m, n), float64."""
+def _of_whole(a: Any, index: Any, time: Any, rest: Any, again: Any, rows: Any, work: Any, kind: Any) -> Any:
+    """Of series without gaps a product of matrices is all there is of each pair; the rest is of each series."""
+    eps = float(np.finfo(work).eps)
+
+    def moments(x: Any) -> Any:
+        x, shape = rows(x)
+        with np.errstate(all="ignore"):
+            u, _, means = _centred(x, False)
+            number = np.full(len(x), float(x.shape[1]))
+            return np.stack([number, *means, np.einsum("it,it->i", u, u, dtype=np.float64)]).reshape(4, 1, *shape)
+
+    def centred(x: Any) -> Any:
+        x, shape = rows(x)
+        with np.errstate(all="ignore"):
+            return _centred(x, False)[0].reshape(*shape, x.shape[1])
+
+    def product(x: Any, y: Any) -> Any:
+        xs, ys = x.shape[:-1], y.shape[:-1]
+        with np.errstate(all="ignore"):
+            out = x.reshape(prod(xs), x.shape[-1]) @ y.reshape(prod(ys), y.shape[-1]).T
+        return out.reshape(1, *xs, *ys)
+
+    def ratio(total: Any, x: Any, y: Any) -> Any:
+        with np.errstate(all="ignore"):
+            (n, p, xx, good), (_, q, yy, fine) = (_merged_whole(m.reshape(*m.shape[:2], -1), eps) for m in (x, y))
+            r = total.reshape(len(xx), len(yy)) + (n * p).T @ q
+            r *= np.where(good, 1 / np.sqrt(np.where(good, xx, 1)), np.nan)[:, None]
+            r *= np.where(fine, 1 / np.sqrt(np.where(fine, yy, 1)), np.nan)
+        return r.reshape(total.shape).astype(kind)
+
+    of = each(
+        moments, ("field", time, *rest), a, index, dtype=np.float64, new={"field": 4}, ones=[time], name="moments"
+    )
+    of = of.rechunk({1: -1})
+    u = each(centred, (*rest, time), a, index, dtype=work, name="centred")
+    parts = each(product, (time, *rest, *again), u, (*rest, time), u, (*again, time), dtype=work, ones=[time],
+                 name="product", aligned=False)  # fmt: skip
+    return each(ratio, (*rest, *again), parts.sum(axis=0, dtype=np.float64), (*rest, *again), of,
+                ("field", "part", *rest), of, ("field", "part", *again), dtype=kind, name="corr_matrix")  # fmt: skip
+
+
+def _merged_whole(moments: Any, eps: float) -> tuple[Any, Any, Any, Any]:
+    """Of (fields, parts, series): numbers, means about that of all, sums of squares, and which are not constant."""
+    n, mean, left, square = moments
+    some, total = n > 0, n.sum(0)
+    near = mean[some[:, 0].argmax() if some.size else 0]
+    d = np.where(some, (mean - near) + left, 0)
+    middle = (n * d).sum(0) / np.where(total > 0, total, 1)
+    d = np.where(some, d - middle, 0)
+    square = square.sum(0) + (n * d * d).sum(0)
+    good = (square > (4 * eps) ** 2 * (square + total * (near + middle) ** 2)) & (square < np.inf)
+    return n, d, square, good
+
+
+def _of_pairs(x: Any, y: Any) -> Any:
+    """Moments of every row of x (m, t) with every row of y (n, t), where both are there: (fields, m, n), float64."""
     with np.errstate(all="ignore"):
-        (u, p, of_x), (v, q, of_y) = (_centred(a, omit) for a in (x, y))
-        uv = (u @ v.T).astype(np.float64)
-        if not omit:
-            n = np.full(uv.shape, float(x.shape[1]))
-            uu, vv = (np.einsum("it,it->i", a, a, dtype=np.float64) for a in (u, v))
-            means = [m[:, None] for m in of_x] + list(of_y)
-            return np.stack(np.broadcast_arrays(n, *means, uv, uu[:, None], vv))
+        (u, p, of_x), (v, q, of_y) = (_centred(a, True) for a in (x, y))
         n = (p @ q.T).astype(np.float64)
         one = np.where(n > 0, n, 1)
         su, sv = (u @ q.T).astype(np.float64), (p @ v.T).astype(np.float64)
+        uv = (u @ v.T).astype(np.float64)
         uu, vv = ((u * u) @ q.T).astype(np.float64), (p @ (v * v).T).astype(np.float64)
         means = [of_x[0][:, None], of_x[1][:, None] + su / one, of_y[0], of_y[1] + sv / one]
         sums = [uv - su * sv / one, np.maximum(uu - su * su / one, 0), np.maximum(vv - sv * sv / one, 0)]
@@ -125,11 +175,11 @@ def _centred(x: Any, omit: bool) -> tuple[Any, Any, tuple[Any, Any]]:
     return u, there.astype(x.dtype), (mean.astype(np.float64), left.astype(np.float64))
 
 
-def _ratio(sums: Any, eps: float, some: bool) -> Any:
+def _ratio(sums: Any, eps: float) -> Any:
     """Correlations; NaN where one of both is constant to the rounding of its numbers, or nothing but a pair is left."""
     n, ab, aa, bb = sums[0], *sums[5:]
     with np.errstate(all="ignore"):
-        good = (n > 1.5) if some else np.ones(n.shape, bool)
+        good = n > 1.5
         for m, square in ((sums[1] + sums[2], aa), (sums[3] + sums[4], bb)):
             good &= (square > (4 * eps) ** 2 * (square + n * m * m)) & (square < np.inf)
         return np.where(good, ab / np.sqrt(np.where(good, aa, 1)) / np.sqrt(np.where(good, bb, 1)), np.nan)
