@@ -75,6 +75,20 @@ def test_what_goes_along(lazily):
     agree(mine.popt, gf.curve_fit(both, stack, DATA, axis=1, p0=[1.0, 1.0]).popt, 1e-5)
 
 
+def test_chunks_without_fits():
+    """After a selection some chunks may be empty."""
+    y = DATA[:, :, 0]
+    some = lazy(y, (1, 12))[lazy(np.arange(5) > 2, 1)]
+    with dask.config.set(scheduler="synchronous"):
+        some.compute_chunk_sizes()
+    assert 0 in some.chunks[0]
+    agree(gf.curve_fit("a*t + b", TIME, some, axis=1).popt, gf.curve_fit("a*t + b", TIME, y[3:], axis=1).popt)
+    assert computed(gf.curve_fit("a*t + b", TIME, lazy(y[:0], (2, 12)), axis=1).popt).shape == (0, 2)
+    many = {"a": lazy(np.ones((5, 6)), (5, 1)), "b": 1.0}  # in other chunks than the data
+    agree(gf.curve_fit("a*t + b", TIME, lazy(DATA, (1, 12, 6)), axis=1, p0=many).popt,
+          gf.curve_fit("a*t + b", TIME, DATA, axis=1).popt, 1e-6)  # fmt: skip
+
+
 def test_one_fit():
     image = 3.0 * np.arange(8)[:, None] + np.arange(9) + 0.01 * field(8, 9)
     grid = gf.Grid.pixels((8, 9))

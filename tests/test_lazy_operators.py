@@ -1,5 +1,6 @@
 """pairwise, MaskIndex and Nufft with labelled and lazy arrays: labels kept, nothing computed early."""
 
+import importlib
 import pickle
 
 import numpy as np
@@ -109,6 +110,8 @@ def test_labelled_pairwise(chunks):
     values, numbers = mine.kneighbors(3)
     assert values.dims == numbers.dims == ("station", "neighbor") and values.attrs == {"units": "m"}
     np.testing.assert_array_equal(computed(numbers.data), theirs.kneighbors(3)[1])
+    importlib.import_module("gridfield.xarray")
+    assert x.gf.pairwise(y).argmin(1).dims == ("station",)
     assert mine.map("squared").min(1).attrs == {"units": "(m)^2"} and "station by buoy" in repr(mine)
 
 

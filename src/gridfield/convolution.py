@@ -136,44 +136,53 @@ def convolve_points(
     real = F.dtype(values) not in check.REAL
     values, dtype = _complex(F, values, points, "values", where)
     eps, _, modes_order, _ = _options(eps, 1, modes_order, 1.0, ndim, dtype, where)
-    if (kernel is None) == (fourier_kernel is None):
-        raise ValueError(f"{where}: give one of kernel and fourier_kernel")
+    _one_kernel(kernel, fourier_kernel, period, extent, where)
     reach = None
-    if period is None and fourier_kernel is not None:
-        raise ValueError(f"{where}: period must be given with fourier_kernel")
-    if period is not None and extent is not None:
-        raise ValueError(f"{where}: extent goes with period=None, but the period is {period!r}")
     if period is None:
         points, at, reach = _placed(F, points, at, extent, dtype, where)
         period = tuple(2 * WIDER * r for r in reach)
     period = per_axis(where, "period", period, ndim, LENGTH)
     if fourier_kernel is not None:
         dispatch.face(where, points=points, fourier_kernel=fourier_kernel)
-        modes, _ = _complex(F, fourier_kernel, points, "fourier_kernel", where)
-        if len(modes.shape) != ndim:
-            raise ValueError(f"{where}: fourier_kernel has shape {tuple(modes.shape)} but points {ndim} coordinates")
-        real = False
-    else:
-        shape = None if shape is None else per_axis(where, "shape", shape, ndim, SIZE)
-        if shape is not None:
-            _fits(shape, eps, dtype, F.followed(points), F.known(F.shape(points)[-2]), where)
-        least, kind = max(eps, 1e-5 * (dtype == "float32")), F.dtype(values)
-        if isinstance(kernel, str) and isinstance(length, (int, float, np.number, str)):
-            (length,) = per_axis(where, "length", length, 1, LENGTH)
-            modes, of_reals = (
-                F.constant(_by_name(kernel, length, period, reach, shape, least, where), kind, values),
-                True,
-            )
-        else:
-            sampled = _sampler(F, kernel, length, radial, period, reach, eps, values, where)
-            modes, of_reals = _transformed(F, sampled, shape, period, least, where)
-            modes = F.astype(modes, kind)
-        real, modes_order = real and of_reals, "fft"
+    elif shape is not None:
+        shape = per_axis(where, "shape", shape, ndim, SIZE)
+        _fits(shape, eps, dtype, F.followed(points), F.known(F.shape(points)[-2]), where)
+    modes, of_reals = spectrum(F, kernel, fourier_kernel, length, radial, period, reach, shape, eps, values, points)
+    real, modes_order = real and of_reals, modes_order if fourier_kernel is not None else "fft"
     sizes = check.grid_shape(modes.shape, "fourier_kernel", where)
     how: dict[str, Any] = {"eps": eps, "modes_order": modes_order, "period": period}
     out = nufft2(at, nufft1(points, values, sizes, **how) * (modes / prod(sizes)), **how)
     out = F.as_real(out)[..., 0] if real else out
     return out if places is None else F.reshape(out, (*F.shape(out)[:-1], *places))
+
+
+def _one_kernel(kernel: Any, fourier_kernel: Any, period: Any, extent: Any, where: str) -> None:
+    if (kernel is None) == (fourier_kernel is None):
+        raise ValueError(f"{where}: give one of kernel and fourier_kernel")
+    if period is None and fourier_kernel is not None:
+        raise ValueError(f"{where}: period must be given with fourier_kernel")
+    if period is not None and extent is not None:
+        raise ValueError(f"{where}: extent goes with period=None, but the period is {period!r}")
+
+
+def spectrum(
+    F: Any, kernel: Any, fourier_kernel: Any, length: Any, radial: Any, period: Any, reach: Any, shape: Any, eps: float,
+    values: Any, points: Any,
+) -> tuple[Any, bool]:  # fmt: skip
+    """The modes of a kernel, of the type of complex values, and whether it is real; by itself in the order "fft"."""
+    where, kind = "gf.convolve_points", F.dtype(values)
+    if fourier_kernel is not None:
+        modes, _ = _complex(F, fourier_kernel, points, "fourier_kernel", where)
+        if len(modes.shape) != len(period):
+            raise ValueError(f"{where}: fourier_kernel has shape {tuple(modes.shape)} but points {len(period)} axes")
+        return modes, False
+    least = max(eps, 1e-5 * (kind == "complex64"))
+    if isinstance(kernel, str) and isinstance(length, (int, float, np.number, str)):
+        (length,) = per_axis(where, "length", length, 1, LENGTH)
+        return F.constant(_by_name(kernel, length, period, reach, shape, least, where), kind, values), True
+    sampled = _sampler(F, kernel, length, radial, period, reach, eps, values, where)
+    modes, of_reals = _transformed(F, sampled, shape, period, least, where)
+    return F.astype(modes, kind), of_reals
 
 
 def _placed(F: Any, points: Any, at: Any, extent: Any, dtype: str, where: str) -> tuple[Any, Any, tuple[float, ...]]:

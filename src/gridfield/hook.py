@@ -1,6 +1,5 @@
 """The hook on public functions and methods: labelled arrays (xarray) and lazy ones (dask) go by another way.
 
-
 Both are looked for in `sys.modules`, never imported first.
 """
 

@@ -97,7 +97,8 @@ def curve_fit(
     -------
     FitResult
         ``popt, pcov = result`` works. Of the framework of `y`; on torch and JAX `popt` and `params` have derivatives in
-        `y`, `sigma` and the values of `fixed`; of a fit that did not converge they are 0.
+        `y`, `sigma` and the values of `fixed`; of a fit that did not converge they are 0. Of data of dask its numbers
+        are arrays of dask, too, and `compute()` gives them.
 
     Raises
     ------

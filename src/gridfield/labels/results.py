@@ -302,7 +302,8 @@ def displacement(call: Any, compute: Any, bare: Any) -> Any:
     """Fields of displacements: a dim of components, and those of the image, whose coordinates are others."""
     given, u = dict(call.given), call.main
     n = np.size(given["shape"])
-    out = compute(call.name, call.f, {k: bare(v) for k, v in given.items()}, {})
+    names = {} if u is None else {"displacement": tuple(u.dims)}
+    out = compute(call.name, call.f, {k: bare(v) for k, v in given.items()}, names)
     if u is None:
         return out
     first, more = (out[0], list(out[1:])) if isinstance(out, tuple) else (out, [])

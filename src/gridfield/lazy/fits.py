@@ -31,13 +31,50 @@ class Hole:
     labels: Any = None  # dims, name and attributes
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What a block needs to know; it travels to where that is computed, without any data."""
+
+    pad: int
+    labelled: bool
+    dims: tuple[str, ...]
+    name: Any
+    attrs: dict[str, Any]
+
+    def filled(self, tree: Any, blocks: Any) -> Any:
+        """With the arrays of a block in their places."""
+        if isinstance(tree, Mapping) and not hasattr(tree, "dims"):
+            return {k: self.filled(v, blocks) for k, v in tree.items()}
+        if isinstance(tree, (tuple, list)):
+            return type(tree)(self.filled(v, blocks) for v in tree)
+        if not isinstance(tree, Hole):
+            return tree
+        x, ones = np.asarray(blocks[tree.number]), (1,) * self.pad
+        if tree.kind == "labelled":
+            dims, name, attrs = tree.labels
+            return sys.modules["xarray"].DataArray(x, dims=dims, name=name, attrs=attrs)
+        if tree.kind == "stack":
+            return x.reshape((x.shape[0], *ones, *x.shape[1:]))
+        return x if tree.kind == "inner" else x.reshape((*ones, *x.shape))
+
+    def block(self, y: Any, coords: Any = None) -> Any:
+        """The data of a block, with labels; coords: those that it has of y."""
+        y = y.reshape((1,) * self.pad + y.shape)
+        if not self.labelled:
+            return y
+        import xarray
+
+        dims = (*(f"gridfield_{i}" for i in range(self.pad)), *self.dims)
+        return xarray.DataArray(y, coords, dims, name=self.name, attrs=self.attrs)
+
+
 class Layout:
     """y, its axes in words, and the arrays that go along with it."""
 
     def __init__(self, y: Any, axis: Any) -> None:
-        self.labelled = hasattr(y, "dims")
-        self.dims = tuple(map(str, y.dims)) if self.labelled else ()
-        self.data = array(y.data if self.labelled else y)
+        labelled = hasattr(y, "dims")
+        self.dims = tuple(map(str, y.dims)) if labelled else ()
+        self.data = array(y.data if labelled else y)
         known(self.data, WHERE, "y")
         self.axes = _axes(axis, self.data.ndim, self.dims, WHERE)
         self.rest = tuple(a for a in range(self.data.ndim) if a not in self.axes)
@@ -47,15 +84,18 @@ class Layout:
         self.shape = tuple(self.data.shape[a] for a in self.axes)
         self.fits = tuple(self.index[a] for a in self.rest)
         # one axis more than constants may have: else a vector could pass for a map of the fits of a block
-        self.pad = 4 if self.batch else 0
+        pad = 4 if self.batch else 0
         self.arrays: list[Any] = []
-        self.coords = {str(k): c for k, c in y.coords.items()} if self.labelled else {}
-        self.name, self.attrs = (y.name, dict(y.attrs)) if self.labelled else (None, {})
+        self.coords = {str(k): c for k, c in y.coords.items()} if labelled else {}
+        name, attrs = (y.name, dict(y.attrs)) if labelled else (None, {})
+        self.frame = Frame(pad, labelled, self.dims, name, attrs)
 
     def _add(self, x: Any, index: tuple[Any, ...], kind: str, labels: Any = None) -> Hole:
         """An array with these words, whole along all but those of the fits."""
         if is_lazy(x):
-            x = x.rechunk({i: -1 for i, w in enumerate(index) if w not in self.fits})
+            of_y = dict(zip(self.index, self.data.chunks, strict=True)) if is_lazy(self.data) else {}
+            along = {i: of_y.get(w, -1) if w in self.fits else -1 for i, w in enumerate(index)}
+            x = x.rechunk({i: c for i, c in along.items() if x.shape[i] != 1})
         self.arrays += [x, index]
         return Hole(len(self.arrays) // 2 - 1, kind, labels)
 
@@ -65,7 +105,7 @@ class Layout:
             return x
         if hasattr(x, "dims") and hasattr(x, "data") and not isinstance(x, np.ndarray):
             outer = any(str(d) in self.dims and self.dims.index(str(d)) in self.rest for d in x.dims)
-            if not self.labelled or not (outer or is_lazy(x.data)):
+            if not self.frame.labelled or not (outer or is_lazy(x.data)):
                 return x
             if any(str(d) not in self.dims for d in x.dims):
                 return x  # an error
@@ -135,33 +175,6 @@ class Layout:
                 return self._add(coords, ("stack", *self.index), "stack")
         return self.beside(coords, "coords")
 
-    # ---- a block
-    def filled(self, tree: Any, blocks: Any) -> Any:
-        """With the arrays of a block in their places."""
-        if isinstance(tree, Mapping) and not hasattr(tree, "dims"):
-            return {k: self.filled(v, blocks) for k, v in tree.items()}
-        if isinstance(tree, (tuple, list)):
-            return type(tree)(self.filled(v, blocks) for v in tree)
-        if not isinstance(tree, Hole):
-            return tree
-        x, ones = np.asarray(blocks[tree.number]), (1,) * self.pad
-        if tree.kind == "labelled":
-            dims, name, attrs = tree.labels
-            return sys.modules["xarray"].DataArray(x, dims=dims, name=name, attrs=attrs)
-        if tree.kind == "stack":
-            return x.reshape((x.shape[0], *ones, *x.shape[1:]))
-        return x if tree.kind == "inner" else x.reshape((*ones, *x.shape))
-
-    def block(self, y: Any, coords: Any = None) -> Any:
-        """The data of a block, with labels; coords: those that it has of y."""
-        y = y.reshape((1,) * self.pad + y.shape)
-        if not self.labelled:
-            return y
-        import xarray
-
-        dims = (*(f"gridfield_{i}" for i in range(self.pad)), *self.dims)
-        return xarray.DataArray(y, coords, dims, name=self.name, attrs=self.attrs)
-
 
 def curve_fit(fit: Callable[..., Any], given: Given) -> LazyFit:
     """Fits of blocks, packed; their axes are whole in each."""
@@ -169,7 +182,8 @@ def curve_fit(fit: Callable[..., Any], given: Given) -> LazyFit:
         raise TypeError(f"{WHERE}: several models of data of dask: call y.compute() first")
     lay = Layout(given["y"], given.get("axis"))
     options = _others(given, "f", "y", "axis", "coords", "progress", *MAPS, *BESIDE)
-    options["axis"] = tuple(a + lay.pad for a in lay.axes)
+    frame, model, rest = lay.frame, given["f"], lay.rest  # what goes with each block, and nothing else
+    options["axis"] = tuple(a + frame.pad for a in lay.axes)
     of_y = {k: lay.beside(c, k) for k, c in lay.coords.items()}
     tree = {"coords": lay.coordinates(given.get("coords"))}
     tree |= {k: lay.beside(given.get(k), k) for k in BESIDE}
@@ -177,7 +191,8 @@ def curve_fit(fit: Callable[..., Any], given: Given) -> LazyFit:
     tree |= {k: lay.map(given.get(k)) for k in MAPS}
 
     def run(y: Any, blocks: Any, tree: Any, **more: Any) -> Any:
-        return fit(given["f"], y=lay.block(y, lay.filled(of_y, blocks)), **lay.filled(tree, blocks), **options, **more)
+        data = frame.block(y, frame.filled(of_y, blocks))
+        return fit(model, y=data, **frame.filled(tree, blocks), **options, **more)
 
     probe = _probe(lay, tree, run)
     parameters, p = probe._parameters, probe._parameters.size
@@ -185,9 +200,9 @@ def curve_fit(fit: Callable[..., Any], given: Given) -> LazyFit:
     def packed(y: Any, *blocks: Any) -> Any:
         r = run(y, blocks, tree)
         more = [np.asarray(getattr(r, name), np.float64).reshape(-1, 1) for name in NUMBERS]
-        batch = tuple(y.shape[a] for a in lay.rest)
-        popt, cov = (np.asarray(a, np.float64).reshape(prod(batch), -1) for a in (r.popt, r.cov))
-        return np.concatenate([popt, cov, *more], 1).reshape(*batch, -1)
+        batch = tuple(y.shape[a] for a in rest)
+        popt, cov = (np.asarray(a, np.float64).reshape(prod(batch), k) for a, k in ((r.popt, p), (r.cov, p * p)))
+        return np.concatenate([popt, cov, *more], 1).reshape(*batch, size)
 
     size = p + p * p + len(NUMBERS)
     rows = each(packed, (*lay.fits, "field"), lay.data, lay.index, *lay.arrays, dtype=np.float64, new={"field": size},
@@ -198,18 +213,18 @@ def curve_fit(fit: Callable[..., Any], given: Given) -> LazyFit:
         held = tree | {"bounds": None, "fixed": list(parameters.names)}
 
         def block(popt: Any, y: Any, *blocks: Any) -> Any:
-            ones, batch = (1,) * lay.pad, popt.shape[:-1]
+            ones, batch = (1,) * frame.pad, popt.shape[:-1]
             leaves = [popt[..., at : at + prod(s)].reshape(ones + batch + s) for _, s, at in parameters.spans()]
             start = leaves if parameters.style in ("args", "vector") else parameters.tree(leaves)
             out = np.asarray(of(run(y, blocks, held | {"p0": start}, maxiter=1)), np.float64)
-            return out.reshape(out.shape[lay.pad :])
+            return out.reshape(out.shape[frame.pad :])
 
         made = lay.index if tail is None else (*lay.fits, *words("at", len(tail)))
         new = {} if tail is None else dict(zip(words("at", len(tail)), tail, strict=True))
         return each(block, made, popt, (*lay.fits, "p"), lay.data, lay.index, *lay.arrays[:aside], dtype=np.float64,
                     new=new, name=name)  # fmt: skip
 
-    names = tuple(lay.dims[a] for a in lay.rest) if lay.labelled else tuple(f"axis_{a}" for a in lay.rest)
+    names = tuple(lay.dims[a] for a in lay.rest) if frame.labelled else tuple(f"axis_{a}" for a in lay.rest)
     labels = {k: c for k, c in lay.coords.items() if c.dims and set(map(str, c.dims)) <= set(names)}
     return LazyFit(rows, probe, again, names, labels, lay.batch)
 

@@ -39,6 +39,11 @@ class LazyFit:
         where = "of dask, not computed" if is_lazy(self._rows) else "computed"
         return f"<gf.FitResult of fits {self._batch}, parameters {', '.join(self.names)}, {where}>"
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("summary", "plot", "confidence_band"):
+            raise AttributeError(f"FitResult.{name} is of fits in memory: fit y.compute(), or some of it")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def compute(self, **options: Any) -> LazyFit:
         """The same with its numbers in memory."""
         rows = self._rows.compute(**options) if is_lazy(self._rows) else self._rows

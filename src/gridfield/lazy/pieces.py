@@ -161,7 +161,8 @@ def deform(f: Callable[..., Any], given: Given) -> Any:
                 )
                 own[name] = option if not several else option[k] if isinstance(option, dict) else option[i]
             x = images[k]
-            out.append(_image(f, own | {"images": x}) if is_lazy(x) else f(**own | {"images": x}))
+            late = any(is_lazy(own.get(k)) for k in ("displacement", "affine", "rotate", "zoom"))
+            out.append(_image(f, own | {"images": x}) if is_lazy(x) or late else f(**own | {"images": x}))
         return dict(zip(keys, out, strict=True)) if isinstance(images, dict) else type(images)(out)
     return _image(f, given)
 
@@ -169,12 +170,12 @@ def deform(f: Callable[..., Any], given: Given) -> Any:
 def _image(f: Callable[..., Any], given: Given) -> Any:
     """Over leading axes; along deformed ones in pieces, if the displacement is bounded."""
     where, x = "gf.deform", array(given["images"])
+    x = x if is_lazy(x) else dask().from_array(x, chunks=-1)
     known(x, where, "images")
-    for name in ("displacement", "affine", "rotate", "zoom"):
-        if is_lazy(given.get(name)):
-            raise TypeError(
-                f"{where}: {name} is of dask, but how far it reaches has to be known: call {name}.compute() first"
-            )
+    late = {k: given[k] for k in ("displacement", "affine", "rotate", "zoom") if is_lazy(given.get(k))}
+    for name, p in late.items():
+        known(p, where, name)
+    given = given | {k: np.broadcast_to(0.0, p.shape) for k, p in late.items()}  # for their shapes
     u, batch = given.get("displacement"), given.get("batch_axis")
     axis = given.get("axis")
     if axis is None:
@@ -190,6 +191,12 @@ def _image(f: Callable[..., Any], given: Given) -> Any:
     cut = split(x, axes)
     if batch is not None:
         whole(x, [batch], where, "images")
+    if cut and late:
+        name = next(iter(late))
+        raise TypeError(
+            f"{where}: {name} is of dask, but how far it reaches has to be known where images is in several chunks "
+            f"along the deformed axes: call {name}.compute() first"
+        )
     posed = [k for k in ("affine", "rotate", "zoom") if given.get(k) is not None]
     if cut and (posed or batch is not None or hasattr(u, "spline")):
         why = posed[0] if posed else "batch_axis" if batch is not None else "a SplineField"
@@ -199,8 +206,11 @@ def _image(f: Callable[..., Any], given: Given) -> Any:
         inside = [index[a] for a in axes]
         made = tuple(f"{w}'" if w in inside else w for w in index)
         new = {f"{w}'": n for w, n in zip(inside, size, strict=True)}
-        options = _others(given, "images", "axis") | {"axis": axes}
-        return each(lambda b: f(b, **options), made, x, index, dtype=x.dtype, new=new, name="deform")
+        options = _others(given, "images", "axis", *late) | {"axis": axes}
+        names = tuple(late)
+        pairs = [p for k, a in late.items() for p in (a.rechunk(-1), words(k, a.ndim))]
+        return each(lambda b, *of: f(b, **options, **dict(zip(names, of, strict=True))), made, x, index, *pairs,
+                    dtype=x.dtype, new=new, name="deform")  # fmt: skip
     return _in_pieces(f, given, x, axes, full, start, size)
 
 

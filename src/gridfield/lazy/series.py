@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..projection import Projection, Windows, ends, finish, partial, project
-from .blocks import InChunks, array, dask, each, floating, is_lazy, known, whole, words
-from .sums import _others
+from ..projection import Projection, Windows, ends, finish, partial, project, reference
+from .blocks import array, dask, each, floating, is_lazy, known, whole, words
+from .sums import _as_it_is, _others
 
 Given = dict[str, Any]
 
@@ -69,10 +69,6 @@ def _starts(y: Any, axis: int) -> Any:
     return dask().from_array(starts, chunks=1)
 
 
-def _end(y: Any, axis: int, i: int) -> Any:
-    return dask().take(y, i, axis=axis)
-
-
 def _line(y: Any, axis: int, rest: Any) -> tuple[Any, Any]:
     """Ends of a line through each series, by some samples at either end; of those the chunks there are enough."""
     n = y.shape[axis]
@@ -96,6 +92,48 @@ def _line(y: Any, axis: int, rest: Any) -> tuple[Any, Any]:
     return low - beyond, high + beyond
 
 
+def _line_over_gaps(y: Any, axis: int, index: Any) -> Any:
+    """The same of series that may have gaps at their ends: by the first and the last samples there are of each.
+
+    That looks at every chunk once more.
+    """
+    n, time = y.shape[axis], index[axis]
+    rest = tuple(w for w in index if w != time)
+    some = min(32, max(1, n // 16))
+
+    def found(x: Any, start: Any) -> Any:
+        v = np.moveaxis(x, axis, -1).astype(np.float64)
+        there, t, out = np.isfinite(v), start[0] + np.arange(v.shape[-1]), []
+        for order, none in ((slice(None), np.inf), (slice(None, None, -1), -np.inf)):
+            chosen = there[..., order]
+            chosen = chosen & (np.cumsum(chosen, -1, dtype=np.int32) <= some)
+            number = np.maximum(chosen.sum(-1), 1)
+            out.append(np.where(chosen.any(-1), chosen @ t[order] / number, none))
+            out.append(np.where(chosen, v[..., order], 0).sum(-1) / number)
+        return np.stack(out)[None]
+
+    def merge(x: Any, axis: Any, keepdims: Any) -> Any:
+        x = x[0] if isinstance(x, list) and len(x) == 1 else x
+        low, high = x[:, 0].argmin(0)[None], x[:, 2].argmax(0)[None]
+        out = [np.take_along_axis(x[:, i], k, 0)[0] for i, k in enumerate((low, low, high, high))]
+        return np.stack(out)[None] if keepdims else np.stack(out)
+
+    parts = _blocks(found, (time, "end", *rest), y, index, _starts(y, axis), (time,), kind=np.float64, new={"end": 4},
+                    ones=[time])  # fmt: skip
+    ends = dask().reduction(parts, _as_it_is, merge, axis=0, combine=merge, dtype=np.float64, concatenate=True,
+                            split_every=8, meta=_empty(parts.ndim - 1, np.float64))  # fmt: skip
+
+    def line(ends: Any) -> Any:
+        a, low, b, high = ends
+        with np.errstate(invalid="ignore", over="ignore"):
+            slope = np.where(b > a, (high - low) / np.where(b > a, b - a, 1), 0.0)
+            first = np.where(np.isfinite(a), low - slope * np.where(np.isfinite(a), a, 0), np.nan)
+            return np.stack([first, first + slope * (n - 1)])
+
+    both = _blocks(line, ("two", *rest), ends, ("end", *rest), kind=np.float64, new={"two": 2})
+    return both[0], both[1]
+
+
 def _blocks(f: Callable[..., Any], out: Any, *pairs: Any, kind: Any, new: Any = None, ones: Any = ()) -> Any:
     """each, of arrays of which the chunks of time are as many, but not as long."""
     return each(f, out, *pairs, dtype=kind, new=new, ones=ones, name="series", aligned=False)
@@ -114,27 +152,32 @@ def detrend(f: Callable[..., Any], given: Given) -> Any:
     omit = given.get("nan_policy", "propagate") == "omit"
     index = words("a", y.ndim)
     time, rest = index[axis], tuple(w for i, w in enumerate(index) if i != axis)
-    starts, begin = _starts(y, axis), _end(y, axis, 0)
-    middle = (n - 1) / 2
+    starts, middle = _starts(y, axis), (n - 1) / 2
+    # of a series with gaps nothing is left if they propagate
+    first, last = _line_over_gaps(y, axis, index) if omit else _line(y, axis, rest)
 
-    def moved(x: Any, start: Any, begin: Any) -> tuple[Any, Any]:
-        """Time last, less the first sample, which leaves no rounding of large offsets; the centred places."""
-        v = np.moveaxis(x, axis, -1).astype(np.float64)
-        first = begin.astype(np.float64)
-        return v - np.where(np.isfinite(first), first, 0.0)[..., None], start[0] + np.arange(v.shape[-1]) - middle
+    def moved(x: Any, start: Any, first: Any, last: Any) -> tuple[Any, Any]:
+        """Time last, less a line, which leaves no rounding of large offsets and trends; the centred places."""
+        begin, gradient = reference(first, last, n, linear)
+        with np.errstate(over="ignore", under="ignore"):  # with so few digits the products with places are exact
+            few = gradient.astype(np.float32).astype(np.float64)
+        gradient = np.where(np.isfinite(few), few, gradient)
+        t = start[0] + np.arange(x.shape[axis])
+        v = np.moveaxis(x, axis, -1) - begin[..., None]
+        return v - gradient[..., None] * t, t - middle
 
-    def sums(x: Any, start: Any, begin: Any) -> Any:
-        v, k = moved(x, start, begin)
+    def sums(x: Any, start: Any, first: Any, last: Any) -> Any:
+        v, k = moved(x, start, first, last)
         there = v == v if omit else np.ones(v.shape, bool)
         v = np.where(there, v, 0.0)
         part = there.astype(np.float64)
         return np.stack([part.sum(-1), part @ k, part @ (k * k), v.sum(-1), v @ k])[None]
 
-    total = _blocks(sums, (time, "sum", *rest), y, index, starts, (time,), begin, rest, kind=np.float64,
-                    new={"sum": 5}, ones=[time]).sum(axis=0)  # fmt: skip
+    total = _blocks(sums, (time, "sum", *rest), y, index, starts, (time,), first, rest, last, rest,
+                    kind=np.float64, new={"sum": 5}, ones=[time]).sum(axis=0)  # fmt: skip
 
-    def less(x: Any, start: Any, begin: Any, total: Any) -> Any:
-        v, k = moved(x, start, begin)
+    def less(x: Any, start: Any, first: Any, last: Any, total: Any) -> Any:
+        v, k = moved(x, start, first, last)
         number, k1, k2, v1, vk = total
         with np.errstate(invalid="ignore", divide="ignore"):
             spread = k2 - k1 * k1 / number
@@ -143,11 +186,11 @@ def detrend(f: Callable[..., Any], given: Given) -> Any:
             level = (v1 - slope * k1) / number
         return np.moveaxis(v - level[..., None] - slope[..., None] * k, -1, axis).astype(kind)
 
-    return _blocks(less, index, y, index, starts, (time,), begin, rest, total, ("sum", *rest), kind=kind)
+    return _blocks(less, index, y, index, starts, (time,), first, rest, last, rest, total, ("sum", *rest), kind=kind)
 
 
 def corr(f: Callable[..., Any], given: Given) -> Any:
-    """Whole series as they are; else sums over chunks that have the end of the one before, and what they make."""
+    """One series, or whole ones; else sums over chunks that have the end of the one before, and what they make."""
     where, x, y = "gf.corr", array(given["x"]), array(given["y"])
     _real(y, where)
     axis = _axis(y, given.get("axis", -1), where)
@@ -166,8 +209,6 @@ def corr(f: Callable[..., Any], given: Given) -> Any:
         w = _whole(weights)
         return each(lambda y, w, x: f(x, y, axis=axis, weights=w, **options), out, y, index, w, (time,), *pairs,
                     dtype=kind, new=new, name="corr")  # fmt: skip
-    if x.ndim != 1:
-        raise InChunks(where, "y", [axis], " where x is more than one series")
     prepared = _prepared(x, weights, n, given, where)
     lazily = is_lazy(x) or is_lazy(weights)
     halo = (given.get("window") or 1) - 1
@@ -176,7 +217,8 @@ def corr(f: Callable[..., Any], given: Given) -> Any:
         return corr(f, given | {"y": y})
     starts = _starts(y, axis)
     longer = dask().overlap.overlap(y, {axis: (halo, 0)}, {axis: "none"}) if halo else y
-    first, last = _line(y, axis, rest)
+    gaps = given.get("nan_policy") == "omit"
+    first, last = _line_over_gaps(y, axis, index) if gaps else _line(y, axis, rest)
     count = len(list(lags)) if several else 1
     fields = _fields(given)
 
@@ -250,4 +292,4 @@ def _prepared(x: Any, weights: Any, n: int, given: Given, where: str) -> Any:
     return dask().from_delayed(delayed(*arguments), (1,), dtype=object, meta=np.empty(0, object))
 
 
-TABLE: dict[str, Callable[..., Any]] = {"rolling_mean": rolling_mean, "detrend": detrend, "corr": corr}
+TABLE: dict[str, Callable[..., Any]] = {"rolling_mean": rolling_mean, "detrend": detrend}

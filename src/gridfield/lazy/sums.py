@@ -277,12 +277,16 @@ def deform_points(f: Callable[..., Any], given: Given) -> Any:
     """Points that move with an image."""
     where = "gf.deform_points"
     (x,), index = _coordinates(given["points"], where)
-    if is_lazy(given["displacement"]):
-        raise TypeError(f"{where}: displacement is of dask, but is needed by every point: call .compute() first")
-    if np.ndim(given["displacement"]) == np.size(given["shape"]) + 2:
-        whole(x, [0], where, "points")
+    u: Any = given.get("displacement")
     options = _others(given, "points")
-    return each(lambda p: f(p, **options), index, x, index, dtype=floating(x), name="deform_points")
+    if np.ndim(u) == np.size(given["shape"]) + 2:
+        whole(x, [0], where, "points")
+    if not is_lazy(u):
+        return each(lambda p: f(p, **options), index, x, index, dtype=floating(x), name="deform_points")
+    known(u, where, "displacement")  # which every point needs, whole
+    options.pop("displacement")
+    return each(lambda p, u: f(p, displacement=u, **options), index, x, index, u.rechunk(-1), words("own", u.ndim),
+                dtype=floating(x), name="deform_points")  # fmt: skip
 
 
 def cdist(f: Callable[..., Any], given: Given) -> Any:
@@ -300,7 +304,7 @@ def cdist(f: Callable[..., Any], given: Given) -> Any:
             raise ValueError(f"{where}: {name} of dask must be (points, d), got shape {points.shape}")
     options, kind = _others(given, "x", "y", "out"), np.result_type(floating(x), floating(y))
     return each(lambda x, y: f(x, y, **options), ("x", "y"), x, ("x", "axis"), y, ("y", "axis"), dtype=kind,
-                name="cdist")  # fmt: skip
+                name="cdist", aligned=False)  # fmt: skip
 
 
 # ---- sums over points
