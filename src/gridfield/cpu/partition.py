@@ -21,7 +21,7 @@ from numba import njit, types
 
 from . import threads
 from .cache import SOURCES, array, compiled
-from .cells import CHUNK, HERE, LOCATE_NS, layout
+from .cells import BLOCK, CHUNK, HERE, LOCATE_NS, NUMBERS, layout
 from .machine import specialising, staged
 from .scratch import scratch
 
@@ -51,49 +51,98 @@ def ask(m: Any, spec: Any, local: Any, line: Any, heavy: Any, at: Any) -> None:
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def _counted(cells, whose, n, values, start, omit, shift, ends):  # type: ignore[no-untyped-def]
-    """ends = how many values go to each block, to the last those of NaN that are left out; returns how many are NaN."""
-    nans, last = 0, np.int64(len(ends) - 1)
-    for b in range(len(ends)):
-        ends[b] = 0
+def picked(cells, whose, n, values, start, omit, kept, v):  # type: ignore[no-untyped-def]
+    """Cells and values of n points, without those of NaN where these are left out: how many, and how many NaN."""
+    count, nans = 0, 0
     for j in range(n):
         x = np.float64(values[np.uint64(start + whose[j])])
+        v[np.uint64(count)], kept[np.uint64(count)] = x, cells[j]
         nan = np.int64(x != x)
-        ends[np.uint64(last if nan & omit else np.int64(cells[j] >> shift))] += 1
         nans += nan
+        count += 1 - (nan & omit)
+    return count, nans
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def weights_of(whose, n, values, weights, start, omit, w):  # type: ignore[no-untyped-def]
+    """Their weights."""
+    count = 0
+    for j in range(n):
+        at = np.uint64(start + whose[j])
+        w[np.uint64(count)] = weights[at]
+        x = np.float64(values[at])
+        count += 1 - (np.int64(x != x) & omit)
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def _count(cells, n, shift, values, start, places):  # type: ignore[no-untyped-def]
+    """places += how many points are in each block; returns how many of their values are NaN."""
+    nans = 0
+    for j in range(n):
+        places[np.uint64(cells[j] >> shift)] += 1
+        x = np.float64(values[np.uint64(start + j)])
+        nans += np.int64(x != x)
     return nans
 
 
-def _deal(spec, cells, whose, n, values, weights, start, omit, shift, base, ends, local, line, heavy):  # type: ignore[no-untyped-def]
-    """Values (points, columns) to lines (columns, places) from `base` on, block by block, with the numbers of their
-    cells in the block and their weights; ends (columns, blocks + 1) of the blocks. Returns how many are NaN."""
-    nans, last = 0, np.int64(ends.shape[1] - 1)
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def _spread(spec, cells, n, shift, values, weights, start, places, local, line, heavy):  # type: ignore[no-untyped-def]
+    """Values of n points, from start on, behind those that there are of their blocks."""
     own = np.int32((1 << shift) - 1)
+    for j in range(n):
+        block, point = np.uint64(cells[j] >> shift), np.uint64(start + j)
+        at = np.uint64(places[block])
+        places[block] = at + np.uint64(1)
+        ask(spec, local, line, heavy, at)
+        line[at], local[at] = values[point], np.int16((cells[j] & own) - MIDDLE)
+        if len(weights):
+            heavy[at] = weights[point]
+
+
+def _deal(spec, cells, whose, n, span, values, weights, start, omit, shift, base, ends, local, line, heavy, kept, v, w):  # type: ignore[no-untyped-def]
+    """Values (points, columns) of n of `span` points to lines (columns, places) from `base` on, block by block, with
+    the numbers of their cells in the block and their weights; ends (columns, blocks) of the blocks. Returns how many
+    are NaN."""
+    nans = 0
     for c in range(values.shape[1]):
-        column, places, to, near, by = values[:, c], ends[c], line[c], local[c], heavy[c]
-        nans += _counted(cells, whose, n, column, start, omit, shift, places)
+        column, places, near, to, by = values[:, c], ends[c], local[c], line[c], heavy[c]
+        places[:] = 0
+        whole = n == span  # no point has to be looked for: 2 ns less
+        if whole:
+            missing = _count(cells, n, shift, column, start, places)
+            nans += missing
+            if missing & -omit:
+                places[:] = 0
+                nans -= missing
+                whole = False
+        if not whole:
+            for first in range(0, n, BLOCK):
+                m, own, of = min(BLOCK, n - first), cells[first : first + BLOCK], whose[first : first + BLOCK]
+                count, missing = picked(own, of, m, column, start, omit, kept, v)
+                _count(kept, count, shift, v, 0, places)
+                nans += missing
         total = base
-        for b in range(last + 1):
+        for b in range(len(places)):
             total, places[b] = total + places[b], total
-        for j in range(n):
-            point = np.uint64(start + whose[j])
-            x = np.float64(column[point])
-            b = np.uint64(last if np.int64(x != x) & omit else np.int64(cells[j] >> shift))
-            at = np.uint64(places[b])
-            places[b] = at + np.uint64(1)
-            ask(spec, near, to, by, at)
-            to[at], near[at] = x, np.int16((cells[j] & own) - MIDDLE)
-            if len(weights):
-                by[at] = weights[point]
+        if whole:
+            _spread(spec, cells, n, shift, column, weights, start, places, near, to, by)
+        else:
+            for first in range(0, n, BLOCK):
+                m, own, of = min(BLOCK, n - first), cells[first : first + BLOCK], whose[first : first + BLOCK]
+                count, _ = picked(own, of, m, column, start, omit, kept, v)
+                if len(weights):
+                    weights_of(of, m, column, weights, start, omit, w)
+                _spread(spec, kept, count, shift, v, w if len(weights) else w[:0], 0, places, near, to, by)
     return nans
 
 
 @functools.cache
 def _entry(weighted: bool, values: str, weights: str) -> Any:
     """The compiled kernel; the texts are a dtype and a layout."""
-    i64, two, spec = types.int64, array("float64", 2, "C"), DealSpec(weighted)._numba_type_  # type: ignore[attr-defined]
+    i64, line, two, spec = types.int64, array("float64", 1, "C"), array("float64", 2, "C"), DealSpec(weighted)._numba_type_  # type: ignore[attr-defined]
     v, w = array(values[:-1], 2, values[-1]), array(weights[:-1], 1, weights[-1])
-    args = spec, *HERE, v, w, i64, i64, i64, i64, array("int64", 2, "A"), array("int16", 2, "C"), two, two
+    numbers = i64, i64, i64, i64
+    args = spec, *HERE, i64, v, w, *numbers, array("int64", 2, "A"), array("int16", 2, "C"), two, two, NUMBERS, line, line
     return compiled(_deal, f"{values}_{weights}", args)
 
 
@@ -116,7 +165,7 @@ class Dealt:
 
     def __init__(self, blocks: Blocks, points: int, columns: int, weighted: bool) -> None:
         self.blocks, self.points, self.columns, self.weighted = blocks, points, columns, weighted
-        self.ends = np.zeros((columns, max(-(-points // CHUNK), 1), blocks.number + 1), np.int64)
+        self.ends = np.zeros((columns, max(-(-points // CHUNK), 1), blocks.number), np.int64)
 
     @staticmethod
     def most(points: int, columns: int, weighted: bool) -> int:
@@ -147,10 +196,11 @@ class Dealt:
         self.filled = -(-(stop - start) // CHUNK)
 
         def run(i: int, j: int) -> None:
+            room = np.empty(BLOCK, np.int32), np.empty(BLOCK), np.empty(BLOCK)
             for k, *here, lost in inside(start + i, start + j):
-                base = k - start
-                ends = self.ends[:, base // CHUNK]
-                nans = kernel(spec, *here, values, weights, k, omit, self.blocks.shift, base, ends, *into)
+                base, span = k - start, min(CHUNK, start + j - k)
+                where = k, omit, self.blocks.shift, base, self.ends[:, base // CHUNK]
+                nans = kernel(spec, *here, span, values, weights, *where, *into, *room)
                 found.append((lost, nans))
 
         threads.over(run, stop - start, (LOCATE_NS + DEAL_NS * values.shape[1]) * (stop - start), align=CHUNK)

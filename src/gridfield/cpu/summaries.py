@@ -20,7 +20,7 @@ from .bins import ADD_NS, parts
 from .cache import SOURCES, array, compiled
 from .cells import BLOCK, CHUNK, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
 from .machine import specialising, staged
-from .partition import MIDDLE, Blocks, Dealt
+from .partition import MIDDLE, Blocks, Dealt, picked, weights_of
 from .scratch import scratch
 
 Array = np.ndarray[Any, Any]
@@ -37,7 +37,7 @@ RECORD = 8  # bytes of a slot
 DIRECT = 2**20  # bytes of records that are best left where they are, with the points as they come
 RECORDS = 2**19  # bytes of the records of a block
 SORTED = 2**15  # values that are sorted as a block
-LEAST, BLOCKS, COLUMNS = 8, 512, 8  # blocks at least and at most; columns at once
+LEAST, BLOCKS, COLUMNS = 32, 512, 8  # blocks at least (of 8, each waits for the one before) and at most; columns at once
 
 
 @specialising(SOURCES)
@@ -94,39 +94,15 @@ def note(m: Any, spec: Any, records: Any, first: Any, cells: Any, values: Any, w
     m.loop(0, count, body)
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _picked(cells, whose, n, values, start, omit, kept, v):  # type: ignore[no-untyped-def]
-    """Cells and values of n points, without those of NaN where these are left out: how many, and how many NaN."""
-    count, nans = 0, 0
-    for j in range(n):
-        x = np.float64(values[np.uint64(start + whose[j])])
-        v[np.uint64(count)], kept[np.uint64(count)] = x, cells[j]
-        nan = np.int64(x != x)
-        nans += nan
-        count += 1 - (nan & omit)
-    return count, nans
-
-
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _weights_of(whose, n, values, weights, start, omit, w):  # type: ignore[no-untyped-def]
-    """Their weights."""
-    count = 0
-    for j in range(n):
-        at = np.uint64(start + whose[j])
-        w[np.uint64(count)] = weights[at]
-        x = np.float64(values[at])
-        count += 1 - (np.int64(x != x) & omit)
-
-
 def _summarise(spec, cells, whose, n, values, weights, start, omit, kept, v, w, records):  # type: ignore[no-untyped-def]
     """Values (points, columns) into records (columns, size * slots); how many are NaN."""
     nans = 0
     for c in range(values.shape[1]):
         for first in range(0, n, BLOCK):
             m, own, of = min(BLOCK, n - first), cells[first : first + BLOCK], whose[first : first + BLOCK]
-            count, missing = _picked(own, of, m, values[:, c], start, omit, kept, v)
+            count, missing = picked(own, of, m, values[:, c], start, omit, kept, v)
             if len(weights):
-                _weights_of(of, m, values[:, c], weights, start, omit, w)
+                weights_of(of, m, values[:, c], weights, start, omit, w)
             nans += missing
             note(spec, records, c * records.shape[1], kept, v, w, count)
     return nans
