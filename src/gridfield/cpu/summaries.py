@@ -34,10 +34,12 @@ NEEDS = {  # slots of each statistic, beside the number of values and, where the
 RANKED = 16  # values that are sorted by counting how many are below each, all at once
 CELL_NS = 2.0  # measured: of a cell, read and written
 RECORD = 8  # bytes of a slot
-DIRECT = 2**20  # bytes of records that are best left where they are, with the points as they come
+DIRECT = 2**19  # bytes of records that are best left where they are, with the points as they come
 RECORDS = 2**19  # bytes of the records of a block
-SORTED = 2**15  # values that are sorted as a block
-LEAST, BLOCKS, COLUMNS = 32, 512, 8  # blocks at least (of 8, each waits for the one before) and at most; columns at once
+SORTED = 2**14  # values that are sorted as a block
+LEAST = 32  # blocks: of 8, a point often waits for the one before, 9.9 ns to deal one out instead of 8.1
+BLOCKS = 512  # at most: of more, lines are fetched for a few values each
+COLUMNS = 8  # at once
 
 
 @specialising(SOURCES)
@@ -304,7 +306,7 @@ def _finish(records, width, slot, weight, divided, root, fill, out, start, stop)
 
 LINE, TWO_D, I64 = array("float64", 1, "C"), array("float64", 2, "C"), types.int64
 OF_BLOCK = array("int16", 1, "C"), LINE  # types of local numbers of cells, and values
-ENDS = array("int64", 2, "C")
+ENDS = array("int64", 2)
 
 
 @functools.cache
@@ -416,7 +418,10 @@ class Summary:
         """Values dealt out to blocks of cells first, so many at a time; a block's records are a cache's."""
         (n, count), size, width, weights = values.shape, self.axes.size, len(slots), self.weights
         spec, inside, add = RecordSpec(slots), self._inside(), _cells_entry("add", slots)
-        blocks, start = Blocks(size, RECORDS // (RECORD * width), LEAST), np.nan if "number" not in slots else 0.0
+        blocks, start = (
+            Blocks(size, max(RECORDS // (RECORD * width), size // BLOCKS), LEAST),
+            np.nan if "number" not in slots else 0.0,
+        )
         step = Dealt.most(n, count, bool(len(weights)))
         with Dealt(blocks, min(step, n), count, bool(len(weights))) as dealt, \
                 scratch(count * size * width if step < n else 0, np.float64) as memory:  # fmt: skip
@@ -450,14 +455,14 @@ class Summary:
         """(probabilities, columns, cells); a negative one stands for the median."""
         (n, count), size = self.values.shape, self.axes.size
         out = np.full((count, len(probabilities), size), fill, np.float64)
-        blocks = Blocks(size, max(size * SORTED // max(n, 1), 1), LEAST)
+        blocks = Blocks(size, max(size * SORTED // max(n, 1), size // BLOCKS, 1), LEAST)
         gather, sort, wanted = _gather_entry(), _quantiles_entry(), np.array(probabilities, np.float64)
         inside, nans = self._inside(), 0
         with Dealt(blocks, n, 1, False) as dealt:
 
-            def run(c: int, b: int) -> None:
+            def run(c: int, b: int, held: int) -> None:
                 i, j = blocks.of(b)
-                with scratch(dealt.held(b) + RANKED, np.float64) as line:
+                with scratch(held + RANKED, np.float64) as line:
                     ends = np.zeros(j - i, np.int64)
                     gather(*dealt.column(0, False), b, ends, line)
                     sort(ONE, TWO, line, ends, wanted, out[c, :, i:j], 0, j - i)
@@ -465,7 +470,7 @@ class Summary:
             for c in range(count):
                 self.outside, more = dealt.deal(inside, self.values[:, c : c + 1], np.empty(0), self.omit, 0, n)
                 nans += more
-                threads.run([functools.partial(run, c, b) for b in range(blocks.number)])
+                threads.run([functools.partial(run, c, b, held) for b, held in enumerate(dealt.held())])
         self.nans = nans
         return np.moveaxis(out, 1, 0)
 
