@@ -137,7 +137,7 @@ class Value:
     def __lshift__(self, bits: int) -> Value:
         return Value(self.b, self.b.shl(*self._pair(bits)))
 
-    def __rshift__(self, bits: int) -> Value:
+    def __rshift__(self, bits: Any) -> Value:
         return Value(self.b, self.b.ashr(*self._pair(bits)))
 
     __radd__, __rmul__ = __add__, __mul__
@@ -494,7 +494,7 @@ class Plain:
     narrow = staticmethod(lambda x, a: int(x))
     widen = staticmethod(int)
     truncate = staticmethod(lambda x, a: np.trunc(x).astype(np.int64)[()] if np.ndim(x) else int(x))
-    cast = staticmethod(lambda i, a: int(i))
+    cast = staticmethod(lambda i, a: np.asarray(i).astype(a.dtype) if np.ndim(i) else int(i))
     to_double = staticmethod(np.float64)
     as_element = staticmethod(lambda x, a: np.asarray(x, a.dtype)[()])
     to_float = staticmethod(lambda i, like: type(like)(i))
