@@ -122,14 +122,14 @@ def _gather(local, line, ends, block, following, to):  # type: ignore[no-untyped
     for chunk in range(len(ends)):
         i, j = np.int64(ends[chunk, block - 1] if block else chunk * CHUNK), np.int64(ends[chunk, block])
         for k in range(i, j):
-            following[np.uint64(local[k] + MIDDLE)] += 1
+            following[np.uint64(np.int64(local[k]) + MIDDLE)] += 1
     total = 0
     for cell in range(len(following)):
         total, following[cell] = total + following[cell], total
     for chunk in range(len(ends)):
         i, j = np.int64(ends[chunk, block - 1] if block else chunk * CHUNK), np.int64(ends[chunk, block])
         for k in range(i, j):
-            cell = np.uint64(local[k] + MIDDLE)
+            cell = np.uint64(np.int64(local[k]) + MIDDLE)
             to[np.uint64(following[cell])] = line[k]
             following[cell] += 1
 
