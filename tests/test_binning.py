@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import gridfield as gf
 from gridfield import dispatch
+from gridfield.cpu import partition, summaries
 
 NAMES = ["count", "sum", "mean", "var", "std", "min", "max", "first", "last", "median", 0.0, 0.3, 0.9, 1.0]
 PLAIN = {
@@ -516,3 +517,64 @@ def test_a_compiler_leaves_cells_as_they_are(rng, name):
     grid = gf.Grid.cells((5, 4), (0, 1))
     f = torch.compile(lambda p, v: 2 * gf.binned_statistic(p, v, grid, name, fill_value=0), backend="eager")
     assert torch.equal(f(points, values), 2 * gf.binned_statistic(points, values, grid, name, fill_value=0))
+
+
+# ---- values dealt out to blocks of cells ----------------------------------------------------------------------------
+def test_sums_in_many_cells_are_those_of_the_points_in_their_order(rng):
+    points, values = cloud(rng, 150_000)
+    grid = gf.Grid.cells((64, 63, 65), (0, 1))
+    index = grid.index(points)
+    inside = index >= 0
+    expected = np.bincount(index[inside], values[inside], grid.size).reshape(grid.shape)
+    for threads in (1, 2, 5):
+        gf.set_num_threads(threads)
+        np.testing.assert_array_equal(gf.binned_statistic(points, values, grid, "sum"), expected)
+    gf.set_num_threads(None)
+
+
+@pytest.mark.parametrize("policy", ["omit", "propagate"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_dealt_values_give_what_those_in_place_do(rng, monkeypatch, policy, weighted):
+    n, names = 150_000, ["count", "sum", "mean", "var", "min", "max", "first", "last"]
+    points, values = cloud(rng, n)
+    values = np.stack([values, rng.random(n), np.arange(n) % 7], -1)
+    values[rng.random(values.shape) < 1e-3] = np.nan
+    points[70_000:] = np.clip(points[70_000:], 0, 1)  # of some chunks all points are in a cell
+    values[131_072:] = np.nan_to_num(values[131_072:])
+    grid = gf.Grid.cells((7, 11, 5), (0, 1))
+    more = {"weights": rng.random(n) + 0.1} if weighted else {"where": rng.random(n) < 0.7}
+    names = names[:4] if weighted else names
+    for some in ({}, more):
+        args = (points, values, grid, names if weighted or some else ["min", "max"])
+        in_place = gf.binned_statistic(*args, nan_policy=policy, **some)
+        with monkeypatch.context() as patch:
+            patch.setattr(summaries, "DIRECT", 0)
+            patch.setattr(summaries, "COLUMNS", 2)
+            for room in (2**26, 1):  # at once, and a chunk at a time
+                patch.setattr(partition, "ROOM", room)
+                dealt = gf.binned_statistic(*args, nan_policy=policy, **some)
+                np.testing.assert_allclose(dealt, in_place, rtol=1e-11)
+
+
+def test_dealt_values_are_counted_where_they_are_to_raise(rng, monkeypatch):
+    monkeypatch.setattr(summaries, "DIRECT", 0)
+    points, values = np.array([[0.1], [0.2], [7.0]]), np.array([[1.0, np.nan]] * 3)
+    with pytest.raises(ValueError, match="values has 2 NaN"):
+        gf.binned_statistic(points, values, 5, "mean", bounds=(0, 1), nan_policy="raise")
+    with pytest.raises(ValueError, match="1 points are in no cell"):
+        gf.binned_statistic(points, values, 5, "mean", bounds=(0, 1), outside="raise")
+    empty = gf.binned_statistic(points[:0], values[:0], 5, ["sum", "max", "median"], bounds=(0, 1))
+    np.testing.assert_array_equal(empty, np.stack([np.zeros((2, 5)), *[np.full((2, 5), np.nan)] * 2]))
+
+
+@pytest.mark.parametrize("cells", [1, 3, 50, 70_000])
+def test_quantiles_of_any_number_of_blocks(rng, cells):
+    n = 140_000
+    x, values = rng.random(n) ** 4, rng.integers(0, 1000, n).astype(np.int16)
+    grid = gf.Grid.cells(cells, (0, 1))
+    index = grid.index(x[:, None])
+    order = np.lexsort((values, index))
+    starts, counts = np.searchsorted(index[order], np.arange(cells)), np.bincount(index, minlength=cells)
+    low, high = (values[order][np.minimum(starts + k, n - 1)] for k in ((counts - 1) // 2, counts // 2))
+    expected = np.where(counts, (low.astype(float) + high) / 2, -1)
+    np.testing.assert_array_equal(gf.binned_statistic((x,), values, grid, "median", fill_value=-1), expected)

@@ -164,7 +164,16 @@ def test_bits(size, rng):
     for outside in (False, True):
         got, top = masks.test_cells(cells, masks.packed(mask), size, outside)
         np.testing.assert_array_equal(got, np.where(cells >= 0, mask[cells], outside))
-        assert top == size - 1
+        assert top < size
+        for beyond in (size, size + 70, 2**31 - 1):
+            for kind in ("int32", "int64"):
+                assert (
+                    masks.test_cells(np.append(cells, beyond).astype(kind), masks.packed(mask), size, outside)[1]
+                    == beyond
+                )
+    low = np.array([-1, np.iinfo(np.int64).min])
+    np.testing.assert_array_equal(masks.test_cells(low, masks.packed(mask), size, True)[0], True)
+    assert masks.test_cells(low, masks.packed(mask), size, False)[1] == -1
 
 
 def test_read_only_arrays(rng):

@@ -31,6 +31,7 @@ NOTHING = np.empty(0, np.uint8)
 BLOCK = 512  # points
 CHUNK = 2**16  # points whose cells and numbers are kept, 256 kB each; twice as many cells alone. A quarter of it: +30 %
 LOCATE_NS = 1.0  # measured: of a coordinate
+SOON = 8192  # bytes ahead that coordinates are asked for: 9.6 ms instead of 13.3 for 256**3 of float32, in a mask
 MOST = 2**31 - 2**16  # cells, as they are numbered in 32 bits
 
 # columns of the table of axes: what is inside, cells, where their edges begin, how they are found; then for the guess
@@ -120,6 +121,8 @@ def guess(
     packed = packing(m, spec, let, at, some, whose, first, lanes)
 
     def body(j: Any, carry: Any) -> list[Any]:
+        if spec.direct:
+            m.prefetch(x, start + j * lanes + SOON // m.itemsize(x))
         cell, there, tight = None, None, carry[0]
         for guessed, n, (near, far) in zip(axes, sizes, bounds):
             inside, whole, rest = guessed(j)
@@ -187,7 +190,10 @@ def fetch(m: Any, spec: Any, column: Any, start: Any, x: Any) -> None:
     nd, lanes = spec.ndim, WHOLE // m.itemsize(x)
 
     def body(j: Any, _: Any) -> None:
-        points = m.load(column, (start + j * lanes) * nd, lanes * nd)
+        place = (start + j * lanes) * nd
+        for line in range(nd):
+            m.prefetch(column, place + (line * lanes + SOON // m.itemsize(x)))
+        points = m.load(column, place, lanes * nd)
         for a, v in enumerate(m.every(points, nd)):
             m.store(x, j * lanes + a * BLOCK, v)
 

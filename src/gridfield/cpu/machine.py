@@ -137,7 +137,7 @@ class Value:
     def __lshift__(self, bits: int) -> Value:
         return Value(self.b, self.b.shl(*self._pair(bits)))
 
-    def __rshift__(self, bits: int) -> Value:
+    def __rshift__(self, bits: Any) -> Value:
         return Value(self.b, self.b.ashr(*self._pair(bits)))
 
     def __invert__(self) -> Value:
@@ -233,7 +233,7 @@ class Emit:
 
     def prefetch(self, a: Any, i: Any) -> None:
         """Ask for the cache line of an element, which may lie beyond the array, to be brought near."""
-        p = self._pointer(a, i, 0)
+        p = self.b.bitcast(self._pointer(a, i, 0), ir.IntType(8).as_pointer())  # one function for arrays of any type
         f = ir.FunctionType(ir.VoidType(), [p.type, I32, I32, I32])
         f = cgutils.get_or_insert_function(self.b.module, f, "llvm.prefetch.p0")
         self.b.call(f, [p, I32(0), I32(2), I32(1)])  # to be read, into the second level, data

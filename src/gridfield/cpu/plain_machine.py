@@ -55,7 +55,7 @@ class Plain:
     narrow = staticmethod(lambda x, a: int(x))
     widen = staticmethod(int)
     truncate = staticmethod(lambda x, a: np.trunc(x).astype(np.int64)[()] if np.ndim(x) else int(x))
-    cast = staticmethod(lambda i, a: int(i))
+    cast = staticmethod(lambda i, a: np.asarray(i).astype(a.dtype) if np.ndim(i) else int(i))
     to_double = staticmethod(np.float64)
     as_element = staticmethod(lambda x, a: np.asarray(x, a.dtype)[()])
     to_float = staticmethod(lambda i, like: type(like)(i))

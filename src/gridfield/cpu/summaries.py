@@ -18,8 +18,9 @@ from numba import njit, types
 from . import threads
 from .bins import ADD_NS, parts
 from .cache import SOURCES, array, compiled
-from .cells import BLOCK, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
+from .cells import BLOCK, CHUNK, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
 from .machine import specialising, staged
+from .partition import MIDDLE, Blocks, Dealt, picked, weights_of
 from .scratch import scratch
 
 Array = np.ndarray[Any, Any]
@@ -32,7 +33,13 @@ NEEDS = {  # slots of each statistic, beside the number of values and, where the
 }  # fmt: skip
 RANKED = 16  # values that are sorted by counting how many are below each, all at once
 CELL_NS = 2.0  # measured: of a cell, read and written
-SORT_NS = 10.0  # measured: of a value to its cell and through the sort of a cell of 8
+RECORD = 8  # bytes of a slot
+DIRECT = 2**19  # bytes of records that are best left where they are, with the points as they come
+RECORDS = 2**19  # bytes of the records of a block
+SORTED = 2**14  # values that are sorted as a block
+LEAST = 32  # blocks: of 8, a point often waits for the one before, 9.9 ns to deal one out instead of 8.1
+BLOCKS = 512  # at most: of more, lines are fetched for a few values each
+COLUMNS = 8  # at once
 
 
 @specialising(SOURCES)
@@ -89,59 +96,42 @@ def note(m: Any, spec: Any, records: Any, first: Any, cells: Any, values: Any, w
     m.loop(0, count, body)
 
 
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _picked(cells, whose, n, values, start, omit, kept, v):  # type: ignore[no-untyped-def]
-    """Cells and values of n points, without those of NaN where these are left out: how many, and how many NaN."""
-    count, nans = 0, 0
-    for j in range(n):
-        x = np.float64(values[np.uint64(start + whose[j])])
-        v[np.uint64(count)], kept[np.uint64(count)] = x, cells[j]
-        nan = np.int64(x != x)
-        nans += nan
-        count += 1 - (nan & omit)
-    return count, nans
-
-
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _weights_of(whose, n, values, weights, start, omit, w):  # type: ignore[no-untyped-def]
-    """Their weights."""
-    count = 0
-    for j in range(n):
-        at = np.uint64(start + whose[j])
-        w[np.uint64(count)] = weights[at]
-        x = np.float64(values[at])
-        count += 1 - (np.int64(x != x) & omit)
-
-
 def _summarise(spec, cells, whose, n, values, weights, start, omit, kept, v, w, records):  # type: ignore[no-untyped-def]
     """Values (points, columns) into records (columns, size * slots); how many are NaN."""
     nans = 0
     for c in range(values.shape[1]):
         for first in range(0, n, BLOCK):
             m, own, of = min(BLOCK, n - first), cells[first : first + BLOCK], whose[first : first + BLOCK]
-            count, missing = _picked(own, of, m, values[:, c], start, omit, kept, v)
+            count, missing = picked(own, of, m, values[:, c], start, omit, kept, v)
             if len(weights):
-                _weights_of(of, m, values[:, c], weights, start, omit, w)
+                weights_of(of, m, values[:, c], weights, start, omit, w)
             nans += missing
             note(spec, records, c * records.shape[1], kept, v, w, count)
     return nans
 
 
-def _place(cells, whose, n, values, start, omit, kept, v, following, places, to):  # type: ignore[no-untyped-def]
-    """Each value behind the last of its cell; with no room for them they are only counted. Returns how many are NaN."""
-    nans = 0
-    for first in range(0, n, BLOCK):
-        m, own, of = min(BLOCK, n - first), cells[first : first + BLOCK], whose[first : first + BLOCK]
-        count, missing = _picked(own, of, m, values, start, omit, kept, v)
-        nans += missing
-        for j in range(count):  # places are all known before the first is written to
-            at = np.uint64(kept[j])
-            places[j] = following[at]
-            following[at] += 1
-        if len(to):
-            for j in range(count):
-                to[np.uint64(places[j])] = v[j]
-    return nans
+def _add_up(spec, local, line, heavy, ends, block, first, records):  # type: ignore[no-untyped-def]
+    """The values of a block, chunk by chunk, into the records of its cells, of which number 0 is at `first`."""
+    for chunk in range(len(ends)):
+        i, j = np.int64(ends[chunk, block - 1] if block else chunk * CHUNK), np.int64(ends[chunk, block])
+        note(spec, records, first, local[i:j], line[i:j], heavy[i:j] if len(heavy) else heavy, j - i)
+
+
+def _gather(local, line, ends, block, following, to):  # type: ignore[no-untyped-def]
+    """The values of a block, cell by cell; following = where those of each cell end."""
+    for chunk in range(len(ends)):
+        i, j = np.int64(ends[chunk, block - 1] if block else chunk * CHUNK), np.int64(ends[chunk, block])
+        for k in range(i, j):
+            following[np.uint64(np.int64(local[k]) + MIDDLE)] += 1
+    total = 0
+    for cell in range(len(following)):
+        total, following[cell] = total + following[cell], total
+    for chunk in range(len(ends)):
+        i, j = np.int64(ends[chunk, block - 1] if block else chunk * CHUNK), np.int64(ends[chunk, block])
+        for k in range(i, j):
+            cell = np.uint64(np.int64(local[k]) + MIDDLE)
+            to[np.uint64(following[cell])] = line[k]
+            following[cell] += 1
 
 
 @specialising(SOURCES)
@@ -314,36 +304,41 @@ def _finish(records, width, slot, weight, divided, root, fill, out, start, stop)
             out[c, cell] = x
 
 
-@functools.cache
-def _entry(kind: str, values: str, other: str, slots: tuple[str, ...] = ()) -> Any:
-    """A compiled kernel: "summarise", other being the weights, or "place", other the numbers of places. The texts are a
-    dtype and a layout."""
-    i64, v, line = types.int64, array("float64", 1, "C"), array(other[:-1], 1, other[-1])
-    if kind == "place":
-        args = *HERE, array(values[:-1], 1), i64, i64, NUMBERS, v, line, line, v
-        return compiled(_place, f"{values}_{other}", args)
-    spec: Any = RecordSpec(slots)
-    args = spec._numba_type_, *HERE, array(values[:-1], 2), line, i64, i64, NUMBERS, v, v, array("float64", 2, "C")
-    return compiled(_summarise, f"{values}_{other}_{'_'.join(slots)}", args)
+LINE, TWO_D, I64 = array("float64", 1, "C"), array("float64", 2, "C"), types.int64
+OF_BLOCK = array("int16", 1, "C"), LINE  # types of local numbers of cells, and values
+ENDS = array("int64", 2)
 
 
 @functools.cache
-def _quantiles_entry(places: str) -> Any:
-    real, ends, two, i64 = array("float64", 1, "C"), array(places, 1, "C"), array("float64", 2, "C"), types.int64
+def _entry(values: str, weights: str, slots: tuple[str, ...]) -> Any:
+    """The compiled kernel for values and weights where they are; the texts are a dtype and a layout."""
+    w, spec = array(weights[:-1], 1, weights[-1]), RecordSpec(slots)._numba_type_  # type: ignore[attr-defined]
+    args = spec, *HERE, array(values[:-1], 2), w, I64, I64, NUMBERS, LINE, LINE, TWO_D
+    return compiled(_summarise, f"{values}_{weights}_{'_'.join(slots)}", args)
+
+
+@functools.cache
+def _gather_entry() -> Any:
+    return compiled(_gather, "", (*OF_BLOCK, ENDS, I64, array("int64", 1, "C"), LINE))
+
+
+@functools.cache
+def _quantiles_entry() -> Any:
     ranks = (r._numba_type_ for r in (ONE, TWO))  # type: ignore[attr-defined]
-    return compiled(_quantiles, places, (*ranks, real, ends, real, two, i64, i64))
+    return compiled(_quantiles, "", (*ranks, LINE, array("int64", 1, "C"), LINE, array("float64", 2), I64, I64))
 
 
 @functools.cache
 def _cells_entry(kind: str, slots: tuple[str, ...] = ()) -> Any:
-    """A compiled kernel over cells: "settle", "merge" or "finish"."""
-    real, i64, two, spec = types.float64, types.int64, array("float64", 2, "C"), RecordSpec(slots)._numba_type_  # type: ignore[attr-defined]
-    label = "_".join(slots)
+    """A compiled kernel over cells: "add", "settle", "merge" or "finish"."""
+    spec, label = RecordSpec(slots)._numba_type_, "_".join(slots)  # type: ignore[attr-defined]
+    if kind == "add":
+        return compiled(_add_up, label, (spec, *OF_BLOCK, LINE, ENDS, I64, I64, LINE))
     if kind == "settle":
-        return compiled(_settle, label, (spec, two, i64, i64))
+        return compiled(_settle, label, (spec, TWO_D, I64, I64))
     if kind == "merge":
-        return compiled(_merge, label, (spec, array("float64", 3, "C"), i64, i64))
-    args = two, i64, i64, i64, types.boolean, types.boolean, real, two, i64, i64
+        return compiled(_merge, label, (spec, array("float64", 3, "C"), I64, I64))
+    args = TWO_D, I64, I64, I64, types.boolean, types.boolean, types.float64, TWO_D, I64, I64
     return compiled(_finish, "", args)
 
 
@@ -375,15 +370,27 @@ class Summary:
 
     def statistics(self, names: Sequence[str], fill: float) -> dict[str, Array]:
         """Statistics (columns, cells); `fill` where there is nothing to make one of."""
-        (n, count), size = self.values.shape, self.axes.size
         kept = set().union(*(NEEDS[name] for name in names), ("weight",) if len(self.weights) else ())
         extremes = set(names) <= {"min", "max"} and bool(self.omit) and not len(self.weights)
         slots = tuple(name for name in SLOTS if name in kept or (name == "number" and not extremes))
+        size, count = self.axes.size, self.values.shape[1]
+        out = {name: np.empty((count, size)) for name in names}
+        if RECORD * len(slots) * size <= DIRECT or size > BLOCKS * 2 * MIDDLE:
+            self._direct(slots, fill, out)
+        else:
+            for c in range(0, count, COLUMNS):
+                part = {name: a[c : c + COLUMNS] for name, a in out.items()}
+                self._dealt(self.values[:, c : c + COLUMNS], slots, fill, part)
+        return out
+
+    def _direct(self, slots: tuple[str, ...], fill: float, out: dict[str, Array]) -> None:
+        """Where the records fit a cache, or are too many: each part of the points has records of its own."""
+        (n, count), size, extremes = self.values.shape, self.axes.size, "number" not in slots
         width, work = size * len(slots), (LOCATE_NS * len(self.columns) + ADD_NS * count) * n
         # extremes are the same for any parts
         each = threads.split(0, n, work if size <= n else 0) if extremes else parts(n, count * width, work)
         spec, inside, found = RecordSpec(slots), self._inside(), np.zeros((len(each), 2), int)
-        kernel = _entry("summarise", *(a.dtype.name + layout(a) for a in (self.values, self.weights)), slots)
+        kernel = _entry(*(a.dtype.name + layout(a) for a in (self.values, self.weights)), slots)
         # not fresh pages: 32 MB of them for each of two threads took 41 of 180 ms
         with scratch(len(each) * count * width, np.float64) as memory:
             records = memory.reshape(len(each), count, width)
@@ -403,49 +410,74 @@ class Summary:
             if len(each) > 1:
                 merge = functools.partial(_cells_entry("merge", slots), spec, records)
                 threads.over(merge, size, len(each) * work)
-            return {name: self._statistic(name, records[0], slots, fill) for name in names}
+            for name, a in out.items():
+                finish = functools.partial(_cells_entry("finish"), records[0], *_how(name, slots, fill), a)
+                threads.over(finish, size, work)
 
-    def _statistic(self, name: str, records: Array, slots: tuple[str, ...], fill: float) -> Array:
-        """(columns, cells) of records (columns, cells * slots)."""
-        weight = "weight" if "weight" in slots else "number" if "number" in slots else ""
-        slot = weight if name == "count" else NEEDS[name][-1]
-        how = name in ("mean", "var", "std"), name == "std", 0.0 if name in ("count", "sum") else fill
-        out = np.empty((len(records), self.axes.size))
-        places = slots.index(slot), slots.index(weight) if weight else -1
-        run = functools.partial(_cells_entry("finish"), records, len(slots), *places, *how, out)
-        threads.over(run, self.axes.size, CELL_NS * out.size)
-        return out
+    def _dealt(self, values: Array, slots: tuple[str, ...], fill: float, out: dict[str, Array]) -> None:
+        """Values dealt out to blocks of cells first, so many at a time; a block's records are a cache's."""
+        (n, count), size, width, weights = values.shape, self.axes.size, len(slots), self.weights
+        spec, inside, add = RecordSpec(slots), self._inside(), _cells_entry("add", slots)
+        blocks, start = (
+            Blocks(size, max(RECORDS // (RECORD * width), size // BLOCKS), LEAST),
+            np.nan if "number" not in slots else 0.0,
+        )
+        step = Dealt.most(n, count, bool(len(weights)))
+        with Dealt(blocks, min(step, n), count, bool(len(weights))) as dealt, \
+                scratch(count * size * width if step < n else 0, np.float64) as memory:  # fmt: skip
+            table = memory.reshape(count, -1)
+
+            def run(b: int, first: bool, last: bool) -> None:
+                i, j = blocks.of(b)
+                with scratch(blocks.cells * width, np.float64) as own:
+                    for c in range(count):
+                        records = own[: (j - i) * width] if first and last else table[c, i * width : j * width]
+                        if first:
+                            records[:] = start
+                        add(spec, *dealt.column(c), b, MIDDLE * width, records)
+                        if last:
+                            if "about" in slots:
+                                _cells_entry("settle", slots)(spec, records[None], 0, j - i)
+                            for name, a in out.items():
+                                how = _how(name, slots, fill)
+                                _cells_entry("finish")(records[None], *how, a[c : c + 1, i:j], 0, j - i)
+
+            lost = nans = 0
+            for i in range(0, max(n, 1), step):
+                j = min(i + step, n)
+                more = dealt.deal(inside, values, weights, self.omit, i, j)
+                lost, nans = lost + more[0], nans + more[1]
+                threads.run([functools.partial(run, b, i == 0, j == n) for b in range(blocks.number)])
+        self.outside = lost
+        self.nans += nans
 
     def quantiles(self, probabilities: Sequence[float], fill: float) -> Array:
         """(probabilities, columns, cells); a negative one stands for the median."""
         (n, count), size = self.values.shape, self.axes.size
-        places = "int32" if n < 2**31 else "int64"  # half the memory that is written to at random
-        each = threads.split(0, n, SORT_NS * n if 2 * size <= n else 0)
         out = np.full((count, len(probabilities), size), fill, np.float64)
-        kernel, sort = _entry("place", self.values.dtype.name + "A", places + "C"), _quantiles_entry(places)
-        wanted, nans, inside = np.array(probabilities, np.float64), 0, self._inside()
+        blocks = Blocks(size, max(size * SORTED // max(n, 1), size // BLOCKS, 1), LEAST)
+        gather, sort, wanted = _gather_entry(), _quantiles_entry(), np.array(probabilities, np.float64)
+        inside, nans = self._inside(), 0
+        with Dealt(blocks, n, 1, False) as dealt:
 
-        def place(c: int, following: Array, line: Array) -> list[int]:
-            found, values = np.zeros((len(each), 2), int), self.values[:, c]
+            def run(c: int, b: int, held: int) -> None:
+                i, j = blocks.of(b)
+                with scratch(held + RANKED, np.float64) as line:
+                    ends = np.zeros(j - i, np.int64)
+                    gather(*dealt.column(0, False), b, ends, line)
+                    sort(ONE, TWO, line, ends, wanted, out[c, :, i:j], 0, j - i)
 
-            def run(p: int) -> None:
-                room = np.empty(BLOCK, np.int32), np.empty(BLOCK), following[p], np.empty(BLOCK, places)
-                for i, *here, lost in inside(*each[p]):
-                    found[p] += lost, kernel(*here, values, i, self.omit, *room, line)
-
-            threads.run([functools.partial(run, p) for p in range(len(each))])
-            return found.sum(0).tolist()
-
-        for c in range(count):
-            following = np.zeros((len(each), size), places)  # of each part: at first, how many there are
-            self.outside, missing = place(c, following, np.empty(0))
-            nans += missing
-            ends = np.cumsum(following.T, dtype=places).reshape(size, -1).T  # cell by cell, of each part after part
-            following[:] = ends - following
-            with scratch(int(ends[-1, -1]) + RANKED, np.float64) as line:
-                place(c, following, line)
-                # where the last part would put another one, a cell ends
-                tail = functools.partial(sort, ONE, TWO, line, following[-1], wanted, out[c])
-                threads.over(tail, size, SORT_NS * len(line))
+            for c in range(count):
+                self.outside, more = dealt.deal(inside, self.values[:, c : c + 1], np.empty(0), self.omit, 0, n)
+                nans += more
+                threads.run([functools.partial(run, c, b, held) for b, held in enumerate(dealt.held())])
         self.nans = nans
         return np.moveaxis(out, 1, 0)
+
+
+def _how(name: str, slots: tuple[str, ...], fill: float) -> tuple[Any, ...]:
+    """What _finish has to know of a statistic."""
+    weight = "weight" if "weight" in slots else "number" if "number" in slots else ""
+    slot = weight if name == "count" else NEEDS[name][-1]
+    places = slots.index(slot), slots.index(weight) if weight else -1
+    return len(slots), *places, name in ("mean", "var", "std"), name == "std", 0.0 if name in ("count", "sum") else fill
