@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image as Pillow
 
 import gridfield as gf
-from gridfield import cli, images
+from gridfield import cli, images, options
 
 
 @pytest.fixture(autouse=True)
@@ -789,7 +789,7 @@ def test_help_is_quick():
         assert words in out
     from gridfield.boundary import BOUNDARIES
 
-    assert set(cli.BOUNDARIES) == set(BOUNDARIES)
+    assert set(options.BOUNDARIES) == set(BOUNDARIES)
 
 
 def test_as_a_process():

@@ -46,10 +46,13 @@ def _rows(flat, padded, dims, channels, start, stop, inward):  # type: ignore[no
             at = place * channels
             for c in range(channels):
                 source = (line // lines * (channels - 1) * lines + c * lines + line) * n
-                if channels == 1 and inward:
-                    padded[at : at + n] = flat[source : source + n]
-                elif channels == 1:
-                    flat[source : source + n] = padded[at : at + n]
+                if channels == 1:  # no slice is assigned: the text of its errors takes 3 s to compile
+                    outer, inner = padded[at : at + n], flat[source : source + n]
+                    for k in range(n):
+                        if inward:
+                            outer[k] = inner[k]
+                        else:
+                            inner[k] = outer[k]
                 elif inward:
                     for k in range(n):
                         padded[at + k * channels + c] = flat[source + k]

@@ -94,7 +94,9 @@ def _rows(spec, source, out, dims, ints, lead, ones, group, offsets, weights, ta
             row[:] = 0
             combine(spec, source, base, lead, ones, group[g], group[g + 1], row, (count + width + vector - 2) // vector)
             combine(spec, row, 0, offsets, weights, taps[g], taps[g + 1], total, (count + vector - 1) // vector)
-        out[line * n + first : line * n + first + count] = total[:count]
+        target = out[line * n + first : line * n + first + count]
+        for k in range(count):  # no slice is assigned: the text of its errors takes 3 s to compile
+            target[k] = total[k]
 
 
 def _running(source, out, ints, ends, start, stop):  # type: ignore[no-untyped-def]

@@ -79,7 +79,7 @@ def _warp(
         b = at[nd]
         for a in range(nd):
             pix[a] = at[a]
-        q0 = 0
+        q0 = np.int64(0)  # of a literal 0 what is called with it would be compiled twice
         while q0 < length:
             i, special = first + q0, False
             is_across(spec, out, base)
@@ -119,7 +119,7 @@ def _unwarp(
         b = at[nd]
         for a in range(nd):
             pix[a] = at[a]
-        q0 = 0
+        q0 = np.int64(0)  # of a literal 0 what is called with it would be compiled twice
         while q0 < length:
             i, most = first + q0, min(BLOCK, length - q0)
             count = _plain(spec, d, q0, most, pix, ints, base)
