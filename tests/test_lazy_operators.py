@@ -54,6 +54,7 @@ def test_pairwise_in_other_ways():
     agree(gf.pairwise(lazy(X, 9)).kneighbors(2)[1], gf.pairwise(X).kneighbors(2)[1])
     agree(gf.pairwise(lazy(X, 9), lazy(Y, 9)).map("matern32", length=0.5).sum(1), p.map("matern32", length=0.5).sum(1))
     agree(p @ lazy(Y[:, 0], 5), p @ Y[:, 0])  # of points of NumPy
+    agree(pickle.loads(pickle.dumps(gf.pairwise(lazy(X, 9), Y))).argmin(1), p.argmin(1))
     x = X.astype(np.float32)
     agree(gf.pairwise(lazy(x, 9), lazy(x[:5], 2)).logsumexp(1), gf.pairwise(x, x[:5]).logsumexp(1), 1e-6)
     agree(gf.pairwise(lazy(X[:0], 9), lazy(Y, 9)).argmin(1), gf.pairwise(X[:0], Y).argmin(1))
@@ -184,6 +185,12 @@ def test_nufft_with_labels(operator):
     np.testing.assert_array_equal(mapped, there)
     agree(mine.solve(seen.chunk(time=2), sense_maps=maps, iterations=20).data, there)
     assert pickle.loads(pickle.dumps(mine))(modes).dims == values.dims
+    many = gf.Nufft(xr.concat([x, 2 * x, -x], "time"), (6, 5))  # points of their own for every item
+    seen = many(modes)
+    assert seen.dims == ("time", "sample") and many.adjoint(seen).dims == many.solve(seen).dims == found.dims
+    assert gf.nufft1(xr.concat([x, x], "time"), seen[:2], (6, 5)).dims == found.dims
+    both = gf.Nufft({"u": x[:, 0], "v": x[:, 1]}, (6, 5))
+    assert both.adjoint(values).dims == ("time", "u_mode", "v_mode")
 
 
 @settings(max_examples=5, deadline=None)

@@ -409,7 +409,8 @@ class Call:
     def _sizes(self, word: str) -> dict[Any, int]:
         p = self.given["points"]
         shape = p[0].shape if isinstance(p, tuple) else p.shape[:-1]
-        return coordinate.sizes(self.dims[word], shape)
+        dims = self.dims[word]
+        return coordinate.sizes(dims, shape[len(shape) - len(dims) :])  # before them are the axes of a batch
 
     def _one_per_axis(self) -> None:
         """{dim: value} -> a value for each axis."""

@@ -70,7 +70,9 @@ def convolve_points(f: Callable[..., Any], given: Given) -> Any:
     where, at = "gf.convolve_points", given.get("at")
     (x,), index = _coordinates(given["points"], where)
     if x.ndim != 2:
-        raise ValueError(f"{where}: points of dask must be (N, ndim), got shape {x.shape}: one item at a time")
+        raise ValueError(
+            f"{where}: points must be (N, ndim) with arrays of dask, got shape {x.shape}: one item at a time"
+        )
     if isinstance(at, Grid):
         at = at.coords().astype(floating(x))
     (y,), of_at = ([x], index) if at is None else _coordinates(at, where, "at")

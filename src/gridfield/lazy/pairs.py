@@ -44,6 +44,9 @@ class LazyPairwise(Pairwise):
         self._function, self._scale = matrix.function, matrix.scale
         self._of = (dispatch.of("numpy"), x[None], y[None], *matrix[1:5])
 
+    def __reduce__(self) -> Any:
+        return LazyPairwise, (self._x, self._y, self._matrix)
+
     @property
     def T(self) -> LazyPairwise:
         """The transpose."""

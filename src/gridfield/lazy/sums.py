@@ -338,7 +338,9 @@ def _waves(where: str, takes: str) -> Callable[..., Any]:
             raise ValueError(f"{where}: return_info does not go with dask arrays")
         (x,), index = _coordinates(given["points"], where)
         if x.ndim != 2:
-            raise ValueError(f"{where}: points of dask must be (N, ndim), got shape {x.shape}: one item at a time")
+            raise ValueError(
+                f"{where}: points must be (N, ndim) with arrays of dask, got shape {x.shape}: one item at a time"
+            )
         v, nd = array(given[takes]), x.shape[-1]
         kind = np.result_type(v.dtype if v.dtype.kind in "fc" else np.float64, np.complex64)
         if takes == "modes":
