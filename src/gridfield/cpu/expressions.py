@@ -29,9 +29,14 @@ Array = np.ndarray[Any, Any]
 
 LANES = 8
 INTS = 8  # integers of a call before those of its columns
+WRITTEN = 12  # rows whose products are written out one by one, and functions
 CHUNK = 2**14  # points of a fit that are summed by one task
 LOSSES = ("linear", "huber", "soft_l1", "cauchy")
 STEP_NS = {"cheap": 0.05, "div": 0.4, "dear": 2.0}  # measured, of a point: a multiply-add, a division, a function
+LONG = {
+    "exp", "tan", "tanh", "sinh", "cosh", "atan", "asin", "acos", "atan2", "log", "log2", "log10", "safe_log", "pow",
+    "sin", "cos", "erf", "erfc", "faddeeva_re", "faddeeva_im",
+}  # fmt: skip
 DEAR = {"faddeeva_re": 25.0, "faddeeva_im": 25.0, "pow": 6.0, "erf": 5.0, "erfc": 5.0}
 
 
@@ -112,12 +117,20 @@ class Places(NamedTuple):
 @functools.lru_cache(maxsize=512)
 def places(spec: Program) -> Places:
     """Of a program."""
-    count = len(pairs(spec.rows)) if spec.mode == "normal" else 0
+    count, rows = sums_of(spec), 4 * _groups(spec) or spec.rows
     lengths = (
         max(spec.variables, 1) * spec.pitch, spec.pitch, spec.pitch, LANES, -(-(count + 1) // LANES) * LANES,
-        max(count, 1) * LANES, spec.rows * spec.pitch if spec.mode != "cost" else LANES,
+        max(count, 1) * LANES, rows * spec.pitch if spec.mode != "cost" else LANES,
     )  # fmt: skip
     return Places(*np.cumsum([0, *lengths]).tolist())
+
+
+def sums_of(spec: Program) -> int:
+    """How many sums of products there are."""
+    if spec.mode != "normal":
+        return 0
+    groups = _groups(spec)
+    return 8 * groups * (groups + 1) or len(pairs(spec.rows))
 
 
 class Steps:
@@ -125,6 +138,8 @@ class Steps:
 
     def __init__(self, m: Any, spec: Program, zero: Any) -> None:
         self.m, self.spec, self.zero = m, spec, zero
+        # functions are written out where they are few: of 100 sines, that took 4.5 s to compile
+        self.apart = sum(step[0] in LONG for step in spec.steps) > WRITTEN
         self.values: dict[int, Any] = {}
         self.kept: dict[Any, Any] = {}
 
@@ -133,6 +148,10 @@ class Steps:
         if key not in self.kept:
             self.kept[key] = f()
         return self.kept[key]
+
+    def long(self, name: str, f: Any, *values: Any, results: int = 1) -> Any:
+        """f(m, *values), written out or called."""
+        return self.m.outlined(name, f, *values, results=results) if self.apart else f(self.m, *values)
 
     def power(self, i: int, n: int) -> Any:
         """Step i to the nth, n above 0."""
@@ -144,7 +163,7 @@ class Steps:
 
     def parts(self, i: int) -> Any:
         """The two parts of the logarithm of |step i|."""
-        return self.shared(("log", i), lambda: elementary.log_parts(self.m, self.m.absolute(self.values[i])))
+        return self.shared(("log", i), lambda: self.long("log", elementary.log_parts, self.m.absolute(self.values[i]), results=2))
 
     def reciprocal(self, i: int) -> Any:
         """1 / step i."""
@@ -174,7 +193,7 @@ class Steps:
                 n = int(data)
                 return self.power(args[0], n) if n > 0 else 1.0 / self.power(args[0], -n)
             case "pow":
-                return elementary.power(m, *v, self.parts(args[0]))
+                return self.long("pow", lambda m, x, a, *parts: elementary.power(m, x, a, parts), *v, *self.parts(args[0]))
             case "lt":
                 return v[0] < v[1]
             case "le":
@@ -191,14 +210,14 @@ class Steps:
                 return m.select((v[0] <= 0.0) & (v[0] >= 0.0), 0.0, natural)
             return natural * {"log": 1.0, "log2": 1.4426950408889634, "log10": 0.4342944819032518}[op]
         if op in ("sin", "cos"):
-            return self.shared(("sin", args[0]), lambda: elementary.sin_cos(m, v[0]))[op == "cos"]
+            return self.shared(("sin", args[0]), lambda: self.long("sin", elementary.sin_cos, v[0], results=2))[op == "cos"]
         if op in ("erf", "erfc"):
-            return self.shared(("erf", args[0]), lambda: elementary.erf_erfc(m, v[0]))[op == "erfc"]
+            both = self.shared(("erf", args[0]), lambda: self.long("erf", elementary.erf_erfc, v[0], results=2))
+            return both[op == "erfc"]
         if op.startswith("faddeeva"):
-            return self.shared(("w", *args), lambda: _faddeeva(m, *v))[op == "faddeeva_im"]
-        if op in elementary.TWO:
-            return elementary.TWO[op](m, *v)
-        return elementary.ONE[op](m, *v)
+            return self.shared(("w", *args), lambda: self.long("w", _faddeeva, *v, results=2))[op == "faddeeva_im"]
+        f = elementary.TWO[op] if op in elementary.TWO else elementary.ONE[op]
+        return self.long(op, f, *v) if op in LONG else f(m, *v)
 
 
 def _faddeeva(m: Any, x: Any, y: Any) -> tuple[Any, Any]:
@@ -298,8 +317,67 @@ def pairs(rows: int) -> list[tuple[int, int]]:
     return [p for tile in tiles(rows) for p in tile]
 
 
+def _groups(spec: Program) -> int:
+    """Of four rows, where products are loops over those; 0 where all of them are written out. 31 rows written out, 500
+    sums, took 4 s to compile."""
+    return -(-spec.rows // 4) if spec.rows > WRITTEN else 0
+
+
+def _each_tile(m: Any, groups: int, f: Any) -> None:
+    """f(a, b, number of the tile) for groups a <= b, at run time."""
+    m.loop(0, groups, lambda a, _: m.loop(a, groups, lambda b, _: f(a, b, a * groups - ((a * (a - 1)) >> 1) + b - a)))
+
+
+def _products_looped(m: Any, spec: Program, vectors: Any, room: Any, at: Places) -> None:
+    def tile(a: Any, b: Any, t: Any) -> None:
+        left, right = (g * (4 * spec.pitch) + at.rows for g in (a, b))
+
+        def body(k: Any, carry: Any) -> list[Any]:
+            x, y = ([m.load(room, k * LANES + (g + i * spec.pitch), LANES) for i in range(4)] for g in (left, right))
+            return [c + x[s // 4] * y[s % 4] for s, c in enumerate(carry)]
+
+        slots = [t * (16 * LANES) + (at.sums + s * LANES) for s in range(16)]
+        for s, total in zip(slots, m.loop(0, vectors, body, [m.load(room, s, LANES) for s in slots])):
+            m.store(room, s, total)
+
+    _each_tile(m, _groups(spec), tile)
+
+
+def _lanes_added(m: Any, vectors: list[Any]) -> Any:
+    """The sums of the lanes of eight vectors."""
+    c = m.transpose(vectors)
+    return ((c[0] + c[1]) + (c[2] + c[3])) + ((c[4] + c[5]) + (c[6] + c[7]))
+
+
+def _finish_looped(m: Any, spec: Program, A: Any, g: Any, row: Any, room: Any, at: Places) -> None:
+    p = spec.parameters
+
+    def tile(a: Any, b: Any, t: Any) -> None:
+        first = t * (16 * LANES) + at.sums
+        for half in (0, 8):
+            added = _lanes_added(m, [m.load(room, first + (half + s) * LANES, LANES) for s in range(8)])
+            m.store(room, at.out + half, added)
+        one = a * 0 + 1
+
+        def put(i: Any, j: Any, s: Any) -> None:
+            m.store(A, row * (p * p) + (i * p + j), s)
+            m.store(A, row * (p * p) + (j * p + i), s)
+
+        def entry(k: Any, _: Any) -> None:
+            i, j, s = a * 4 + (k >> 2), b * 4 + (k & 3), m.load(room, k + at.out)
+            m.loop(0, m.select((i <= j) & (j < p), one, one - 1), lambda _i, _: put(i, j, s))
+            m.loop(0, m.select((i < p) & (j >= p) & (j <= p), one, one - 1), lambda _i, _: m.store(g, row * p + i, s))
+
+        m.loop(0, 16, entry)
+
+    _each_tile(m, _groups(spec), tile)
+
+
 def products(m: Any, spec: Program, vectors: Any, room: Any, at: Places) -> None:
     """Products of rows added to the sums, lane by lane, in the order of `pairs`."""
+    if _groups(spec):
+        _products_looped(m, spec, vectors, room, at)
+        return
     slot = at.sums
     for tile in tiles(spec.rows):
 
@@ -319,12 +397,14 @@ def finish(m: Any, spec: Program, A: Any, g: Any, cost: Any, row: Any, room: Any
     """The lanes of each sum added up, eight sums at a time, and put into the matrix (both triangles), the gradient and
     the cost of a fit."""
     p, order = spec.parameters, pairs(spec.rows) if spec.mode == "normal" else []
+    if order and _groups(spec):
+        _finish_looped(m, spec, A, g, row, room, at)
+        order = []
     vectors = [m.load(room, at.sums + s * LANES, LANES) for s in range(len(order))] + [m.load(room, at.cost, LANES)]
     while len(vectors) % LANES:
         vectors.append(m.const(room, [0.0] * LANES))
     for k in range(0, len(vectors), LANES):
-        c = m.transpose(vectors[k : k + LANES])
-        m.store(room, at.out + k, ((c[0] + c[1]) + (c[2] + c[3])) + ((c[4] + c[5]) + (c[6] + c[7])))
+        m.store(room, at.out + k, _lanes_added(m, vectors[k : k + LANES]))
     for k, (i, j) in enumerate(order):
         s = m.load(room, at.out + k)
         if j < p:
@@ -412,7 +492,9 @@ def run_fits(
     plain code of the same took Numba 2 s longer to compile."""
     n, chunks, by_task, y_step, has, w_step, shared, even = (m.load(ints, k) for k in range(INTS))
     at, zeros, block = places(spec), m.const(room, [0.0] * LANES), spec.block
-    sums = len(pairs(spec.rows)) if spec.mode == "normal" else 0
+    sums, behind = sums_of(spec), at.rows + spec.rows * spec.pitch
+    # rows that fill up a group: what memory happens to hold, such as numbers too small to be normal, is slow
+    m.loop(0, (at.end - behind) // LANES if sums else 0, lambda k, _: m.store(room, k * LANES + behind, zeros))
 
     def task(t: Any, _: Any) -> None:
         number = m.quotient(t, chunks)
