@@ -147,7 +147,7 @@ def many(budget: float) -> Iterator[Any]:
     """The rows of many small fits; what takes a peer too long is done for fewer of them, its time multiplied."""
     t, data = decays(100_000)
     found = importlib.util.find_spec("optimistix") is not None
-    for case, some, name in ((looped, 1000, "the loop"), (batched, 20_000, "optimistix")):
+    for case, some, name in ((looped, 1000, "the loop"), (batched, 10_000, "optimistix")):
         if case is batched and not found:
             continue
         row, times = measure(case(t, data, some), budget), len(data) / some

@@ -39,7 +39,7 @@ def alike(one, other, steps=True):
     error = np.sqrt(np.einsum("fii->fi", other.cov[good]))
     error = np.where(error > 0, error, 1.0)
     assert np.abs((one.popt[good] - other.popt[good]) / error).max() < 1e-7
-    np.testing.assert_allclose(one.cov[good], other.cov[good], rtol=1e-5, atol=1e-12)
+    assert (np.abs(one.cov[good] - other.cov[good]) / (error[:, :, None] * error[:, None, :])).max() < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_gaps_and_coordinates_of_each_fit(step_by_step):
     assert not one.success[[7, 9, 11]].any() and one.success.sum() == 47
 
 
-@pytest.mark.parametrize("p", range(1, 10))
+@pytest.mark.parametrize("p", [1, 2, 5, 8])
 def test_any_number_of_parameters(p, step_by_step):
     rng = np.random.default_rng(p)
     x = np.linspace(-1, 1, 30)
-    equation = " + ".join(f"c{k}*x**{k}" if k != 1 else "sin(c1)*x" for k in range(p))
+    equation = " + ".join(f"c{k}*x**{k}" if k != 1 else "sinh(c1)*x" for k in range(p))
     data = rng.normal(size=(20, 30))
     given = equation, {"x": x}, data, {f"c{k}": 0.1 for k in range(p)}
     alike(gf.curve_fit(*given, axis=-1), step_by_step(*given, axis=-1))

@@ -316,7 +316,14 @@ class Equation:
         """Compiled passes over data of a type: value and derivatives, summed up as a least-squares fit needs them."""
         from .cpu.expressions import passes, program
 
-        roots = (self.root, *ex.gradient(self.root, list(parameters)))
+        own = len(self._steps)
+        roots = (self.root, *(ex.gradient(self.root, list(parameters)) if own <= ex.MOST else ()))
+        steps = len(ex.ordered(roots)) if own <= ex.MOST else own
+        if steps > ex.MOST:
+            raise ValueError(
+                f"gf.curve_fit: an equation of {steps} operations with its derivatives, at most {ex.MOST} are "
+                "compiled; a Python function of arrays has no such limit"
+            )
         return passes(program(roots, tuple(variables), tuple(parameters)), np.dtype(dtype).name)
 
 

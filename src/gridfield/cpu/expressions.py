@@ -44,7 +44,8 @@ DEAR = {"faddeeva_re": 25.0, "faddeeva_im": 25.0, "pow": 6.0, "erf": 5.0, "erfc"
 @dataclass(frozen=True)
 class Program:
     """Steps (operation, the numbers of its arguments' steps, data); a symbol's data is its place, parameters behind the
-    variables. outputs: steps of the value and of the derivatives. mode: "normal", "cost" or "rows", or of `lanes` "fits" or "weighted fits"."""
+    variables. outputs: steps of the value and of the derivatives. mode: "normal", "cost" or "rows", or of `lanes`
+    "fits" or "weighted fits"."""
 
     variables: int
     parameters: int
@@ -163,7 +164,9 @@ class Steps:
 
     def parts(self, i: int) -> Any:
         """The two parts of the logarithm of |step i|."""
-        return self.shared(("log", i), lambda: self.long("log", elementary.log_parts, self.m.absolute(self.values[i]), results=2))
+        return self.shared(
+            ("log", i), lambda: self.long("log", elementary.log_parts, self.m.absolute(self.values[i]), results=2)
+        )
 
     def reciprocal(self, i: int) -> Any:
         """1 / step i."""
@@ -193,7 +196,9 @@ class Steps:
                 n = int(data)
                 return self.power(args[0], n) if n > 0 else 1.0 / self.power(args[0], -n)
             case "pow":
-                return self.long("pow", lambda m, x, a, *parts: elementary.power(m, x, a, parts), *v, *self.parts(args[0]))
+                return self.long(
+                    "pow", lambda m, x, a, *parts: elementary.power(m, x, a, parts), *v, *self.parts(args[0])
+                )
             case "lt":
                 return v[0] < v[1]
             case "le":
@@ -210,7 +215,9 @@ class Steps:
                 return m.select((v[0] <= 0.0) & (v[0] >= 0.0), 0.0, natural)
             return natural * {"log": 1.0, "log2": 1.4426950408889634, "log10": 0.4342944819032518}[op]
         if op in ("sin", "cos"):
-            return self.shared(("sin", args[0]), lambda: self.long("sin", elementary.sin_cos, v[0], results=2))[op == "cos"]
+            return self.shared(("sin", args[0]), lambda: self.long("sin", elementary.sin_cos, v[0], results=2))[
+                op == "cos"
+            ]
         if op in ("erf", "erfc"):
             both = self.shared(("erf", args[0]), lambda: self.long("erf", elementary.erf_erfc, v[0], results=2))
             return both[op == "erfc"]

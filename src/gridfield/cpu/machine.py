@@ -451,8 +451,8 @@ class Emit:
         return [self._value(b.load(s)) for s in slots]
 
     def outlined(self, name: str, f: Callable[..., Any], *values: Value, results: int = 1) -> Any:
-        """f(machine, *values) as a function of its own, which others of the name call, too: compiled once, however often
-        it is there. Arguments and results are vectors of one type."""
+        """f(machine, *values) as a function of its own, compiled once, however often there is one of a name; arguments
+        and results are vectors of one type."""
         b, types_ = self.b, [v.v.type for v in values]
         out = types_[0] if results == 1 else ir.LiteralStructType([types_[0]] * results)
         name = f"apart.{name}.{len(types_)}.{types_[0].count}"

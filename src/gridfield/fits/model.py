@@ -56,7 +56,9 @@ class EquationProblem:
         def rows(a: Array) -> Array:
             return a[which] if a.ndim > 1 and len(a) > 1 else a
 
-        columns = [Column(rows(c.values), c.repeat, c.count) if isinstance(c, Column) else rows(c) for c in self.columns]
+        columns = [
+            Column(rows(c.values), c.repeat, c.count) if isinstance(c, Column) else rows(c) for c in self.columns
+        ]
         weight = None if self.weight is None else self.weight[which]
         return EquationProblem(self.passes, columns, self.y[which], weight)
 
