@@ -139,3 +139,16 @@ def test_points_up_to_the_most(step_by_step):
         y = np.exp(-x / 0.7)[None] * np.array([[1.0], [2.0], [3.0]]) + 0.3 + 0.01 * np.cos(37 * x)
         given = "a*exp(-t/tau) + c", {"t": x}, y, P0
         alike(gf.curve_fit(*given, axis=-1), step_by_step(*given, axis=-1))
+
+
+def test_small_images(step_by_step):
+    """Coordinates of a grid, those of each axis kept once."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:9, :9].astype(float)
+    centre = rng.uniform(3, 5, (2, 25, 1, 1))
+    spots = 5 * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 4.5) + 1 + 0.05 * rng.normal(size=(25, 9, 9))
+    text, start = "A*exp(-((x-x0)**2 + (y-y0)**2)/(2*s**2)) + b", {"A": 4.0, "x0": 4.0, "y0": 4.0, "s": 1.2, "b": 0.5}
+    given = text, gf.Grid.pixels((9, 9)), spots, start
+    one, other = gf.curve_fit(*given, axis=(1, 2)), step_by_step(*given, axis=(1, 2))
+    alike(one, other)
+    assert np.abs(one.params["y0"] - centre[0, :, 0, 0]).max() < 0.1

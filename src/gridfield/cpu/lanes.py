@@ -396,7 +396,7 @@ def fit(
     size = (len(NUMBERS) + len(VECTORS) * p + p * (p + 1) // 2 + n * (s.variables + 2)) * LANES
 
     def part(i: int, j: int) -> None:
-        with scratch(size, np.float64) as room, scratch(LANES + 2, np.int64) as lanes:
+        with scratch(size, np.float64) as room, scratch(LANES + 2, np.int64) as lanes, np.errstate(all="ignore"):
             kernel(*flat, room, lanes, i, j)
 
     # some parts more than threads, since some fits are longer than others
