@@ -14,7 +14,7 @@ from scipy.optimize import least_squares
 import gridfield as gf
 from gridfield import dispatch, equation
 from gridfield import expression as ex
-from gridfield.cpu.expressions import Column
+from gridfield.cpu.passes import Column
 from gridfield.equation import parse
 from gridfield.formulas import FUNCTIONS
 

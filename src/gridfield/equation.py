@@ -23,7 +23,7 @@ from .expression import Node, call, number
 from .formulas import ALIASES, CONSTANTS, FUNCTIONS
 
 if TYPE_CHECKING:
-    from .cpu.expressions import Passes
+    from .cpu.passes import Passes
     from .ops import Face
 
 LONGEST, DEEPEST = 10_000, 100  # characters; brackets within brackets
@@ -314,7 +314,8 @@ class Equation:
 
     def passes(self, variables: Sequence[str], parameters: Sequence[str], dtype: str = "float64") -> Passes:
         """Compiled passes over data of a type: value and derivatives, summed up as a least-squares fit needs them."""
-        from .cpu.expressions import passes, program
+        from .cpu.expressions import program
+        from .cpu.passes import passes
 
         own = len(self._steps)
         roots = (self.root, *(ex.gradient(self.root, list(parameters)) if own <= ex.MOST else ()))

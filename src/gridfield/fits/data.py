@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..cpu.expressions import Column
+from ..cpu.passes import Column
 from ..grid import Grid
 from .least_squares import INFINITE, MISSING, RUNNING, SIGMA
 from .parameters import numbers

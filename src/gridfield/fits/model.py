@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dispatch
 from ..cpu import lanes
-from ..cpu.expressions import Column
+from ..cpu.passes import Column
 from ..equation import Equation, parse
 from ..models import Model, named
 from .data import ORDERS, Data
