@@ -131,7 +131,7 @@ import numba
 import numpy as np
 import scipy.special
 from gridfield import equation
-from gridfield.cpu.expressions import Column
+from gridfield.cpu.passes import Column
 
 assert numba.config.DISABLE_JIT
 rng = np.random.default_rng(0)

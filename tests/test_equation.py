@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy.optimize import least_squares
 import gridfield as gf
 from gridfield import dispatch, equation
 from gridfield import expression as ex
-from gridfield.cpu.expressions import Column
+from gridfield.cpu.passes import Column
 from gridfield.equation import parse
 from gridfield.formulas import FUNCTIONS
 
@@ -537,3 +538,54 @@ def test_second_derivatives_and_transforms_on_torch():
 def test_a_name_without_a_value():
     with pytest.raises(ValueError, match="values has no x, which 'a\\*x' needs"):
         parse("a*x", ("x",)).evaluate(dispatch.of("numpy"), {"a": 1.0})
+
+
+@pytest.mark.parametrize("count", [4, 5, 10])
+def test_sums_of_many_parameters(count):
+    """Products of more than 12 rows are loops."""
+    text = " + ".join(f"a{i}*exp(-(x-m{i})**2/(2*s{i}**2))" for i in range(count))
+    formula = parse(text, ["x"])
+    names = formula.split(["x"])[1]
+    rng = np.random.default_rng(count)
+    n, p = 1000, len(names)
+    x, y, params = np.linspace(0, 1, n), rng.normal(size=(2, n)), rng.uniform(0.3, 1, (2, p))
+    A, g, cost = np.zeros((2, p, p)), np.zeros((2, p)), np.zeros(2)
+    passes = formula.passes(("x",), names)
+    passes.normal([x], y, None, params, np.arange(2), ("linear", 1.0), A, g, cost)
+    for k in range(2):
+        f, J = passes.rows([x], None, params, k, 0, n)
+        np.testing.assert_allclose(A[k], J.T @ J, rtol=1e-10, atol=1e-10 * np.abs(A).max())
+        np.testing.assert_allclose(g[k], J.T @ (f - y[k]), rtol=1e-9, atol=1e-10 * np.abs(g).max())
+        np.testing.assert_allclose(cost[k], 0.5 * ((f - y[k]) ** 2).sum(), rtol=1e-12)
+
+
+def test_many_functions_are_compiled_in_a_moment():
+    """Written out, 100 sines took 4.5 s, 500 a minute."""
+    text = " + ".join(f"a{k % 5}*sin({k + 1}*x)*erf(x) + b**x*exp(-{k + 1}*x)" for k in range(60))
+    formula = parse(text, ["x"])
+    names = formula.split(["x"])[1]
+    x, params = np.linspace(0.1, 1, 50), np.linspace(0.5, 1.5, len(names))[None]
+    passes = formula.passes(("x",), names)
+    began = time.process_time()
+    f, J = passes.rows([x], None, params, 0, 0, 50)
+    assert time.process_time() - began < 10
+    values = dict(zip(names, params[0], strict=True)) | {"x": x}
+    expected = formula.evaluate(NUMPY, values)
+    np.testing.assert_allclose(f, expected, rtol=1e-12, atol=1e-12)
+    for name, column in zip(names, J.T, strict=True):
+        expected = formula.derivative(name).evaluate(NUMPY, values)
+        np.testing.assert_allclose(column, np.broadcast_to(expected, 50), rtol=1e-11, atol=1e-11)
+
+
+def test_too_large_to_compile():
+    sympy = pytest.importorskip("sympy")
+    x = sympy.Symbol("x")
+    large = sympy.Add(*[x] * 100_000, evaluate=False)
+    with pytest.raises(ValueError, match=r"gf.curve_fit: an equation of more than \d+ operations"):
+        parse(large, ["x"])
+    node = ex.symbol("x")
+    for k in range(5000):
+        node = ex.call("sin", ex.mul(ex.add(node, ex.symbol("a")), ex.number(k + 0.5)))
+    for deep in (node, ex.add(node, ex.substituted(node, {"x": ex.call("exp", ex.symbol("x"))}))):
+        with pytest.raises(ValueError, match=r"operations with its derivatives, at most \d+"):
+            equation.Equation(deep, ("a", "x"), "large").passes(("x",), ("a",))

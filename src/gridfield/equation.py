@@ -23,7 +23,7 @@ from .expression import Node, call, number
 from .formulas import ALIASES, CONSTANTS, FUNCTIONS
 
 if TYPE_CHECKING:
-    from .cpu.expressions import Passes
+    from .cpu.passes import Passes
     from .ops import Face
 
 LONGEST, DEEPEST = 10_000, 100  # characters; brackets within brackets
@@ -314,9 +314,17 @@ class Equation:
 
     def passes(self, variables: Sequence[str], parameters: Sequence[str], dtype: str = "float64") -> Passes:
         """Compiled passes over data of a type: value and derivatives, summed up as a least-squares fit needs them."""
-        from .cpu.expressions import passes, program
+        from .cpu.expressions import program
+        from .cpu.passes import passes
 
-        roots = (self.root, *ex.gradient(self.root, list(parameters)))
+        own = len(self._steps)
+        roots = (self.root, *(ex.gradient(self.root, list(parameters)) if own <= ex.MOST else ()))
+        steps = len(ex.ordered(roots)) if own <= ex.MOST else own
+        if steps > ex.MOST:
+            raise ValueError(
+                f"gf.curve_fit: an equation of {steps} operations with its derivatives, at most {ex.MOST} are "
+                "compiled; a Python function of arrays has no such limit"
+            )
         return passes(program(roots, tuple(variables), tuple(parameters)), np.dtype(dtype).name)
 
 

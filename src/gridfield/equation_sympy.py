@@ -36,6 +36,8 @@ def convert(given: Any, where: str) -> tuple[Node, tuple[str, ...], str | None]:
     done: dict[Any, Node] = {}
     stack: list[tuple[Any, bool]] = [(given, False)]
     while stack:
+        if len(stack) + len(done) > ex.MOST:  # before sympy writes it out, which takes minutes
+            raise ValueError(f"{where}: an equation of more than {ex.MOST} operations; at most so many are compiled")
         e, ready = stack.pop()
         if e in done:
             continue

@@ -26,6 +26,7 @@ UNARY = (
 )  # fmt: skip
 BINARY = ("add", "sub", "mul", "div", "pow", "atan2", "min", "max", "lt", "le", "faddeeva_re", "faddeeva_im")
 COMMUTES = {"add", "mul", "min", "max"}
+MOST = 20_000  # operations of an equation with its derivatives: they take 17 s to compile
 UNROLLED = 64  # whole exponents up to this are products
 
 LN2, LN10, ROOT_PI = math.log(2), math.log(10), math.sqrt(math.pi)

@@ -462,6 +462,31 @@ class Emit:
                 b.store(c.v, s)
         return [self._value(b.load(s)) for s in slots]
 
+    def outlined(self, name: str, f: Callable[..., Any], *values: Value, results: int = 1) -> Any:
+        """f(machine, *values) as a function of its own, compiled once, however often there is one of a name; arguments
+        and results are vectors of one type."""
+        b, types_ = self.b, [v.v.type for v in values]
+        out = types_[0] if results == 1 else ir.LiteralStructType([types_[0]] * results)
+        name = f"apart.{name}.{len(types_)}.{types_[0].count}"
+        function = b.module.globals.get(name)
+        if function is None:
+            function = ir.Function(b.module, ir.FunctionType(out, types_), name)
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+            inner = Emit(self.context, ir.IRBuilder(function.append_basic_block()))
+            found = f(inner, *(Value(inner.b, a) for a in function.args))
+            if results == 1:
+                inner.b.ret(found.v)
+            else:
+                whole: ir.Value = ir.Constant(out, ir.Undefined)
+                for k, x in enumerate(found):
+                    whole = inner.b.insert_value(whole, x.v, k)
+                inner.b.ret(whole)
+        called = b.call(function, [v.v for v in values])
+        if results == 1:
+            return self._value(called)
+        return tuple(self._value(b.extract_value(called, k)) for k in range(results))
+
     def repeat(self, body: Callable[[], Value]) -> None:
         """body() once, and again as long as the integer it gives is not 0."""
         b = self.b

@@ -35,7 +35,10 @@ NUMBERS, VECTORS = 12, 5
 RUNNING, CONVERGED, EXHAUSTED, STALLED, MODEL_NAN, SLOPE_NAN, SINGULAR = 0, 1, 2, 3, 4, 5, 6
 ALIKE = 1e-11  # of a cost: differences below are rounding
 UNDAMPED = 1e-13
-FEW = 5000.0  # ns of compiled work: less is done without a compiler
+FEW, SPENT = (
+    20_000.0,
+    5e6,
+)  # ns of compiled work, of a step and in all: less is done without a compiler, which takes 3 s
 LARGEST = 1e20
 POOR = 1e-10  # least pivot of a matrix of unit diagonal: below, its steps have few digits left
 _inline = njit(nogil=True, error_model="numpy")
@@ -260,6 +263,7 @@ for _f in (_factor, _solve, _within, _propose, _judge, _step, _inverses):
     _f = getattr(_f, "py_func", _f)
     _plain[_f.__name__] = FunctionType(_f.__code__, _plain)
 _ready: set[tuple[str, int]] = set()
+_spent: dict[tuple[str, int], float] = {}
 
 
 @functools.cache
@@ -279,10 +283,12 @@ def _entry(name: str, p: int) -> Any:
 def _run(name: str, arrays: tuple[Array, ...], written: tuple[int, ...], numbers: Any, p: int, count: int) -> None:
     """A kernel for rows 0 ... count; `written`: which of its arrays it writes.
 
-    Few fits do not wait seconds for a compiler: 40 us for a step of 3 parameters in Python.
+    Few fits do not wait seconds for a compiler: 40 us for a step of 3 parameters in Python, 4 ms for one of 30.
     """
     several, work = (0,) * p, 50.0 + 20.0 * p * p
-    if count * work < FEW and (name, p) not in _ready:
+    spent = _spent.get((name, p), 0.0)
+    if count * work < FEW and spent < SPENT and (name, p) not in _ready:
+        _spent[name, p] = spent + count * work
         lists = [a.tolist() for a in arrays]
         _plain[f"_{name}"](*lists, *numbers, several, 0, count)
         for a in written:

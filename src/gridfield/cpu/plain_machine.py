@@ -93,6 +93,10 @@ class Plain:
         return list(carry)
 
     @staticmethod
+    def outlined(name: str, f: Callable[..., Any], *values: Any, results: int = 1) -> Any:
+        return f(Plain, *values)
+
+    @staticmethod
     def repeat(body: Callable[[], Any]) -> None:
         while body():
             pass

@@ -14,7 +14,7 @@ from ..ops import recipe
 from .data import Data, arrange
 from .implicit import attached, read, tensors, traced, unknown
 from .joint import Part, problem_of
-from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA, solve
+from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA, anywhere, solve
 from .model import FunctionModel, model_of
 from .parameters import Parameters, feasible, fill, held, limits, with_fixed
 from .result import FitResult
@@ -287,9 +287,9 @@ def _states(datas: list[Data], start: Array, low: Array, high: Array) -> tuple[A
     points = sum(d.points for d in datas)
     size = sum(d.size for d in datas)
     status = np.maximum.reduce([d.status for d in datas])
-    free = (low < high).sum(1)
+    free = sum((low < high).T, np.zeros(len(low), np.int64))
     with np.errstate(invalid="ignore"):
-        outside = ~((start >= low) & (start <= high) & np.isfinite(start)).all(1)
+        outside = anywhere(~((start >= low) & (start <= high) & np.isfinite(start)))
     status[(status == RUNNING) & outside] = OUTSIDE
     status[(status == RUNNING) & (points < np.maximum(free, 1))] = FEW
     return status, points, np.asarray(size, float), points - free  # type: ignore[return-value]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..cpu.expressions import Column
+from ..cpu.passes import Column
 from ..grid import Grid
 from .least_squares import INFINITE, MISSING, RUNNING, SIGMA
 from .parameters import numbers
@@ -102,7 +102,11 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
     layout = _Layout(values.shape, order, len(axes), dims, name)
     kind, names, arrays, build = _coordinates(coords, layout, labels, units, name)
     rows = np.ascontiguousarray(values.transpose(order).reshape(fits, n), np.float64)
-    left_out = np.isnan(rows)
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.einsum("fn,fn->f", rows, rows)  # tells of most rows that all is finite, in a quarter of the time
+    odd = np.flatnonzero(~np.isfinite(size))
+    left_out = np.zeros(rows.shape, bool)
+    left_out[odd] = np.isnan(rows[odd])
     status = np.full(fits, RUNNING, np.int64)
     if nan_policy != "omit" and (left_out.any() or any(np.isnan(c).any() for c in arrays)):
         if nan_policy == "raise":
@@ -138,23 +142,27 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
             status[bad & (status == RUNNING)] = SIGMA
             with np.errstate(divide="ignore", invalid="ignore"):
                 weight = np.where(left_out | ~(s > 0), 0.0, 1 / s)
-    if left_out.any():
+    gaps = bool(left_out.any()) if len(odd) or not (where is None and blank is None and sigma is None) else False
+    if gaps:
         rows = np.where(left_out, np.nan, rows)
-    status[(np.isinf(rows).any(1)) & (status == RUNNING)] = INFINITE
-    with np.errstate(invalid="ignore", over="ignore"):
-        scaled = rows if weight is None else rows * weight
-        scaled = np.where(left_out, 0.0, scaled) if left_out.any() else scaled
-        size = np.einsum("fn,fn->f", scaled, scaled)
+    infinite = odd[np.isinf(rows[odd]).any(1)]
+    status[infinite[status[infinite] == RUNNING]] = INFINITE
+    if gaps or weight is not None:
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled = rows if weight is None else rows * weight
+            scaled = np.where(left_out, 0.0, scaled) if gaps else scaled
+            size = np.einsum("fn,fn->f", scaled, scaled)
     whitening = None
     if covariance is not None and status[0] == RUNNING:
         whitening = Whitening(covariance, ~left_out[0], name)
-        size = (whitening(scaled[0]) ** 2).sum(keepdims=True)
+        size = (whitening(np.where(left_out[0], 0.0, rows[0])) ** 2).sum(keepdims=True)
+    points = (~left_out).sum(1) if gaps else np.full(fits, n)
     beside = None
     if framework != "numpy":
         F = dispatch.of(framework)
         beside = F.fixed(F.array(y.data if is_labelled(y) else y))
     return Data(
-        framework, rows, weight, shape, batch, axes, names, arrays, build, status, (~left_out).sum(1), size,
+        framework, rows, weight, shape, batch, axes, names, arrays, build, status, points, size,
         units, dims, labels, kind, blank, left_out, layout, beside, whitening,
         len(axes) if kind == "labelled" else None,
     )  # fmt: skip

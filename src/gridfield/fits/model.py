@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import dispatch
 from ..cpu import lanes
-from ..cpu.expressions import Column
+from ..cpu.passes import Column
 from ..equation import Equation, parse
 from ..models import Model, named
 from .data import ORDERS, Data
@@ -57,7 +57,9 @@ class EquationProblem:
         def rows(a: Array) -> Array:
             return a[which] if a.ndim > 1 and len(a) > 1 else a
 
-        columns = [Column(rows(c.values), c.repeat, c.count) if isinstance(c, Column) else rows(c) for c in self.columns]
+        columns = [
+            Column(rows(c.values), c.repeat, c.count) if isinstance(c, Column) else rows(c) for c in self.columns
+        ]
         weight = None if self.weight is None else self.weight[which]
         return EquationProblem(self.passes, columns, self.y[which], weight)
 

@@ -224,7 +224,7 @@ def fill(
         try:
             if batch and value.shape[: len(batch)] == batch:
                 value = value.reshape((*batch, *value.shape[len(batch) :], *(1,) * (len(full) - value.ndim)))
-            out[:, at : at + prod(shape)] = np.broadcast_to(value, full).reshape(fits, -1)
+            out[:, at : at + prod(shape)] = np.broadcast_to(value, full).reshape(fits, prod(shape))
         except ValueError:
             raise ValueError(
                 f"{where}: {what} of {name} has shape {value.shape}, expected {shape}"

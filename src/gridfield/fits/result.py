@@ -78,6 +78,7 @@ class FitResult:
         dof: Array, absolute: bool, loss: tuple[str, float], kept: dict[str, Any],
     ) -> None:  # fmt: skip
         fixed = low == high
+        some_fixed = bool(fixed.any())
         self._parts, self._parameters, self._done, self._fixed = parts, parameters, done, fixed
         self._low, self._high = low, high
         self._points, self._dof, self._absolute, self._loss, self._kept = points, dof, absolute, loss, kept
@@ -93,8 +94,9 @@ class FitResult:
         with np.errstate(invalid="ignore"):
             cov = done.cov * scale[:, None, None]
         cov[np.isinf(scale)] = np.inf
-        known: Any = np.isfinite(done.params).all(1)
-        cov[(fixed[:, :, None] | fixed[:, None, :]) & known[:, None, None]] = 0.0
+        if some_fixed:
+            known: Any = np.isfinite(done.params).all(1)
+            cov[(fixed[:, :, None] | fixed[:, None, :]) & known[:, None, None]] = 0.0
         cov[failed] = np.nan
         self._cov, self._popt = cov, self._array(done.params, parameters.size)
 
