@@ -18,6 +18,7 @@ from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUN
 from .model import FunctionModel, model_of
 from .parameters import Parameters, feasible, fill, held, limits, with_fixed
 from .result import FitResult
+from .scaling import extreme, in_units
 from .traced import fit as fit_traced
 
 Array = np.ndarray[Any, Any]
@@ -176,11 +177,18 @@ def fitted(
     for part in parts:
         if isinstance(part.model, FunctionModel):
             part.model.begin(part.data, part.own(start), part.own(low), part.own(high))
-    problem = problem_of(parts)
     with bar(progress, "curve_fit") as tell:
-        tick = tell if progress else None
-        done = solve(problem, start, low, high, dof, size, status=status, loss=loss, maxiter=maxiter, tell=tick)
-        done = _again(parts, problem, done, low, high, dof, size, loss, maxiter, tick)
+        options = {"loss": loss, "maxiter": maxiter, "tell": tell if progress else None}
+
+        def run(start: Array, status: Array) -> Any:
+            if not extreme(datas, start, status):
+                return solve(problem_of(parts), start, low, high, dof, size, status=status, **options)
+            return in_units(lambda scale: problem_of(parts, scale), datas, start, low, high, dof, status, options)
+
+        done = run(start, status)
+        if _was_wrong(parts, done):
+            status = np.where(done.status < FEW, RUNNING, done.status)
+            done = run(np.where(np.isfinite(done.params), done.params, 1.0), status)
     result = FitResult(parts, parameters, done, low, high, points, dof, absolute_sigma, loss, kept)
     attached(result, inputs)
     return result
@@ -309,10 +317,8 @@ def _alone(status: int, points: int, start: Array, low: Array, high: Array, para
         raise ValueError(f"{NAME}: {REASONS[status]}")
 
 
-def _again(
-    parts: Any, problem: Any, done: Any, low: Any, high: Any, dof: Any, size: Any, loss: Any, maxiter: int, tick: Any
-) -> Any:
-    """Once more where a function turns out, where it ended, to drop the imaginary part or to need all its points."""
+def _was_wrong(parts: Any, done: Any) -> bool:
+    """Whether a function turns out, where it ended, to drop the imaginary part or to need all its points."""
     functions = [p for p in parts if isinstance(p.model, FunctionModel)]
     wrong = False
     for part in functions:
@@ -322,8 +328,4 @@ def _again(
             f.points, wrong = None, True
         if len(ended) and f.way == "complex" and not f.agrees(own, ended):
             f.way, wrong = "3-point", True
-    if not wrong:
-        return done
-    status = np.where(done.status < FEW, RUNNING, done.status)
-    start = np.where(np.isfinite(done.params), done.params, 1.0)
-    return solve(problem, start, low, high, dof, size, status=status, loss=loss, maxiter=maxiter, tell=tick)
+    return wrong

@@ -69,6 +69,13 @@ class Data:
         placed = self.layout.place(np.arange(prod(shape)).reshape(shape), what)
         return np.broadcast_to(placed, (self.fits, *self.shape)).reshape(self.fits, prod(self.shape))
 
+    def squares(self, by: Array) -> Array:
+        """(fits,) sums of squares of what is fitted, by a factor for each fit."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            y = np.where(self.left_out, 0.0, self.y if self.weight is None else self.y * self.weight)
+            y = y if self.whitening is None else self.whitening(y[0])[None]
+            return ((y * by[:, None]) ** 2).sum(1)
+
     def columns(self, which: Sequence[int]) -> list[Any]:
         """Coordinates as passes over an equation take them."""
         out: list[Any] = []

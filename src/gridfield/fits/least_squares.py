@@ -44,6 +44,18 @@ REASONS = {
 }
 
 
+@dataclass
+class Scale:
+    """Units of fits: residuals are r data, parameters theta / params, all of them powers of two."""
+
+    data: Array  # (fits,)
+    params: Array  # (fits, p)
+
+    def of(self, places: Array) -> Scale:
+        """For some of the parameters."""
+        return Scale(self.data, np.ascontiguousarray(self.params[:, places]))
+
+
 class Problem(Protocol):
     """What is fitted: residuals r = weight (model - y) of fits, each of `points` of its own."""
 
@@ -69,6 +81,9 @@ class Solution:
     iterations: Array  # (fits,) int
     normal: Array  # (fits, p, p)
     cov: Array = field(default_factory=lambda: np.zeros(0))  # inverse of J^T J, NaN or inf where there is none
+    scale: Scale | None = (
+        None  # units of cost, normal and cov, where they are not those of the data; params are in those
+    )
 
 
 def rho(z: Array, loss: str) -> tuple[Array, Array, Array]:

@@ -15,6 +15,7 @@ from ..grid import Grid
 from .data import Data, arrange
 from .least_squares import CONVERGED, REASONS, Solution
 from .parameters import Parameters
+from .scaling import power
 
 Array = np.ndarray[Any, Any]
 
@@ -90,13 +91,19 @@ class FitResult:
         if not absolute:
             with np.errstate(divide="ignore", invalid="ignore"):
                 scale = np.where(dof > 0, 2 * done.cost / np.maximum(dof, 1), np.inf)
-        with np.errstate(invalid="ignore"):
+        unit = np.ones_like(done.params) if done.scale is None else done.scale.params
+        if absolute and done.scale is not None:
+            unit = unit * done.scale.data[:, None]
+        with np.errstate(invalid="ignore", over="ignore"):
             cov = done.cov * scale[:, None, None]
         cov[np.isinf(scale)] = np.inf
         known: Any = np.isfinite(done.params).all(1)
         cov[(fixed[:, :, None] | fixed[:, None, :]) & known[:, None, None]] = 0.0
         cov[failed] = np.nan
-        self._cov, self._popt = cov, self._array(done.params, parameters.size)
+        self._relative, self._unit = cov, unit  # of which the squares may be no numbers
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._cov = cov if done.scale is None else cov * unit[:, :, None] * unit[:, None, :]
+        self._popt = self._array(done.params, parameters.size)
 
     def _array(self, rows: Array, *tail: int) -> Any:
         """(fits, ...) numbers as users get them."""
@@ -167,15 +174,20 @@ class FitResult:
     @cached_property
     def _errors(self) -> Array:
         with np.errstate(invalid="ignore"):
-            return np.sqrt(np.einsum("fii->fi", self._cov))
+            return np.sqrt(np.einsum("fii->fi", self._relative)) * self._unit
+
+    @property
+    def _correlations(self) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.sqrt(np.einsum("fii->fi", self._relative))
+            corr = self._relative / (error[:, :, None] * error[:, None, :])
+        corr[self._relative == 0] = 0.0
+        return corr
 
     @cached_property
     def corr(self) -> Any:
         """Correlation of the parameters; 0 for fixed ones."""
-        error = self._errors
-        with np.errstate(divide="ignore", invalid="ignore"):
-            corr = self._cov / (error[:, :, None] * error[:, None, :])
-        corr[self._cov == 0] = 0.0
+        corr = self._correlations
         p = self._parameters.size
         diagonal = np.einsum("fii->fi", corr)
         diagonal[...] = np.where(np.isfinite(diagonal) & ~self._fixed, 1.0, diagonal)
@@ -274,17 +286,21 @@ class FitResult:
 
     @cached_property
     def _sums(self) -> tuple[Array, Array]:
-        """chi2 and the weighted sum of squares about the mean, of each fit."""
+        """chi2 and the weighted sum of squares about the mean, of each fit, in units of its own."""
         chi2, total, mass, mean = (np.zeros(len(self._dof)) for _ in range(4))
         pieces: list[tuple[Array, Array]] = []  # roots of the weights, and data by them
         for part in self._parts:
             y, r = part.data.y, part.data.y - self._values(part)
+            w = np.ones_like(y) if part.data.weight is None else part.data.weight
+            if self._done.scale is not None:
+                unit = power(w.max(1, initial=0.0))[:, None]
+                y, r = (a * (self._done.scale.data[:, None] / unit) for a in (y, r))
+                w = w * unit
             if part.data.whitening is not None:
                 ones, y, r = (part.data.whitening(np.nan_to_num(a[0]))[None] for a in (np.ones_like(y), y, r))
                 chi2, mass, mean = chi2 + r[0] @ r[0], mass + ones[0] @ ones[0], mean + ones[0] @ y[0]
                 pieces.append((ones, y))
                 continue
-            w = np.ones_like(y) if part.data.weight is None else part.data.weight
             there = ~np.isnan(y) & (w > 0)
             w, y = np.where(there, w, 0.0), np.where(there, y, 0.0)
             chi2 += ((w * np.where(there, r, 0.0)) ** 2).sum(1)
@@ -301,13 +317,21 @@ class FitResult:
     @cached_property
     def chi2(self) -> Any:
         """Sum of squares of residuals, by sigma."""
-        return self._each(self._sums[0])
+        return self._each(self._in_square(self._sums[0]))
+
+    def _in_square(self, x: Array) -> Array:
+        """In units of the data squared, from those of `_sums`."""
+        scale = self._done.scale
+        if scale is None:
+            return x
+        with np.errstate(over="ignore"):
+            return x / scale.data / scale.data
 
     @cached_property
     def reduced_chi2(self) -> Any:
         """chi2 / dof."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self._each(self._sums[0] / self._dof)
+            return self._each(self._in_square(self._sums[0] / self._dof))
 
     @cached_property
     def r2(self) -> Any:
@@ -319,7 +343,9 @@ class FitResult:
     def _criterion(self, price: Any) -> Any:
         k = (~self._fixed).sum(1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self._each(self._points * np.log(self._sums[0] / self._points) + price * k)
+            size = np.log(self._sums[0] / self._points)
+            size = size if self._done.scale is None else size - 2 * np.log(self._done.scale.data)
+            return self._each(self._points * size + price * k)
 
     @cached_property
     def aic(self) -> Any:
@@ -446,9 +472,11 @@ class FitResult:
                     continue
                 here = data if coords is not None or not self._batch else _of_one(data, i)
                 f, J = part.model.slopes(theta, here)
-                cov = self._cov[i][np.ix_(part.places, part.places)]
+                cov = self._relative[i][np.ix_(part.places, part.places)]
+                J = J * self._unit[i, part.places]
+                largest = 1.0 if self._done.scale is None else float(np.abs(J).max(initial=0.0)) or 1.0
                 with np.errstate(invalid="ignore"):
-                    width = np.sqrt(np.einsum("np,pq,nq->n", J, cov, J))
+                    width = np.sqrt(np.einsum("np,pq,nq->n", J / largest, cov, J / largest)) * largest
                 half = scipy.special.ndtri(0.5 + level / 2)
                 if not self._absolute:
                     half = scipy.special.stdtrit(self._dof[i], 0.5 + level / 2) if self._dof[i] > 0 else np.inf
@@ -503,7 +531,7 @@ class FitResult:
             lines += ["", *other] if other else []
         else:
             with np.errstate(all="ignore"):
-                corr = self._cov[0] / np.outer(self._errors[0], self._errors[0])
+                corr = self._correlations[0]
             pairs = [
                 (abs(corr[i, j]), f"{self.names[i]}, {self.names[j]}: {corr[i, j]:+.3f}")
                 for i in range(len(corr)) for j in range(i) if 0.1 < abs(corr[i, j]) < np.inf
