@@ -201,6 +201,29 @@ def test_parameters_as_trees_and_arrays(rng):
     np.testing.assert_allclose(maps.params["poly"], np.stack([expected, 2 * expected]), rtol=1e-7)
 
 
+def test_a_map_or_an_array_parameter(rng):
+    V = np.stack([X**0, X, X**2])
+    truth = rng.normal(size=(3, 3))
+    y = truth @ V
+
+    def poly(x, w):
+        return sum(w[k] * x**k for k in range(3))
+
+    result = gf.curve_fit(poly, X, y, {"w": np.ones((3, 3))}, axis=-1)  # the fits first
+    np.testing.assert_allclose(result.params["w"], truth, rtol=1e-7)
+    low = np.full((3, 3), -np.inf)
+    low[1, 2] = truth[1, 2] + 0.5  # of one coefficient of one fit
+    held = gf.curve_fit(poly, X, y, {"w": np.maximum(low, 1.0)}, axis=-1, bounds={"w": (low, None)})
+    assert held.params["w"][1, 2] == low[1, 2] and np.allclose(held.params["w"][0], truth[0])
+    one = gf.curve_fit(lambda x, w: w * x, X, truth[:, :1] * X, {"w": np.ones(3)}, axis=-1)  # a number in each
+    assert one.params["w"].shape == (3,)
+    np.testing.assert_allclose(one.params["w"], truth[:, 0], rtol=1e-7)
+    fixed = gf.curve_fit("a*x + w", X, y, {"w": 1.0, "a": 1.0}, axis=-1, fixed={"w": truth[:, 0]})
+    np.testing.assert_array_equal(fixed.params["w"], truth[:, 0])
+    alone = gf.curve_fit(poly, X, y[0], {"w": np.ones(3)})  # no fits to be mistaken for
+    np.testing.assert_allclose(alone.params["w"], truth[0], rtol=1e-7)
+
+
 def test_several_equations_with_shared_parameters(rng):
     one, two = decay(X, 2.0, 0.8, 0.1), decay(X[:30], 5.0, 0.8, 0.3)
     one, two = one + 0.02 * rng.normal(size=40), two + 0.02 * rng.normal(size=30)

@@ -68,7 +68,8 @@ def curve_fit(
     y : array of any shape, or dict or list of arrays
         The data.
     p0 : dict, sequence or array, optional
-        Start values by name or in order, numbers or maps over the fits. Default: the guess of a ready model, else 1, or
+        Start values by name or in order, numbers or maps over the fits. What has the axes of the fits first is a map;
+        so where an array parameter has their shape itself, give (*fits, *its shape), here, in bounds and in fixed. Default: the guess of a ready model, else 1, or
         the middle of the bounds, as in SciPy.
     sigma : float or array, optional
         Standard deviations of the data, broadcasting to `y`. Of a single fit also their covariance, (n, n) for all n

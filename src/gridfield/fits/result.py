@@ -16,6 +16,7 @@ from .data import Data, arrange
 from .least_squares import CONVERGED, REASONS, Solution
 from .parameters import Parameters
 from .scaling import power
+from .units import units_of
 
 Array = np.ndarray[Any, Any]
 
@@ -196,16 +197,7 @@ class FitResult:
     @cached_property
     def units(self) -> dict[str, str]:
         """Units of the parameters that have some."""
-        out: dict[str, str] = {}
-        for part in self._parts:
-            model, data = part.model, part.data
-            if model.ready is None:
-                continue
-            y = data.units.get("", "")
-            x = {data.units.get(data.names[k], "") if data.names else "" for k in model.places}
-            unit = x.pop() if len(x) == 1 else ""  # of all coordinates
-            out |= {name: _unit(rule, y, unit) for name, rule in model.ready.units.items() if _unit(rule, y, unit)}
-        return out
+        return units_of(self._parts)
 
     # ---- how it went
     @property
@@ -579,16 +571,6 @@ class FitResult:
         from .labelled import dataset
 
         return dataset(self)
-
-
-def _unit(rule: str, y: str, x: str) -> str:
-    """A unit such as "1/x" or "y/x**2" in those of data and coordinates; nothing where one of them is unknown."""
-    if rule in ("rad", "1"):
-        return rule if rule == "rad" else ""
-    letters = {"y": y, "x": x}
-    if any(letter in rule and not unit for letter, unit in letters.items()):
-        return ""
-    return "".join(letters.get(c, c) for c in rule).replace("**1", "")
 
 
 def _of_one(data: Data, i: int) -> Data:
