@@ -69,8 +69,8 @@ def curve_fit(
         The data.
     p0 : dict, sequence or array, optional
         Start values by name or in order, numbers or maps over the fits. What has the axes of the fits first is a map;
-        so where an array parameter has their shape itself, give (*fits, *its shape), here, in bounds and in fixed. Default: the guess of a ready model, else 1, or
-        the middle of the bounds, as in SciPy.
+        so where an array parameter has their shape itself, give (*fits, *its shape), here, in bounds and in fixed.
+        Default: the guess of a ready model, else 1, or the middle of the bounds, as in SciPy.
     sigma : float or array, optional
         Standard deviations of the data, broadcasting to `y`. Of a single fit also their covariance, (n, n) for all n
         points in C order, those left out included; of an (n, n) image an array of that shape is standard deviations.

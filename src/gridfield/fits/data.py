@@ -383,7 +383,7 @@ def _coordinates(coords: Any, layout: _Layout, labels: dict[str, Any], units: di
         return "tuple", None, arrays, tuple
     array = _number(coords, "coords", name)
     if _is_quantity(coords):
-        units["#0"] = str(coords.units)
+        units["#0"] = str(given.units)
     if array.ndim == len(shape) + 1 and array.ndim != len(layout.full) and _fits(array.shape[1:], shape):
         arrays = [layout.place(c, "coords") for c in array]
         return "stack", None, arrays, _stack

@@ -7,15 +7,14 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from .. import dispatch
 from ..cached import cached_property
-from ..grid import Grid
-from .data import Data, arrange
 from .least_squares import CONVERGED, REASONS, Solution
 from .parameters import Parameters
+from .prediction import band, elsewhere
 from .scaling import power
+from .text import table
 from .units import units_of
 
 Array = np.ndarray[Any, Any]
@@ -351,52 +350,6 @@ class FitResult:
             return self._criterion(np.log(self._points))
 
     # ---- elsewhere
-    def _elsewhere(self, part: Any, coords: Any) -> Data:
-        """Coordinates alone, of one fit."""
-        name = "FitResult.predict"
-        fit = part.data
-        if isinstance(coords, Grid):
-            shape = coords.shape
-        elif isinstance(coords, dict):
-            shape = np.broadcast_shapes(*(np.shape(c) for c in coords.values()))
-        elif hasattr(coords, "sizes"):
-            shape = tuple(coords.sizes.values())
-        elif fit.kind == "stack":
-            shape = np.shape(coords)[1:]
-            coords = coords if shape else np.asarray(coords, float)[:, None]
-        elif (
-            isinstance(coords, (tuple, list))
-            and fit.kind in ("tuple", "grid", "named", "labelled")
-            and len(fit.coords) > 1
-        ):
-            shape = np.broadcast_shapes(*(np.shape(c) for c in coords))
-            coords = tuple(np.asarray(c, float).reshape(np.shape(c) or (1,)) for c in coords)
-        else:
-            shape = np.shape(coords)
-        point = shape == ()
-        shape = (1,) if point else shape
-        if fit.names is not None and not isinstance(coords, dict) and not hasattr(coords, "sizes"):
-            given = coords if isinstance(coords, (tuple, list)) and len(fit.names) > 1 else (coords,)
-            if isinstance(coords, Grid):
-                given = np.meshgrid(*coords.axes(), indexing="ij", sparse=True)
-            first = fit.names if fit.inner is None else fit.names[: fit.inner]
-            coords = dict(zip(first, given, strict=True))
-        data = arrange(coords, np.zeros(shape), None, None, None, "omit", name)
-        if fit.names is not None and data.names is not None and data.names != fit.names:
-            places = getattr(part.model, "places", range(len(fit.names) if fit.inner is None else fit.inner))
-            used = [fit.names[k] for k in places]
-            missing = [n for n in fit.names if n not in data.names and n in used]
-            if missing:
-                raise ValueError(f"{name}: coords has no {', '.join(missing)}")
-            nothing = np.zeros((1,) * (1 + len(data.shape)))
-            data.coords = [data.coords[data.names.index(n)] if n in data.names else nothing for n in fit.names]
-        if len(data.coords) != len(fit.coords):
-            raise ValueError(f"{name}: coords has {len(data.coords)} coordinates, the fit {len(fit.coords)}")
-        data.build, data.framework = fit.build, fit.framework
-        if point:
-            data.dims = ("point",)
-        return data
-
     def predict(self, coords: Any = None) -> Any:
         """The model at other coordinates.
 
@@ -419,7 +372,7 @@ class FitResult:
         def at(part: Any) -> Any:
             if coords is None:
                 return self._framed(self._whole(part, self._values(part)))
-            data = self._elsewhere(part, coords)
+            data = elsewhere(part, coords)
             params = part.own(self._done.params)
             values = part.model.values(params, data.coords, data.shape, np.zeros(len(params), np.int64))
             if data.blank is not None:
@@ -455,33 +408,7 @@ class FitResult:
         if not 0 < level < 1:
             raise ValueError(f"FitResult.confidence_band: level must be between 0 and 1, got {level!r}")
 
-        def at(part: Any) -> Any:
-            data = part.data if coords is None else self._elsewhere(part, coords)
-            params, n = part.own(self._done.params), prod(data.shape)
-            low, high = np.full((2, len(params), n), np.nan)
-            for i, theta in enumerate(params):
-                if not np.isfinite(theta).all():
-                    continue
-                here = data if coords is not None or not self._batch else _of_one(data, i)
-                f, J = part.model.slopes(theta, here)
-                cov = self._relative[i][np.ix_(part.places, part.places)]
-                J = J * self._unit[i, part.places]
-                largest = 1.0 if self._done.scale is None else float(np.abs(J).max(initial=0.0)) or 1.0
-                with np.errstate(invalid="ignore"):
-                    width = np.sqrt(np.einsum("np,pq,nq->n", J / largest, cov, J / largest)) * largest
-                half = scipy.special.ndtri(0.5 + level / 2)
-                if not self._absolute:
-                    half = scipy.special.stdtrit(self._dof[i], 0.5 + level / 2) if self._dof[i] > 0 else np.inf
-                low[i], high[i] = f - half * width, f + half * width
-            if data.blank is not None:
-                for side in (low, high):
-                    side[np.broadcast_to(data.blank, side.shape)] = np.nan
-            if coords is None:
-                return tuple(self._framed(self._whole(part, side)) for side in (low, high))
-            shape = () if data.dims == ("point",) else data.shape
-            return tuple(self._framed(side.reshape((*self._batch, *shape))) for side in (low, high))
-
-        return self._in_parts(at)
+        return self._in_parts(lambda part: band(self, part, coords, level))
 
     # ---- for reading
     def summary(self) -> str:
@@ -491,49 +418,7 @@ class FitResult:
         -------
         str
         """
-        what = ", ".join(part.model.describes for part in self._parts)
-        lines = [f"least squares: {what}"]
-        if self._loss[0] != "linear":
-            lines[0] += f" (loss {self._loss[0]}, scale {self._loss[1]:g})"
-        units = self.units
-        if self._batch:
-            good = self._done.status == CONVERGED
-            lines += [f"{len(good)} fits {self._batch}, {int(good.sum())} converged", ""]
-            rows = [["", "median", "from 16 %", "to 84 %", "median stderr", "unit"]]
-            for k, name in enumerate(self.names):
-                x, e = self._done.params[good, k], self._errors[good, k]
-                numbers = [*np.quantile(x, (0.5, 0.16, 0.84)), np.median(e)] if len(x) else [np.nan] * 4
-                rows.append([name, *(f"{v:.6g}" for v in numbers), units.get(name, "")])
-        else:
-            lines += [
-                f"{self.message}; {self.n_iter} steps, {int(self._points[0])} points, "
-                f"{int((~self._fixed).sum())} free parameters",
-                f"chi2 {self.chi2:.6g}, reduced {self.reduced_chi2:.6g}, R2 {self.r2:.6g}, "
-                f"AIC {self.aic:.6g}, BIC {self.bic:.6g}",
-                "",
-            ]
-            rows = [["", "value", "stderr", "relative", "unit"]]
-            for k, name in enumerate(self.names):
-                x, e = self._done.params[0, k], self._errors[0, k]
-                relative = "fixed" if self._fixed[0, k] else f"{100 * e / abs(x):.2g} %" if x and np.isfinite(e) else ""
-                rows.append([name, f"{x:.8g}", "" if self._fixed[0, k] else f"{e:.3g}", relative, units.get(name, "")])
-        lines += _columns(rows)
-        if self._batch:
-            other = [s for s in self.message.split("; ") if not s.endswith(": converged")]
-            lines += ["", *other] if other else []
-        else:
-            with np.errstate(all="ignore"):
-                corr = self._correlations[0]
-            pairs = [
-                (abs(corr[i, j]), f"{self.names[i]}, {self.names[j]}: {corr[i, j]:+.3f}")
-                for i in range(len(corr)) for j in range(i) if 0.1 < abs(corr[i, j]) < np.inf
-            ]  # fmt: skip
-            if pairs:
-                lines += [
-                    "",
-                    "correlations above 0.1: " + "; ".join(text for _, text in sorted(pairs, reverse=True)[:6]),
-                ]
-        return "\n".join(lines)
+        return table(self)
 
     def __repr__(self) -> str:
         return self.summary()
@@ -571,24 +456,3 @@ class FitResult:
         from .labelled import dataset
 
         return dataset(self)
-
-
-def _of_one(data: Data, i: int) -> Data:
-    """The data of one of many fits."""
-    one = Data(**data.__dict__)
-    one.coords = [c if len(c) == 1 else c[i : i + 1] for c in data.coords]
-    one.y, one.batch = data.y[i : i + 1], ()
-    one.weight = None if data.weight is None else data.weight[i : i + 1]
-    return one
-
-
-def _columns(rows: list[list[str]]) -> list[str]:
-    """Text in columns; all but the first and last to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 1
-    return [
-        "  ".join(
-            c.ljust(w) if k in (0, last) else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

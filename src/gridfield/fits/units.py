@@ -1,8 +1,8 @@
 """Units of parameters, from those of data and coordinates: of ready models by their rule, of equations by dimensions.
 
 Each name has exponents of the units that are known; what is added has the same, what a function such as exp takes has
-none. Those are linear equations in the exponents of the parameters (E. Buckingham, "On physically similar systems", Phys.
-Rev. 4 (1914), 345-376). A parameter has a unit if they determine it; if they contradict each other none has one.
+none. Those are linear equations in the exponents of the parameters (E. Buckingham, "On physically similar systems",
+Phys. Rev. 4 (1914), 345-376). A parameter has a unit if they determine it; if they contradict each other none has one.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Dimensions:
         x = np.linalg.lstsq(M, right, rcond=None)[0]
         if (np.abs(M @ x - right) > 1e-9).any():
             return {}
-        free = (np.abs(V[rank:]) > 1e-9).any(0)
+        free: Array = (np.abs(V[rank:]) > 1e-9).any(axis=0)
         return {
             key: {unit: round(float(e), 9) for (_, unit), e in zip(known, x[at], strict=True) if abs(e) > 1e-9}
             for key, at in self.unknown.items()
@@ -123,8 +123,10 @@ def units_of(parts: Any) -> dict[str, str]:
     dimensions, derived = _Dimensions(), False
     for part in parts:
         model, data = part.model, part.data
-        own = {name: data.units.get(data.names[k] if data.names else f"#{k}")
-               for name, k in zip(getattr(model, "variables", ()), getattr(model, "places", ()), strict=True)}  # fmt: skip
+        own: dict[str, str | None] = {
+            name: data.units.get(data.names[k] if data.names else f"#{k}")
+            for name, k in zip(getattr(model, "variables", ()), getattr(model, "places", ()), strict=True)
+        }
         if model.ready is not None:
             x = set(own.values())
             unit = x.pop() if len(x) == 1 else None  # of all coordinates
@@ -132,7 +134,7 @@ def units_of(parts: Any) -> dict[str, str]:
                 out[name] = _by_rule(rule, data.units.get(""), unit)
         elif hasattr(model, "equation") and data.units:
             derived = True
-            names = {name: dimensions.of_unit(unit) for name, unit in own.items()}
+            names: dict[str, dict[Any, float]] = {name: dimensions.of_unit(unit) for name, unit in own.items()}
             names |= {name: dimensions.fresh(("parameter", name)) for name in model.parameters.names}
             dimensions.same(dimensions.of(model.equation.root, names), dimensions.of_unit(data.units.get("")))
     if derived:
