@@ -70,6 +70,16 @@ def test_one_fit_of_many_and_poor_starts(f, y):
     np.testing.assert_allclose(line.popt, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("f", [EQUATION, decay])
+def test_starts_that_are_far_off_in_size(f, y):
+    # b is damped by the derivative that it had where a was 2
+    plain = gf.curve_fit(f, X, y[0], START)
+    for unit in (1e-6, 1e-12, 1e-20, 1e-60, 1e-100):
+        far = gf.curve_fit(f, X, y[0] * unit, START)
+        assert far.success
+        np.testing.assert_allclose(far.popt, plain.popt * [unit, 1, unit], rtol=1e-6)
+
+
 def test_extreme_coordinates_and_sigma(y):
     plain = gf.curve_fit(EQUATION, X, y[0], START)
     for scale in (1e-200, 1e200):
@@ -93,3 +103,17 @@ def test_derivatives_of_extreme_data(y):
     gf.curve_fit(EQUATION, X, t, START).popt[1].backward()
     gf.curve_fit(EQUATION, X, u, {"a": 2e-200, "b": 1.0, "c": 1e-201}).popt[1].backward()
     np.testing.assert_allclose(u.grad * 1e-200, t.grad, rtol=1e-6, atol=1e-9)
+
+
+def test_fits_beside_extreme_ones_keep_their_bits(y):
+    for f in (EQUATION, decay):
+        for loss in ("linear", "huber"):
+            plain = gf.curve_fit(f, X, y, START, axis=-1, loss=loss)
+            more = np.concatenate([y, y[:1] * 2.0**-700, 0 * y[:1], np.full((1, 40), np.nan)])
+            ours = gf.curve_fit(f, X, more, START, axis=-1, loss=loss)
+            np.testing.assert_array_equal(ours.popt[:3], plain.popt)
+            np.testing.assert_array_equal(ours.cov[:3], plain.cov)
+            np.testing.assert_array_equal(ours.chi2[:3], plain.chi2)
+            np.testing.assert_array_equal(ours.r2[:3], plain.r2)
+            assert list(ours.status[[0, 1, 2, 5]]) == [1, 1, 1, 7]
+            assert ours.params["a"][3] * 2.0**700 == pytest.approx(plain.params["a"][0], rel=1e-4)

@@ -14,11 +14,11 @@ from ..ops import recipe
 from .data import Data, arrange
 from .implicit import attached, read, tensors, traced, unknown
 from .joint import Part, problem_of
-from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA, solve
+from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA
 from .model import FunctionModel, model_of
 from .parameters import Parameters, feasible, fill, held, limits, with_fixed
 from .result import FitResult
-from .scaling import extreme, in_units
+from .scaling import solve_some
 from .traced import fit as fit_traced
 
 Array = np.ndarray[Any, Any]
@@ -182,9 +182,9 @@ def fitted(
         options = {"loss": loss, "maxiter": maxiter, "tell": tell if progress else None}
 
         def run(start: Array, status: Array) -> Any:
-            if not extreme(datas, start, status):
-                return solve(problem_of(parts), start, low, high, dof, size, status=status, **options)
-            return in_units(lambda scale: problem_of(parts, scale), datas, start, low, high, dof, status, options)
+            return solve_some(
+                lambda scale: problem_of(parts, scale), datas, start, low, high, dof, size, status, options
+            )
 
         done = run(start, status)
         if _was_wrong(parts, done):

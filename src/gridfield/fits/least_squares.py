@@ -24,6 +24,7 @@ Loss = tuple[str, float]  # name, and the residual from which on it matters
 ROWS = 65536  # of a block of the Jacobian
 TOLERANCE = 1e-9  # length of the last step, in standard errors
 DAMPING = 1e-4  # to begin with, of the diagonal
+STALE, AGAIN = 1e-12, 4  # of the diagonal; how often a fit begins anew for that
 LOSSES = ("linear", "huber", "soft_l1", "cauchy")
 # found before anything is fitted
 FEW, OUTSIDE, SIGMA, INFINITE, MISSING = 7, 8, 9, 10, 11
@@ -133,11 +134,52 @@ def solve(
     of the weighted data, by which the rounding of residuals is known.
     """
     state = marquardt.Fits(np.clip(start, low, high), low, high)
-    state.number(marquardt.LAM)[...], state.number(marquardt.DOF)[...] = DAMPING, np.maximum(dof, 1)
+    state.number(marquardt.DOF)[...] = np.maximum(dof, 1)
     state.number(marquardt.FLOOR)[...] = (8 * problem.exact) ** 2 * size
     tolerance = max(TOLERANCE, problem.exact**0.5 if problem.exact > 1e-10 else 0.0)
-    ill = state.number(marquardt.ILL)
     which = np.flatnonzero(status == RUNNING)
+    _begin(state, which)
+    largest, steps = np.zeros_like(start), np.zeros(len(start))
+    for k in range(AGAIN + 1):
+        _iterate(problem, state, status, which, loss, tolerance, maxiter, tell)
+        largest = np.maximum(largest, state.vector(marquardt.SCALE))
+        which = _stale(state, status, low < high)
+        if not len(which) or k == AGAIN:
+            break
+        steps[which] += state.number(marquardt.ITER)[which]
+        _begin(state, which)
+        status[which] = RUNNING
+    done = Solution(
+        state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
+        (state.number(marquardt.ITER) + steps).astype(np.int64), state.matrix(),
+    )  # fmt: skip
+    done.cov = covariance(problem, done, low, high, loss)
+    lost = vanished(done, start, largest, state.number(marquardt.DOF))
+    status[lost & (status == CONVERGED)] = SINGULAR
+    return done
+
+
+def _begin(state: marquardt.Fits, which: Array) -> None:
+    """Fits where they are, with nothing known of the way there."""
+    for name in (marquardt.PRED, marquardt.SIZE, marquardt.SEEN, marquardt.ITER, marquardt.ILL, marquardt.STUCK):
+        state.number(name)[which] = 0.0
+    for name, value in (
+        (marquardt.LAM, DAMPING),
+        (marquardt.NU, 2.0),
+        (marquardt.LEAST, np.inf),
+        (marquardt.COST, np.nan),
+    ):
+        state.number(name)[which] = value
+    state.vector(marquardt.SCALE)[which] = 0.0
+    state.trial[which] = state.vector(marquardt.X)[which]
+
+
+def _iterate(
+    problem: Problem, state: marquardt.Fits, status: Array, which: Array, loss: Loss, tolerance: float, maxiter: int,
+    tell: Callable[[float], Any] | None,
+) -> None:  # fmt: skip
+    """Steps until none of these fits is RUNNING."""
+    ill = state.number(marquardt.ILL)
     while len(which):
         problem.normal(state.trial, which, loss, state.normal, state.gradient, state.cost)
         state.step(which, status, tolerance, float(maxiter))
@@ -149,14 +191,18 @@ def solve(
         if tell is not None and len(which):
             size, cost = state.number(marquardt.SIZE)[which], state.number(marquardt.COST)[which]
             tell(float(np.sqrt(size / np.maximum(cost, 1e-300)).max()))
-    done = Solution(
-        state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
-        state.number(marquardt.ITER).astype(np.int64), state.matrix(),
-    )  # fmt: skip
-    done.cov = covariance(problem, done, low, high, loss)
-    lost = vanished(done, start, state.vector(marquardt.SCALE), state.number(marquardt.DOF))
-    status[lost & (status == CONVERGED)] = SINGULAR
-    return done
+
+
+def _stale(state: marquardt.Fits, status: Array, free: Array) -> Array:
+    """Fits that ended with a parameter still damped by a derivative that it had far away.
+
+    Of a*exp(-b*x) from a = 1 to data near 1e-20 the derivative in b falls by as much, and b would stay where it was.
+    """
+    size = state.rows[:, -(state.p**2) :: state.p + 1] if state.p else state.rows[:, :0]  # the diagonal
+    far = (size < STALE * state.vector(marquardt.SCALE)) & (size > 0)
+    if not far.any():
+        return np.zeros(0, np.int64)
+    return np.flatnonzero((status == CONVERGED) & (far & free).any(1))
 
 
 def vanished(done: Solution, start: Array, largest: Array, dof: Array) -> Array:
@@ -255,8 +301,10 @@ def covariance(problem: Problem, done: Solution, low: Array, high: Array, loss: 
     cov, least = marquardt.inverses(np.ascontiguousarray(A), low == high)
     cov[~ended] = np.nan
     poor = np.flatnonzero(ended & (least < 1e-8))
+    if not len(poor):
+        return cov
     free = low[poor] < high[poor]
-    factor = triangles(problem, done.params[poor], poor, loss)[..., :-1] if len(poor) else np.zeros((0, 0, 0))
+    factor = triangles(problem, done.params[poor], poor, loss)[..., :-1]
     for pattern in np.unique(free, axis=0):
         same = (free == pattern).all(1)
         fits, J = poor[same], factor[same][..., pattern]

@@ -17,35 +17,35 @@ Array = np.ndarray[Any, Any]
 
 FAR = 300  # powers of two from 1: their squares, and the products of those with eps**2, are numbers
 ROUNDS = 8
+HELD = -1  # status of a fit that is another's to do
 
 
-def extreme(datas: Sequence[Any], start: Array, status: Array) -> bool:
-    """Whether squares of data, coordinates or parameters may be lost."""
-    with np.errstate(over="ignore"):
-        low, high = 2.0**-FAR, 2.0**FAR
-        running = np.flatnonzero(status == RUNNING)
+def extreme(datas: Sequence[Any], start: Array, status: Array) -> Array:
+    """Fits in which squares of data, coordinates or parameters may be lost: (fits,) bool."""
+    low, high = 2.0**-FAR, 2.0**FAR
+    x = np.abs(start)
+    with np.errstate(over="ignore", invalid="ignore"):
+        far = ((x > high) | ((x < low) & (x > 0))).any(1)
         for data in datas:
-            size = data.size[running]
-            if not ((size >= low**2) & (size <= high**2) | (size == 0)).all():
-                return True
-            if (size == 0).any() and _largest(data)[running][size == 0].any():
-                return True
+            far |= (data.size < low**2) | (data.size > high**2)
+            nothing = np.flatnonzero(data.size == 0)
+            far[nothing] = _largest(data, nothing) > 0  # not of data that are zero
             for c in data.coords:
-                if c.size and not (_moderate(c.max()) and _moderate(c.min())):
-                    return True
-        x = np.abs(start[running])
-        return bool(((x > high) | ((x < low) & (x > 0))).any())
+                if c.size:
+                    flat = c.reshape(len(c), -1)
+                    far |= ~(_moderate(flat.max(1)) & _moderate(flat.min(1)))
+    return far & (status == RUNNING)
 
 
-def _moderate(c: Any) -> bool:
-    """Of a coordinate, which may be squared before it is one of a derivative."""
-    return bool(c == 0 or 2.0 ** (-FAR / 2) <= abs(c) <= 2.0 ** (FAR / 2))
+def _moderate(c: Array) -> Array:
+    """Of coordinates, which may be squared before they are in a derivative."""
+    return (c == 0) | ((np.abs(c) >= 2.0 ** (-FAR / 2)) & (np.abs(c) <= 2.0 ** (FAR / 2)))
 
 
-def _largest(data: Any) -> Array:
-    """Largest of the weighted data of each fit."""
+def _largest(data: Any, which: Array) -> Array:
+    """Largest of the weighted data of some fits."""
     with np.errstate(invalid="ignore", over="ignore"):
-        y = np.abs(data.y) if data.weight is None else np.abs(data.y * data.weight)
+        y = np.abs(data.y[which]) if data.weight is None else np.abs(data.y[which] * data.weight[which])
         return np.nan_to_num(y, nan=0.0).max(1, initial=0.0)
 
 
@@ -57,9 +57,10 @@ def power(x: Array) -> Array:
 
 def scale_at(problem: Problem, datas: Sequence[Any], x: Array, status: Array, common: bool) -> Scale:
     """Units in which residuals and derivatives at x are about 1."""
-    size = np.maximum.reduce([_largest(d) for d in datas])
-    slope = np.ones_like(x)
-    for fit in np.flatnonzero((status == RUNNING) & np.isfinite(x).all(1)):
+    size, slope = np.ones(len(x)), np.ones_like(x)
+    which = np.flatnonzero((status == RUNNING) & np.isfinite(x).all(1))
+    size[which] = np.maximum.reduce([_largest(d, which) for d in datas])
+    for fit in which:
         steep = np.zeros(x.shape[1])
         for at in range(0, problem.points, ROWS):
             with np.errstate(all="ignore"):
@@ -67,7 +68,9 @@ def scale_at(problem: Problem, datas: Sequence[Any], x: Array, status: Array, co
             size[fit] = max(size[fit], np.abs(r).max(initial=0.0, where=np.isfinite(r)))
             steep = np.maximum(steep, np.abs(J).max(0, initial=0.0, where=np.isfinite(J)))
         slope[fit] = steep
-    data = power(np.full_like(size, size.max(initial=0.0)) if common else size)
+    if common and len(which):
+        size[which] = size[which].max()
+    data = power(np.where((status == RUNNING), size, 1.0))
     with np.errstate(over="ignore"):
         return Scale(data, power(slope * data[:, None]))
 
@@ -86,7 +89,7 @@ def in_units(
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             theirs = (x / scale.params, low / scale.params, high / scale.params)
             size = np.sum([d.squares(scale.data) for d in datas], 0)
-            loss = (name, bend * float(scale.data[0])) if common and len(x) else (name, bend)
+            loss = (name, min(bend * float(scale.data[begun][0]), 1e100)) if common else (name, bend)
             done = solve(problem_of(scale), *theirs, dof, size, status=status.copy(), **{**options, "loss": loss})
             done.params, done.scale = np.clip(done.params * scale.params, low, high), scale
         steps += np.where(begun, done.iterations, 0)
@@ -100,4 +103,23 @@ def in_units(
         status = np.where(known, RUNNING, done.status)
         scale = found
     done.iterations = steps
+    return done
+
+
+def solve_some(
+    problem_of: Callable[[Scale | None], Problem], datas: Sequence[Any], start: Array, low: Array, high: Array,
+    dof: Array, size: Array, status: Array, options: dict[str, Any],
+) -> Solution:  # fmt: skip
+    """All fits, those that need it in units of their own."""
+    far = extreme(datas, start, status)
+    if not far.any():
+        return solve(problem_of(None), start, low, high, dof, size, status=status, **options)
+    done = in_units(problem_of, datas, start, low, high, dof, np.where(far, status, HELD), options)
+    if far.all():
+        return done
+    plain = solve(problem_of(None), start, low, high, dof, size, status=np.where(far, HELD, status), **options)
+    for name in ("params", "cost", "status", "iterations", "normal", "cov"):
+        getattr(done, name)[~far] = getattr(plain, name)[~far]
+    if done.scale is not None:
+        done.scale.data[~far], done.scale.params[~far] = 1.0, 1.0
     return done

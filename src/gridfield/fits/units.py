@@ -101,7 +101,7 @@ class _Dimensions:
         x = np.linalg.lstsq(M, right, rcond=None)[0]
         if (np.abs(M @ x - right) > 1e-9).any():
             return {}
-        free: Array = (np.abs(V[rank:]) > 1e-9).any(axis=0)
+        free = np.asarray((np.abs(V[rank:]) > 1e-9).any(0))
         return {
             key: {unit: round(float(e), 9) for (_, unit), e in zip(known, x[at], strict=True) if abs(e) > 1e-9}
             for key, at in self.unknown.items()
