@@ -144,19 +144,28 @@ def solve(
         _iterate(problem, state, status, which, loss, tolerance, maxiter, tell)
         largest = np.maximum(largest, state.vector(marquardt.SCALE))
         which = _stale(state, status, low < high)
+        if len(which) and k < AGAIN:  # but not those that went to where there is nothing to be found
+            done = _solution(state, steps, status.copy())
+            done.cov = covariance(problem, done, low, high, loss)
+            lost = vanished(done, start, largest, state.number(marquardt.DOF)) | (done.status == SINGULAR)
+            which = which[~lost[which]]
         if not len(which) or k == AGAIN:
             break
         steps[which] += state.number(marquardt.ITER)[which]
         _begin(state, which)
         status[which] = RUNNING
-    done = Solution(
-        state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
-        (state.number(marquardt.ITER) + steps).astype(np.int64), state.matrix(),
-    )  # fmt: skip
+    done = _solution(state, steps, status)
     done.cov = covariance(problem, done, low, high, loss)
     lost = vanished(done, start, largest, state.number(marquardt.DOF))
     status[lost & (status == CONVERGED)] = SINGULAR
     return done
+
+
+def _solution(state: marquardt.Fits, steps: Array, status: Array) -> Solution:
+    return Solution(
+        state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
+        (state.number(marquardt.ITER) + steps).astype(np.int64), state.matrix(),
+    )  # fmt: skip
 
 
 def _begin(state: marquardt.Fits, which: Array) -> None:
