@@ -92,6 +92,8 @@ def test_extreme_coordinates_and_sigma(y):
             {"a": 2 * scale, "b": 1.0, "c": 0.1 * scale, "d": scale},
         )  # fmt: skip
         assert two.success and two.params["d"] == pytest.approx(2 * scale, rel=0.1)
+    steep = gf.curve_fit("a*x + c", X, (2 * X + 1) * 1e300, sigma=1e290)  # moderate together, not their derivatives
+    np.testing.assert_allclose(steep.popt, [2e300, 1e300], rtol=1e-6)
     nothing = gf.curve_fit("a*x", X, 0 * X)
     assert abs(nothing.params["a"]) < 1e-100 and nothing.success
 

@@ -30,6 +30,8 @@ def extreme(datas: Sequence[Any], start: Array, status: Array) -> Array:
             far |= (data.size < low**2) | (data.size > high**2)
             nothing = np.flatnonzero(data.size == 0)
             far[nothing] = _largest(data, nothing) > 0  # not of data that are zero
+            if data.weight is not None:  # of the derivatives, whatever the data are
+                far |= ~_moderate(data.weight.max(1, initial=0.0))
             for c in data.coords:
                 if c.size:
                     flat = c.reshape(len(c), -1)
