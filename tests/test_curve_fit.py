@@ -201,6 +201,29 @@ def test_parameters_as_trees_and_arrays(rng):
     np.testing.assert_allclose(maps.params["poly"], np.stack([expected, 2 * expected]), rtol=1e-7)
 
 
+def test_a_map_or_an_array_parameter(rng):
+    V = np.stack([X**0, X, X**2])
+    truth = rng.normal(size=(3, 3))
+    y = truth @ V
+
+    def poly(x, w):
+        return sum(w[k] * x**k for k in range(3))
+
+    result = gf.curve_fit(poly, X, y, {"w": np.ones((3, 3))}, axis=-1)  # the fits first
+    np.testing.assert_allclose(result.params["w"], truth, rtol=1e-7)
+    low = np.full((3, 3), -np.inf)
+    low[1, 2] = truth[1, 2] + 0.5  # of one coefficient of one fit
+    held = gf.curve_fit(poly, X, y, {"w": np.maximum(low, 1.0)}, axis=-1, bounds={"w": (low, None)})
+    assert held.params["w"][1, 2] == low[1, 2] and np.allclose(held.params["w"][0], truth[0])
+    one = gf.curve_fit(lambda x, w: w * x, X, truth[:, :1] * X, {"w": np.ones(3)}, axis=-1)  # a number in each
+    assert one.params["w"].shape == (3,)
+    np.testing.assert_allclose(one.params["w"], truth[:, 0], rtol=1e-7)
+    fixed = gf.curve_fit("a*x + w", X, y, {"w": 1.0, "a": 1.0}, axis=-1, fixed={"w": truth[:, 0]})
+    np.testing.assert_array_equal(fixed.params["w"], truth[:, 0])
+    alone = gf.curve_fit(poly, X, y[0], {"w": np.ones(3)})  # no fits to be mistaken for
+    np.testing.assert_allclose(alone.params["w"], truth[0], rtol=1e-7)
+
+
 def test_several_equations_with_shared_parameters(rng):
     one, two = decay(X, 2.0, 0.8, 0.1), decay(X[:30], 5.0, 0.8, 0.3)
     one, two = one + 0.02 * rng.normal(size=40), two + 0.02 * rng.normal(size=30)
@@ -459,9 +482,31 @@ def test_the_result_as_text_table_and_dataset(pixels):
     assert dataset.a.dims == ("i", "j") and list(dataset.i.values) == [3, 4, 5, 6]
     np.testing.assert_array_equal(dataset.b_stderr, maps.stderr["b"])
     assert (
-        dataset.cov.dims == ("i", "j", "parameter", "parameter_") and "20 fits (4, 5), 20 converged" in maps.summary()
+        dataset.cov.dims == ("i", "j", "parameter", "parameter_") and "20 fits (4 x 5), 20 converged" in maps.summary()
     )
     assert one.to_xarray().a.dims == ()
+
+
+def test_what_is_printed(rng):
+    y = decay(X, 2.5, 1.3, 0.5) + 0.02 * rng.normal(size=40)
+    good = gf.curve_fit(DECAY, X, y, fixed={"c": 0.5}, bounds={"b": (0, 1.2)}).summary()
+    assert "converged; " in good and "FAILED" not in good and "unit" not in good
+    assert "on its bound" in good and "fixed" in good and "correlations: a, b +0." in good
+    bad = gf.curve_fit("a*b*exp(-d*x)", X, y).summary()
+    assert "FAILED: the Jacobian is singular" in bad and "nan" not in bad
+    nothing = gf.curve_fit("a*log(b - x) + c", X, y, {"a": 1.0, "b": -1.0, "c": 0.0}).summary()
+    assert "FAILED: the model is NaN" in nothing and "1 step," in nothing and "nan" not in nothing
+    assert "no points are left over" in gf.curve_fit("a*x + b", X[:2], y[:2]).summary()
+    long = gf.curve_fit("+".join(f"p{k}*x**{k}" for k in range(12)), X, y).summary()
+    assert "..." in long and "more beyond 0.1" in long and "e+0" not in long
+    tiny = gf.curve_fit(DECAY, X, y * 2.0**-700, {"a": 2.0**-699, "b": 1.0, "c": 0.0}).summary()
+    assert "e-4" in tiny.splitlines()[2]  # chi2, which is no number
+    pixels = np.stack([y, y, np.full(40, np.nan)]).reshape(1, 3, 40)
+    many = gf.curve_fit(DECAY, X, pixels, axis=-1, fixed={"c": 0.5}).summary()
+    assert "3 fits (1 x 3), 2 converged" in many and "1 of 3 failed: fewer points" in many and "fixed" in many
+    none = gf.curve_fit(DECAY, X, pixels[:, 2], axis=-1).summary()
+    assert "1 fit (1), 0 converged" in none and "median" not in none and "nan" not in none
+    assert "0 fits (0 x 3), 0 converged" in gf.curve_fit(DECAY, X, pixels[:0], axis=-1).summary()
 
 
 def test_lmfit_says_the_same(rng):

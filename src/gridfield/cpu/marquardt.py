@@ -319,6 +319,10 @@ class Fits:
         """(fits, p), a view."""
         return self.rows[:, NUMBERS + name * self.p : NUMBERS + (name + 1) * self.p]
 
+    def diagonal(self) -> Array:
+        """(fits, p), a view: of their matrices."""
+        return self.rows[:, -(self.p**2) :: self.p + 1] if self.p else self.rows[:, :0]
+
     def matrix(self) -> Array:
         """(fits, p, p), a copy."""
         return self.rows[:, NUMBERS + VECTORS * self.p :].reshape(-1, self.p, self.p).copy()

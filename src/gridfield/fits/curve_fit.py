@@ -14,10 +14,11 @@ from ..ops import recipe
 from .data import Data, arrange
 from .implicit import attached, read, tensors, traced, unknown
 from .joint import Part, problem_of
-from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA, anywhere, solve
+from .least_squares import FEW, INFINITE, LOSSES, MISSING, OUTSIDE, REASONS, RUNNING, SIGMA, anywhere
 from .model import FunctionModel, model_of
 from .parameters import Parameters, feasible, fill, held, limits, with_fixed
 from .result import FitResult
+from .scaling import solve_some
 from .traced import fit as fit_traced
 
 Array = np.ndarray[Any, Any]
@@ -67,8 +68,9 @@ def curve_fit(
     y : array of any shape, or dict or list of arrays
         The data.
     p0 : dict, sequence or array, optional
-        Start values by name or in order, numbers or maps over the fits. Default: the guess of a ready model, else 1, or
-        the middle of the bounds, as in SciPy.
+        Start values by name or in order, numbers or maps over the fits. What has the axes of the fits first is a map;
+        so where an array parameter has their shape itself, give (*fits, *its shape), here, in bounds and in fixed.
+        Default: the guess of a ready model, else 1, or the middle of the bounds, as in SciPy.
     sigma : float or array, optional
         Standard deviations of the data, broadcasting to `y`. Of a single fit also their covariance, (n, n) for all n
         points in C order, those left out included; of an (n, n) image an array of that shape is standard deviations.
@@ -177,11 +179,18 @@ def fitted(
     for part in parts:
         if isinstance(part.model, FunctionModel):
             part.model.begin(part.data, part.own(start), part.own(low), part.own(high))
-    problem = problem_of(parts)
     with bar(progress, "curve_fit") as tell:
-        tick = tell if progress else None
-        done = solve(problem, start, low, high, dof, size, status=status, loss=loss, maxiter=maxiter, tell=tick)
-        done = _again(parts, problem, done, low, high, dof, size, loss, maxiter, tick)
+        options = {"loss": loss, "maxiter": maxiter, "tell": tell if progress else None}
+
+        def run(start: Array, status: Array) -> Any:
+            return solve_some(
+                lambda scale: problem_of(parts, scale), datas, start, low, high, dof, size, status, options
+            )
+
+        done = run(start, status)
+        if _was_wrong(parts, done):
+            status = np.where(done.status < FEW, RUNNING, done.status)
+            done = run(np.where(np.isfinite(done.params), done.params, 1.0), status)
     result = FitResult(parts, parameters, done, low, high, points, dof, absolute_sigma, loss, kept)
     attached(result, inputs)
     return result
@@ -310,10 +319,8 @@ def _alone(status: int, points: int, start: Array, low: Array, high: Array, para
         raise ValueError(f"{NAME}: {REASONS[status]}")
 
 
-def _again(
-    parts: Any, problem: Any, done: Any, low: Any, high: Any, dof: Any, size: Any, loss: Any, maxiter: int, tick: Any
-) -> Any:
-    """Once more where a function turns out, where it ended, to drop the imaginary part or to need all its points."""
+def _was_wrong(parts: Any, done: Any) -> bool:
+    """Whether a function turns out, where it ended, to drop the imaginary part or to need all its points."""
     functions = [p for p in parts if isinstance(p.model, FunctionModel)]
     wrong = False
     for part in functions:
@@ -323,8 +330,4 @@ def _again(
             f.points, wrong = None, True
         if len(ended) and f.way == "complex" and not f.agrees(own, ended):
             f.way, wrong = "3-point", True
-    if not wrong:
-        return done
-    status = np.where(done.status < FEW, RUNNING, done.status)
-    start = np.where(np.isfinite(done.params), done.params, 1.0)
-    return solve(problem, start, low, high, dof, size, status=status, loss=loss, maxiter=maxiter, tell=tick)
+    return wrong

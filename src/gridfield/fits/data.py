@@ -69,6 +69,13 @@ class Data:
         placed = self.layout.place(np.arange(prod(shape)).reshape(shape), what)
         return np.broadcast_to(placed, (self.fits, *self.shape)).reshape(self.fits, prod(self.shape))
 
+    def squares(self, by: Array) -> Array:
+        """(fits,) sums of squares of what is fitted, by a factor for each fit."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            y = np.where(self.left_out, 0.0, self.y if self.weight is None else self.y * self.weight)
+            y = y if self.whitening is None else self.whitening(y[0])[None]
+            return ((y * by[:, None]) ** 2).sum(1)
+
     def columns(self, which: Sequence[int]) -> list[Any]:
         """Coordinates as passes over an equation take them."""
         out: list[Any] = []
@@ -127,7 +134,7 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
     left_out = left_out if blank is None else left_out | blank
     weight, covariance = None, None
     if sigma is not None:
-        given = numbers(getattr(sigma, "data", sigma) if is_labelled(sigma) else sigma)
+        given = numbers(getattr(sigma, "data", sigma) if is_labelled(sigma) else _in_unit(sigma, y))
         if is_covariance(given.shape, shape) and given.shape != values.shape:
             if batch:
                 raise ValueError(
@@ -168,10 +175,22 @@ def arrange(coords: Any, y: Any, sigma: Any, where: Any, axis: Any, nan_policy: 
     )  # fmt: skip
 
 
+def _is_quantity(x: Any) -> bool:
+    """A number with a unit, of pint, which is not imported for that."""
+    return hasattr(x, "magnitude") and hasattr(x, "units")
+
+
+def _in_unit(sigma: Any, y: Any) -> Any:
+    """Errors in the unit of the data, where both have one."""
+    return sigma.to(y.units) if _is_quantity(sigma) and _is_quantity(y) else sigma
+
+
 def _values(y: Any, what: str, name: str) -> tuple[str, Array]:
     """The framework of an array, and its numbers."""
     if is_labelled(y):
         y = y.data
+    if _is_quantity(y):
+        y = y.magnitude
     if isinstance(y, np.ma.MaskedArray):
         raise TypeError(f"{name}: {what} is a masked array: give its data, and where=~{what}.mask")
     F = dispatch.face(name, **{what: y})
@@ -284,8 +303,12 @@ def _labels(y: Any, coords: Any, name: str) -> tuple[tuple[str, ...], dict[str, 
     if is_labelled(y) and hasattr(y, "data_vars"):
         raise TypeError(f"{name}: y must be an array, or an xarray.DataArray, got a Dataset")
     if owner is None:
+        if _is_quantity(y):
+            units[""] = str(y.units)
         return (), {}, units
-    if is_labelled(y) and y.attrs.get("units"):
+    if is_labelled(y) and _is_quantity(y.data):
+        units[""] = str(y.data.units)
+    elif is_labelled(y) and y.attrs.get("units"):
         units[""] = str(y.attrs["units"])
     dims = tuple(map(str, owner.dims)) if is_labelled(y) else tuple(map(str, owner.sizes))
     labels = {str(d): owner.coords[d] for d in owner.coords if set(owner.coords[d].dims) <= set(owner.dims)}
@@ -357,13 +380,18 @@ def _coordinates(coords: Any, layout: _Layout, labels: dict[str, Any], units: di
         for d, c in found.items():
             if is_labelled(c) and c.attrs.get("units"):
                 units[str(d)] = str(c.attrs["units"])
+            elif _is_quantity(c):
+                units[str(d)] = str(c.units)
         names = tuple(map(str, found))
         arrays = [layout.place(_number(c, f"coords[{d!r}]", name), f"coords[{d!r}]", c) for d, c in found.items()]
         return "named", names, arrays, lambda arrays: dict(zip(names, arrays, strict=True))
     if isinstance(coords, (tuple, list)) and any(np.ndim(c) > 0 or is_labelled(c) for c in coords if not _numeric(c)):
         arrays = [layout.place(_number(c, f"coords[{k}]", name), f"coords[{k}]", c) for k, c in enumerate(coords)]
+        units |= {f"#{k}": str(c.units) for k, c in enumerate(coords) if _is_quantity(c)}
         return "tuple", None, arrays, tuple
     array = _number(coords, "coords", name)
+    if _is_quantity(coords):
+        units["#0"] = str(given.units)
     if array.ndim == len(shape) + 1 and array.ndim != len(layout.full) and _fits(array.shape[1:], shape):
         arrays = [layout.place(c, "coords") for c in array]
         return "stack", None, arrays, _stack

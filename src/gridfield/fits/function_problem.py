@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .least_squares import Loss, robust
+from .least_squares import Loss, Scale, robust
 from .python_model import BLOCK, Function
 
 Array = np.ndarray[Any, Any]
@@ -15,18 +15,23 @@ Array = np.ndarray[Any, Any]
 class FunctionProblem:
     """The residuals of a function; data (fits, n) are NaN where there are none, weight is (fits, n) or None."""
 
-    def __init__(self, model: Function, y: Array, weight: Array | None) -> None:
-        self.model, self.y, self.weight, self.points = model, y, weight, y.shape[1]
+    def __init__(self, model: Function, y: Array, weight: Array | None, scale: Scale | None = None) -> None:
+        self.model, self.y, self.weight, self.points, self.scale = model, y, weight, y.shape[1], scale
         self.exact = model.exact
         self._last: tuple[int, bytes, slice, Array, Array] | None = None
 
     def _weighted(self, model: Function, params: Array, which: Array, place: slice) -> tuple[Array, Array]:
         """(r (m, n), J (m, p, n)) of some fits in a block of points."""
-        f, J = model.jacobian(params, which)  # J is nobody else's
+        scale = self.scale
+        f, J = model.jacobian(params if scale is None else params * scale.params[which], which)  # J is nobody else's
         y = self.y[which, place]
         with np.errstate(invalid="ignore", over="ignore"):
             there = np.isnan(y)
             r = f - y
+            if scale is not None:
+                by = scale.data[which]
+                r *= by[:, None]
+                J *= (scale.params[which] * by[:, None])[:, :, None]
             if self.weight is not None:
                 w = self.weight[which, place]
                 there |= w == 0

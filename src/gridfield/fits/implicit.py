@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import dispatch
 from ..equation import Equation, parse
-from .least_squares import CONVERGED
+from .least_squares import CONVERGED, Scale
 from .parameters import Parameters
 
 Array = np.ndarray[Any, Any]
@@ -97,8 +97,9 @@ class Objective:
     """The cost of fits in a framework, of parameters (fits, p) and what else is followed."""
 
     def __init__(
-        self, F: Any, parts: Sequence[Any], parameters: Parameters, loss: tuple[str, float], dtype: str, like: Any
-    ) -> None:
+        self, F: Any, parts: Sequence[Any], parameters: Parameters, loss: tuple[str, float], dtype: str, like: Any,
+        scale: Scale | None = None,
+    ) -> None:  # fmt: skip
         for part in parts:
             function = getattr(part.model, "function", None)
             # what takes tensors is not always what can be followed: np.exp does
@@ -110,6 +111,7 @@ class Objective:
                     f"{F.name} alone or as an equation, or give data without derivatives"
                 )
         self.F, self.parts, self.parameters, self.loss, self.dtype, self.like = F, parts, parameters, loss, dtype, like
+        self.scale = scale
 
     def constant(self, x: Array) -> Any:
         """A NumPy array here."""
@@ -123,9 +125,11 @@ class Objective:
         """The sum over all fits."""
         F, total = self.F, None
         for part, y, sigma in zip(self.parts, ys, sigmas, strict=True):
-            data = part.data
+            data, theta_ = part.data, theta
             shape, n = data.shape, prod(data.shape)
-            own = F.stack([theta[:, int(k)] for k in part.places], 1)
+            if self.scale is not None:
+                theta_ = theta * self.constant(self.scale.params)
+            own = F.stack([theta_[:, int(k)] for k in part.places], 1)
             f = part.model.evaluate(F, own, [self.constant(c) for c in data.coords], shape)
             f = F.reshape(f, (data.fits, n))
             there = F.fixed(y) == F.fixed(y)
@@ -136,6 +140,8 @@ class Objective:
                 r = F.where(good, r, zero) / F.where(good, sigma, one)
             if data.whitening is not None:
                 r = F.matmul(r, self.constant(data.whitening.matrix.T))
+            if self.scale is not None:
+                r = r * self.constant(self.scale.data[:, None])
             name, scale = self.loss
             square = r * r
             if name != "linear":
@@ -149,10 +155,11 @@ class Objective:
         F = self.F
         p = self.parameters.size
         start = F.fixed(popt)
+        one = self.constant(np.ones((1, p)) if self.scale is None else self.scale.params)
         bad = start != start
         base = F.where(bad, self.constant(np.ones(())), start)
         fixed = held > 0.5
-        x = F.where(fixed, values, base)
+        x = F.where(fixed, values, base) / one
         identity = self.constant(np.eye(p))
 
         def cost(x: Any) -> Any:
@@ -167,7 +174,7 @@ class Objective:
             H = F.where(free > 0.5, H, row * identity)
             g = F.where(fixed, self.constant(np.zeros(())), g)
             x = x - F.reshape(F.matmul(F.inv(H), F.reshape(g, (-1, p, 1))), (-1, p))
-        moved = x - F.fixed(x)  # the numbers stay those of the fit
+        moved = (x - F.fixed(x)) * one  # the numbers stay those of the fit
         return F.where(bad, start, start + moved)
 
 
@@ -204,7 +211,7 @@ def attached(result: Any, inputs: dict[str, Any]) -> None:
     like = followed[0]
     dtype = F.widest("float64")
     many = parts[0].key is not None
-    objective = Objective(F, parts, result._parameters, result._loss, dtype, like)
+    objective = Objective(F, parts, result._parameters, result._loss, dtype, like, result._done.scale)
     ys, sigmas = [], []
     for part in parts:
         y = inputs["y"][part.key] if many else inputs["y"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .data import Data
-from .least_squares import Loss, Problem
+from .least_squares import Loss, Problem, Scale
 from .whitening import WhitenedProblem
 
 Array = np.ndarray[Any, Any]
@@ -32,8 +32,8 @@ class Part:
 class JointProblem:
     """Sums over parts."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self.parts, self.problems = parts, list(map(_own, parts))
+    def __init__(self, parts: Sequence[Part], scale: Scale | None = None) -> None:
+        self.parts, self.problems = parts, [_own(part, scale) for part in parts]
         self.ends = np.cumsum([0, *(p.points for p in self.problems)])
         self.points = int(self.ends[-1])
         self.exact = max(p.exact for p in self.problems)
@@ -61,12 +61,14 @@ class JointProblem:
         return r, J
 
 
-def problem_of(parts: Sequence[Part]) -> Problem:
-    """One, or several."""
-    return _own(parts[0]) if len(parts) == 1 else JointProblem(parts)
+def problem_of(parts: Sequence[Part], scale: Scale | None = None) -> Problem:
+    """One, or several; in units of its own, perhaps."""
+    return _own(parts[0], scale) if len(parts) == 1 else JointProblem(parts, scale)
 
 
-def _own(part: Part) -> Problem:
+def _own(part: Part, scale: Scale | None) -> Problem:
     """Of one part."""
-    problem = part.model.problem(part.data)
-    return problem if part.data.whitening is None else WhitenedProblem(problem, part.data.whitening)
+    scale = None if scale is None else scale.of(part.places)
+    if part.data.whitening is None:
+        return part.model.problem(part.data, scale)
+    return WhitenedProblem(part.model.problem(part.data, None), part.data.whitening, scale)

@@ -25,6 +25,7 @@ Loss = tuple[str, float]  # name, and the residual from which on it matters
 ROWS = 65536  # of a block of the Jacobian
 TOLERANCE = 1e-9  # length of the last step, in standard errors
 DAMPING = 1e-4  # to begin with, of the diagonal
+STALE, AGAIN = 1e-12, 4  # of the diagonal; how often a fit begins anew for that
 LOSSES = ("linear", "huber", "soft_l1", "cauchy")
 # found before anything is fitted
 FEW, OUTSIDE, SIGMA, INFINITE, MISSING = 7, 8, 9, 10, 11
@@ -43,6 +44,18 @@ REASONS = {
     INFINITE: "the data are infinite somewhere",
     MISSING: "the data hold NaN",
 }
+
+
+@dataclass
+class Scale:
+    """Units of fits: residuals are r data, parameters theta / params, all of them powers of two."""
+
+    data: Array  # (fits,)
+    params: Array  # (fits, p)
+
+    def of(self, places: Array) -> Scale:
+        """For some of the parameters."""
+        return Scale(self.data, np.ascontiguousarray(self.params[:, places]))
 
 
 class Problem(Protocol):
@@ -70,6 +83,9 @@ class Solution:
     iterations: Array  # (fits,) int
     normal: Array  # (fits, p, p)
     cov: Array = field(default_factory=lambda: np.zeros(0))  # inverse of J^T J, NaN or inf where there is none
+    scale: Scale | None = (
+        None  # units of cost, normal and cov, where they are not those of the data; params are in those
+    )
 
 
 def rho(z: Array, loss: str) -> tuple[Array, Array, Array]:
@@ -130,6 +146,8 @@ def solve(
         done, largest = _by_steps(problem, *given, loss, maxiter, tolerance, tell)
     else:
         done, largest = _of_ended(ended, begin, which, status), ended.largest
+        stale = _stale(np.einsum("fii->fi", done.normal), largest, status, low < high)
+        status[stale] = RUNNING
         left = which[status[which] == RUNNING]
         if len(left):
             part = [a[left] for a in given]
@@ -158,10 +176,56 @@ def _by_steps(
 ) -> tuple[Solution, Array]:  # fmt: skip
     """All fits step by step; and the largest diagonals of their matrices."""
     state = marquardt.Fits(start, low, high)
-    state.number(marquardt.LAM)[...], state.number(marquardt.DOF)[...] = DAMPING, dof
+    state.number(marquardt.DOF)[...] = dof
     state.number(marquardt.FLOOR)[...] = floor
-    ill = state.number(marquardt.ILL)
     which = np.flatnonzero(status == RUNNING)
+    _begin(state, which)
+    largest, steps = np.zeros_like(start), np.zeros(len(start))
+    for k in range(AGAIN + 1):
+        _iterate(problem, state, status, which, loss, tolerance, maxiter, tell)
+        largest = np.maximum(largest, state.vector(marquardt.SCALE))
+        which = _stale(state.diagonal(), state.vector(marquardt.SCALE), status, low < high)
+        if len(which) and k < AGAIN:  # but not those that went to where there is nothing to be found
+            done = _solution(state, steps, status.copy())
+            done.cov = covariance(problem, done, low, high, loss)
+            lost = vanished(done, start, largest, dof) | (done.status == SINGULAR)
+            which = which[~lost[which]]
+        if not len(which) or k == AGAIN:
+            break
+        steps[which] += state.number(marquardt.ITER)[which]
+        _begin(state, which)
+        status[which] = RUNNING
+    return _solution(state, steps, status), largest
+
+
+def _solution(state: marquardt.Fits, steps: Array, status: Array) -> Solution:
+    return Solution(
+        state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
+        (state.number(marquardt.ITER) + steps).astype(np.int64), state.matrix(),
+    )  # fmt: skip
+
+
+def _begin(state: marquardt.Fits, which: Array) -> None:
+    """Fits where they are, with nothing known of the way there."""
+    for name in (marquardt.PRED, marquardt.SIZE, marquardt.SEEN, marquardt.ITER, marquardt.ILL, marquardt.STUCK):
+        state.number(name)[which] = 0.0
+    for name, value in (
+        (marquardt.LAM, DAMPING),
+        (marquardt.NU, 2.0),
+        (marquardt.LEAST, np.inf),
+        (marquardt.COST, np.nan),
+    ):
+        state.number(name)[which] = value
+    state.vector(marquardt.SCALE)[which] = 0.0
+    state.trial[which] = state.vector(marquardt.X)[which]
+
+
+def _iterate(
+    problem: Problem, state: marquardt.Fits, status: Array, which: Array, loss: Loss, tolerance: float, maxiter: int,
+    tell: Callable[[float], Any] | None,
+) -> None:  # fmt: skip
+    """Steps until none of these fits is RUNNING."""
+    ill = state.number(marquardt.ILL)
     while len(which):
         problem.normal(state.trial, which, loss, state.normal, state.gradient, state.cost)
         state.step(which, status, tolerance, float(maxiter))
@@ -173,11 +237,18 @@ def _by_steps(
         if tell is not None and len(which):
             size, cost = state.number(marquardt.SIZE)[which], state.number(marquardt.COST)[which]
             tell(float(np.sqrt(size / np.maximum(cost, 1e-300)).max()))
-    done = Solution(
-        state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
-        state.number(marquardt.ITER).astype(np.int64), state.matrix(),
-    )  # fmt: skip
-    return done, state.vector(marquardt.SCALE)
+
+
+def _stale(size: Array, largest: Array, status: Array, free: Array) -> Array:
+    """Fits that ended with a parameter still damped by a derivative that it had far away.
+
+    size (fits, p): the diagonals of their matrices, largest: what those have been at most. Of a*exp(-b*x) from a = 1 to data
+    near 1e-20 the derivative in b falls by as much, and b would stay where it was.
+    """
+    far = (size < STALE * largest) & (size > 0)
+    if not far.any():
+        return np.zeros(0, np.int64)
+    return np.flatnonzero((status == CONVERGED) & (far & free).any(1))
 
 
 def vanished(done: Solution, start: Array, largest: Array, dof: Array) -> Array:
@@ -286,8 +357,10 @@ def covariance(problem: Problem, done: Solution, low: Array, high: Array, loss: 
     if A is not done.normal:
         cov[~ended] = np.nan
     poor = np.flatnonzero(ended & (least < 1e-8))
+    if not len(poor):
+        return cov
     free = low[poor] < high[poor]
-    factor = triangles(problem, done.params[poor], poor, loss)[..., :-1] if len(poor) else np.zeros((0, 0, 0))
+    factor = triangles(problem, done.params[poor], poor, loss)[..., :-1]
     for pattern in np.unique(free, axis=0):
         same = (free == pattern).all(1)
         fits, J = poor[same], factor[same][..., pattern]

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
+from .. import expression as ex
 from ..cpu import lanes
-from ..cpu.passes import Column
+from ..cpu.expressions import program
+from ..cpu.passes import Column, passes
 from ..equation import Equation, parse
 from ..models import Model, named
 from .data import ORDERS, Data
 from .function_problem import FunctionProblem
-from .least_squares import Loss
+from .least_squares import Loss, Scale
 from .parameters import Parameters, of_function
 from .python_model import Function, spread
 
@@ -78,6 +80,37 @@ class EquationProblem:
         return np.where(there, r, 0.0), np.where(there[:, None], J, 0.0)
 
 
+class ScaledEquationProblem:
+    """The same in units of its own: each parameter a times a parameter that is not fitted, its unit.
+
+    Those stand beside the others in the passes, where what depends on parameters alone is worked out once a block.
+    """
+
+    exact = float(np.finfo(float).eps)
+
+    def __init__(self, model: EquationModel, data: Data, scale: Scale) -> None:
+        names, root = model.parameters.names, model.equation.root
+        units = tuple(f"__{name}" for name in names)  # no name in an equation begins like that
+        root = ex.substituted(root, {n: ex.mul(ex.symbol(n), ex.symbol(u)) for n, u in zip(names, units, strict=True)})
+        roots = (root, *ex.gradient(root, list(names)), *(ex.number(0.0) for _ in names))
+        compiled = passes(program(roots, model.variables, (*names, *units)), "float64")
+        weight = np.ones_like(data.y) if data.weight is None else data.weight
+        self.inner = EquationProblem(compiled, data.columns(model.places), data.y, weight * scale.data[:, None])
+        self.units, self.points = scale.params, self.inner.points
+
+    def normal(self, params: Array, which: Array, loss: Loss, A: Array, g: Array, cost: Array) -> None:
+        """Of those that are fitted."""
+        fits, p = params.shape
+        A2, g2 = np.zeros((fits, 2 * p, 2 * p)), np.zeros((fits, 2 * p))
+        self.inner.normal(np.concatenate([params, self.units], 1), which, loss, A2, g2, cost)
+        A[which], g[which] = A2[which, :p, :p], g2[which, :p]
+
+    def residuals(self, x: Array, fit: int, start: int, stop: int) -> tuple[Array, Array]:
+        """Of some points."""
+        r, J = self.inner.residuals(np.concatenate([x, self.units[fit]]), fit, start, stop)
+        return r, J[:, : len(x)]
+
+
 class EquationModel:
     """An equation with its variables, which are coordinates, and parameters, which all other names are."""
 
@@ -93,8 +126,10 @@ class EquationModel:
         self.describes = repr(equation.text)
         self.ready: Model | None = None
 
-    def problem(self, data: Data) -> EquationProblem:
+    def problem(self, data: Data, scale: Scale | None = None) -> Any:
         """With compiled passes."""
+        if scale is not None:
+            return ScaledEquationProblem(self, data, scale)
         passes = self.equation.passes(self.variables, self.parameters.names, "float64")
         return EquationProblem(passes, data.columns(self.places), data.y, data.weight)
 
@@ -157,9 +192,9 @@ class FunctionModel:
         if len(low):
             self._function.low, self._function.high = low.min(0), high.max(0)
 
-    def problem(self, data: Data) -> FunctionProblem:
+    def problem(self, data: Data, scale: Scale | None = None) -> FunctionProblem:
         """By blocks of points where it can be evaluated by blocks."""
-        return FunctionProblem(self.function, data.y, data.weight)
+        return FunctionProblem(self.function, data.y, data.weight, scale)
 
     def evaluate(self, F: Any, theta: Any, coords: Sequence[Any], shape: tuple[int, ...]) -> Any:
         """(m, *shape), in the framework that the function is written in."""

@@ -7,14 +7,15 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from .. import dispatch
 from ..cached import cached_property
-from ..grid import Grid
-from .data import Data, arrange
 from .least_squares import CONVERGED, REASONS, Solution
 from .parameters import Parameters
+from .prediction import band, elsewhere
+from .scaling import power
+from .text import table
+from .units import units_of
 
 Array = np.ndarray[Any, Any]
 
@@ -91,14 +92,20 @@ class FitResult:
         if not absolute:
             with np.errstate(divide="ignore", invalid="ignore"):
                 scale = np.where(dof > 0, 2 * done.cost / np.maximum(dof, 1), np.inf)
-        with np.errstate(invalid="ignore"):
+        unit = np.ones_like(done.params) if done.scale is None else done.scale.params
+        if absolute and done.scale is not None:
+            unit = unit * done.scale.data[:, None]
+        with np.errstate(invalid="ignore", over="ignore"):
             cov = done.cov * scale[:, None, None]
         cov[np.isinf(scale)] = np.inf
         if some_fixed:
             known: Any = np.isfinite(done.params).all(1)
             cov[(fixed[:, :, None] | fixed[:, None, :]) & known[:, None, None]] = 0.0
         cov[failed] = np.nan
-        self._cov, self._popt = cov, self._array(done.params, parameters.size)
+        self._relative, self._unit = cov, unit  # of which the squares may be no numbers
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._cov = cov if done.scale is None else cov * unit[:, :, None] * unit[:, None, :]
+        self._popt = self._array(done.params, parameters.size)
 
     def _array(self, rows: Array, *tail: int) -> Any:
         """(fits, ...) numbers as users get them."""
@@ -169,15 +176,20 @@ class FitResult:
     @cached_property
     def _errors(self) -> Array:
         with np.errstate(invalid="ignore"):
-            return np.sqrt(np.einsum("fii->fi", self._cov))
+            return np.sqrt(np.einsum("fii->fi", self._relative)) * self._unit
+
+    @property
+    def _correlations(self) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.sqrt(np.einsum("fii->fi", self._relative))
+            corr = self._relative / (error[:, :, None] * error[:, None, :])
+        corr[self._relative == 0] = 0.0
+        return corr
 
     @cached_property
     def corr(self) -> Any:
         """Correlation of the parameters; 0 for fixed ones."""
-        error = self._errors
-        with np.errstate(divide="ignore", invalid="ignore"):
-            corr = self._cov / (error[:, :, None] * error[:, None, :])
-        corr[self._cov == 0] = 0.0
+        corr = self._correlations
         p = self._parameters.size
         diagonal = np.einsum("fii->fi", corr)
         diagonal[...] = np.where(np.isfinite(diagonal) & ~self._fixed, 1.0, diagonal)
@@ -186,16 +198,7 @@ class FitResult:
     @cached_property
     def units(self) -> dict[str, str]:
         """Units of the parameters that have some."""
-        out: dict[str, str] = {}
-        for part in self._parts:
-            model, data = part.model, part.data
-            if model.ready is None:
-                continue
-            y = data.units.get("", "")
-            x = {data.units.get(data.names[k], "") if data.names else "" for k in model.places}
-            unit = x.pop() if len(x) == 1 else ""  # of all coordinates
-            out |= {name: _unit(rule, y, unit) for name, rule in model.ready.units.items() if _unit(rule, y, unit)}
-        return out
+        return units_of(self._parts)
 
     # ---- how it went
     @property
@@ -276,17 +279,21 @@ class FitResult:
 
     @cached_property
     def _sums(self) -> tuple[Array, Array]:
-        """chi2 and the weighted sum of squares about the mean, of each fit."""
+        """chi2 and the weighted sum of squares about the mean, of each fit, in units of its own."""
         chi2, total, mass, mean = (np.zeros(len(self._dof)) for _ in range(4))
         pieces: list[tuple[Array, Array]] = []  # roots of the weights, and data by them
         for part in self._parts:
             y, r = part.data.y, part.data.y - self._values(part)
+            w = np.ones_like(y) if part.data.weight is None else part.data.weight
+            if self._done.scale is not None:
+                unit = power(w.max(1, initial=0.0))[:, None]
+                y, r = (a * (self._done.scale.data[:, None] / unit) for a in (y, r))
+                w = w * unit
             if part.data.whitening is not None:
                 ones, y, r = (part.data.whitening(np.nan_to_num(a[0]))[None] for a in (np.ones_like(y), y, r))
                 chi2, mass, mean = chi2 + r[0] @ r[0], mass + ones[0] @ ones[0], mean + ones[0] @ y[0]
                 pieces.append((ones, y))
                 continue
-            w = np.ones_like(y) if part.data.weight is None else part.data.weight
             there = ~np.isnan(y) & (w > 0)
             w, y = np.where(there, w, 0.0), np.where(there, y, 0.0)
             chi2 += ((w * np.where(there, r, 0.0)) ** 2).sum(1)
@@ -303,13 +310,21 @@ class FitResult:
     @cached_property
     def chi2(self) -> Any:
         """Sum of squares of residuals, by sigma."""
-        return self._each(self._sums[0])
+        return self._each(self._in_square(self._sums[0]))
+
+    def _in_square(self, x: Array) -> Array:
+        """In units of the data squared, from those of `_sums`."""
+        scale = self._done.scale
+        if scale is None:
+            return x
+        with np.errstate(over="ignore"):
+            return x / scale.data / scale.data
 
     @cached_property
     def reduced_chi2(self) -> Any:
         """chi2 / dof."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self._each(self._sums[0] / self._dof)
+            return self._each(self._in_square(self._sums[0] / self._dof))
 
     @cached_property
     def r2(self) -> Any:
@@ -321,7 +336,9 @@ class FitResult:
     def _criterion(self, price: Any) -> Any:
         k = (~self._fixed).sum(1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self._each(self._points * np.log(self._sums[0] / self._points) + price * k)
+            size = np.log(self._sums[0] / self._points)
+            size = size if self._done.scale is None else size - 2 * np.log(self._done.scale.data)
+            return self._each(self._points * size + price * k)
 
     @cached_property
     def aic(self) -> Any:
@@ -335,52 +352,6 @@ class FitResult:
             return self._criterion(np.log(self._points))
 
     # ---- elsewhere
-    def _elsewhere(self, part: Any, coords: Any) -> Data:
-        """Coordinates alone, of one fit."""
-        name = "FitResult.predict"
-        fit = part.data
-        if isinstance(coords, Grid):
-            shape = coords.shape
-        elif isinstance(coords, dict):
-            shape = np.broadcast_shapes(*(np.shape(c) for c in coords.values()))
-        elif hasattr(coords, "sizes"):
-            shape = tuple(coords.sizes.values())
-        elif fit.kind == "stack":
-            shape = np.shape(coords)[1:]
-            coords = coords if shape else np.asarray(coords, float)[:, None]
-        elif (
-            isinstance(coords, (tuple, list))
-            and fit.kind in ("tuple", "grid", "named", "labelled")
-            and len(fit.coords) > 1
-        ):
-            shape = np.broadcast_shapes(*(np.shape(c) for c in coords))
-            coords = tuple(np.asarray(c, float).reshape(np.shape(c) or (1,)) for c in coords)
-        else:
-            shape = np.shape(coords)
-        point = shape == ()
-        shape = (1,) if point else shape
-        if fit.names is not None and not isinstance(coords, dict) and not hasattr(coords, "sizes"):
-            given = coords if isinstance(coords, (tuple, list)) and len(fit.names) > 1 else (coords,)
-            if isinstance(coords, Grid):
-                given = np.meshgrid(*coords.axes(), indexing="ij", sparse=True)
-            first = fit.names if fit.inner is None else fit.names[: fit.inner]
-            coords = dict(zip(first, given, strict=True))
-        data = arrange(coords, np.zeros(shape), None, None, None, "omit", name)
-        if fit.names is not None and data.names is not None and data.names != fit.names:
-            places = getattr(part.model, "places", range(len(fit.names) if fit.inner is None else fit.inner))
-            used = [fit.names[k] for k in places]
-            missing = [n for n in fit.names if n not in data.names and n in used]
-            if missing:
-                raise ValueError(f"{name}: coords has no {', '.join(missing)}")
-            nothing = np.zeros((1,) * (1 + len(data.shape)))
-            data.coords = [data.coords[data.names.index(n)] if n in data.names else nothing for n in fit.names]
-        if len(data.coords) != len(fit.coords):
-            raise ValueError(f"{name}: coords has {len(data.coords)} coordinates, the fit {len(fit.coords)}")
-        data.build, data.framework = fit.build, fit.framework
-        if point:
-            data.dims = ("point",)
-        return data
-
     def predict(self, coords: Any = None) -> Any:
         """The model at other coordinates.
 
@@ -403,7 +374,7 @@ class FitResult:
         def at(part: Any) -> Any:
             if coords is None:
                 return self._framed(self._whole(part, self._values(part)))
-            data = self._elsewhere(part, coords)
+            data = elsewhere(part, coords)
             params = part.own(self._done.params)
             values = part.model.values(params, data.coords, data.shape, np.zeros(len(params), np.int64))
             if data.blank is not None:
@@ -439,31 +410,7 @@ class FitResult:
         if not 0 < level < 1:
             raise ValueError(f"FitResult.confidence_band: level must be between 0 and 1, got {level!r}")
 
-        def at(part: Any) -> Any:
-            data = part.data if coords is None else self._elsewhere(part, coords)
-            params, n = part.own(self._done.params), prod(data.shape)
-            low, high = np.full((2, len(params), n), np.nan)
-            for i, theta in enumerate(params):
-                if not np.isfinite(theta).all():
-                    continue
-                here = data if coords is not None or not self._batch else _of_one(data, i)
-                f, J = part.model.slopes(theta, here)
-                cov = self._cov[i][np.ix_(part.places, part.places)]
-                with np.errstate(invalid="ignore"):
-                    width = np.sqrt(np.einsum("np,pq,nq->n", J, cov, J))
-                half = scipy.special.ndtri(0.5 + level / 2)
-                if not self._absolute:
-                    half = scipy.special.stdtrit(self._dof[i], 0.5 + level / 2) if self._dof[i] > 0 else np.inf
-                low[i], high[i] = f - half * width, f + half * width
-            if data.blank is not None:
-                for side in (low, high):
-                    side[np.broadcast_to(data.blank, side.shape)] = np.nan
-            if coords is None:
-                return tuple(self._framed(self._whole(part, side)) for side in (low, high))
-            shape = () if data.dims == ("point",) else data.shape
-            return tuple(self._framed(side.reshape((*self._batch, *shape))) for side in (low, high))
-
-        return self._in_parts(at)
+        return self._in_parts(lambda part: band(self, part, coords, level))
 
     # ---- for reading
     def summary(self) -> str:
@@ -473,49 +420,7 @@ class FitResult:
         -------
         str
         """
-        what = ", ".join(part.model.describes for part in self._parts)
-        lines = [f"least squares: {what}"]
-        if self._loss[0] != "linear":
-            lines[0] += f" (loss {self._loss[0]}, scale {self._loss[1]:g})"
-        units = self.units
-        if self._batch:
-            good = self._done.status == CONVERGED
-            lines += [f"{len(good)} fits {self._batch}, {int(good.sum())} converged", ""]
-            rows = [["", "median", "from 16 %", "to 84 %", "median stderr", "unit"]]
-            for k, name in enumerate(self.names):
-                x, e = self._done.params[good, k], self._errors[good, k]
-                numbers = [*np.quantile(x, (0.5, 0.16, 0.84)), np.median(e)] if len(x) else [np.nan] * 4
-                rows.append([name, *(f"{v:.6g}" for v in numbers), units.get(name, "")])
-        else:
-            lines += [
-                f"{self.message}; {self.n_iter} steps, {int(self._points[0])} points, "
-                f"{int((~self._fixed).sum())} free parameters",
-                f"chi2 {self.chi2:.6g}, reduced {self.reduced_chi2:.6g}, R2 {self.r2:.6g}, "
-                f"AIC {self.aic:.6g}, BIC {self.bic:.6g}",
-                "",
-            ]
-            rows = [["", "value", "stderr", "relative", "unit"]]
-            for k, name in enumerate(self.names):
-                x, e = self._done.params[0, k], self._errors[0, k]
-                relative = "fixed" if self._fixed[0, k] else f"{100 * e / abs(x):.2g} %" if x and np.isfinite(e) else ""
-                rows.append([name, f"{x:.8g}", "" if self._fixed[0, k] else f"{e:.3g}", relative, units.get(name, "")])
-        lines += _columns(rows)
-        if self._batch:
-            other = [s for s in self.message.split("; ") if not s.endswith(": converged")]
-            lines += ["", *other] if other else []
-        else:
-            with np.errstate(all="ignore"):
-                corr = self._cov[0] / np.outer(self._errors[0], self._errors[0])
-            pairs = [
-                (abs(corr[i, j]), f"{self.names[i]}, {self.names[j]}: {corr[i, j]:+.3f}")
-                for i in range(len(corr)) for j in range(i) if 0.1 < abs(corr[i, j]) < np.inf
-            ]  # fmt: skip
-            if pairs:
-                lines += [
-                    "",
-                    "correlations above 0.1: " + "; ".join(text for _, text in sorted(pairs, reverse=True)[:6]),
-                ]
-        return "\n".join(lines)
+        return table(self)
 
     def __repr__(self) -> str:
         return self.summary()
@@ -553,34 +458,3 @@ class FitResult:
         from .labelled import dataset
 
         return dataset(self)
-
-
-def _unit(rule: str, y: str, x: str) -> str:
-    """A unit such as "1/x" or "y/x**2" in those of data and coordinates; nothing where one of them is unknown."""
-    if rule in ("rad", "1"):
-        return rule if rule == "rad" else ""
-    letters = {"y": y, "x": x}
-    if any(letter in rule and not unit for letter, unit in letters.items()):
-        return ""
-    return "".join(letters.get(c, c) for c in rule).replace("**1", "")
-
-
-def _of_one(data: Data, i: int) -> Data:
-    """The data of one of many fits."""
-    one = Data(**data.__dict__)
-    one.coords = [c if len(c) == 1 else c[i : i + 1] for c in data.coords]
-    one.y, one.batch = data.y[i : i + 1], ()
-    one.weight = None if data.weight is None else data.weight[i : i + 1]
-    return one
-
-
-def _columns(rows: list[list[str]]) -> list[str]:
-    """Text in columns; all but the first and last to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 1
-    return [
-        "  ".join(
-            c.ljust(w) if k in (0, last) else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from .least_squares import Loss, Problem, robust
+from .least_squares import Loss, Problem, Scale, robust
 
 Array = np.ndarray[Any, Any]
 
@@ -53,8 +53,8 @@ def is_covariance(sigma: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 class WhitenedProblem:
     """The problem of one fit with residuals L^-1 (f - y)."""
 
-    def __init__(self, problem: Problem, whitening: Whitening) -> None:
-        self.problem, self.whitening = problem, whitening
+    def __init__(self, problem: Problem, whitening: Whitening, scale: Scale | None = None) -> None:
+        self.problem, self.whitening, self.scale = problem, whitening, scale
         self.points, self.exact = problem.points, problem.exact
         self._last: tuple[bytes, Array, Array] | None = None
 
@@ -69,7 +69,11 @@ class WhitenedProblem:
     def residuals(self, x: Array, fit: int, start: int, stop: int) -> tuple[Array, Array]:
         """Some of them."""
         if self._last is None or self._last[0] != x.tobytes():
-            r, J = self.problem.residuals(x, fit, 0, self.points)
+            inner = x if self.scale is None else x * self.scale.params[0]
+            r, J = self.problem.residuals(inner, fit, 0, self.points)
             both = self.whitening(np.column_stack([r, J]))
+            if self.scale is not None:
+                both[:, 0] *= self.scale.data[0]
+                both[:, 1:] *= self.scale.data[0] * self.scale.params[0]
             self._last = x.tobytes(), both[:, 0], both[:, 1:]
         return self._last[1][start:stop], self._last[2][start:stop]
