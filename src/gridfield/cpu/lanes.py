@@ -5,8 +5,8 @@ its bounds, a matrix with few digits left, a model that is NaN at the start, or 
 whose fit has ended takes the next one, so that quick fits do not wait for slow ones. No lane knows of the others: a fit
 has the same bits whatever is fitted beside it.
 
-100,000 fits of 3 parameters to 64 points: 7 steps each at 0.14 us, where a pass over the data of all fits and then a step
-of all took 0.47 us (Xeon, 2.6 GHz, one thread).
+100,000 fits of 3 parameters to 64 points: 7 steps each at 0.14 us, where a pass over all data and then a step
+of all fits took 0.47 us (Xeon, 2.6 GHz, one thread).
 """
 
 from __future__ import annotations
