@@ -578,3 +578,20 @@ def test_quantiles_of_any_number_of_blocks(rng, cells):
     low, high = (values[order][np.minimum(starts + k, n - 1)] for k in ((counts - 1) // 2, counts // 2))
     expected = np.where(counts, (low.astype(float) + high) / 2, -1)
     np.testing.assert_array_equal(gf.binned_statistic((x,), values, grid, "median", fill_value=-1), expected)
+
+
+def test_dealt_values_of_any_layout_and_order(rng):
+    n = 150_000
+    points, values = rng.random((n, 6))[:, ::2], rng.normal(size=(2 * n, 2)).astype(np.float32)[::-2]
+    values.setflags(write=False)
+    grid = gf.Grid.cells((64, 64, 40), (0, 1))
+    index, names = grid.index(points), ["sum", "std", "median"]
+    got = gf.binned_statistic(points, values, grid, names)
+    for c in range(2):
+        expected = np.bincount(index, values[:, c], grid.size).astype(np.float32)
+        np.testing.assert_array_equal(got[0, c].reshape(-1), expected)
+    order = np.argsort(index, kind="stable")  # cell after cell
+    np.testing.assert_array_equal(gf.binned_statistic(points[order], values[order], grid, names), got)
+    here, nowhere = (gf.binned_statistic(np.full((n, 3), x), values, grid, names) for x in (0.5, np.nan))
+    np.testing.assert_allclose(here[2, :, 32, 32, 20], np.median(values, 0), rtol=1e-6)
+    assert not nowhere[0].any() and np.isnan(nowhere[1:]).all()
