@@ -1,11 +1,11 @@
-"""Data whose squares are no numbers: the fit is that in other units, to the bit."""
+"""Data whose squares are no numbers: the fit is that in other units, to the bit where both go step by step."""
 
 import numpy as np
 import pytest
 
 import gridfield as gf
 
-X = np.linspace(0, 4, 40)
+X = np.linspace(0, 4, 300)  # more than fits in lanes have, whose sums are in another order
 EQUATION = "a*exp(-b*x) + c"
 START = {"a": 2.0, "b": 1.0, "c": 0.1}
 
@@ -16,7 +16,7 @@ def decay(x, a, b, c):
 
 @pytest.fixture
 def y(rng):
-    out = decay(X, np.array([[2.5], [3.0], [1.0]]), 1.3, 0.5) + 0.01 * rng.normal(size=(3, 40))
+    out = decay(X, np.array([[2.5], [3.0], [1.0]]), 1.3, 0.5) + 0.01 * rng.normal(size=(3, len(X)))
     out[1, 7] = np.nan
     return out
 
@@ -54,6 +54,18 @@ def test_the_same_bits_in_other_units(power, f, given, y):
     if "sigma" in given:
         np.testing.assert_array_equal(ours.chi2, plain.chi2)
         np.testing.assert_allclose(ours.aic, plain.aic, rtol=1e-13)
+
+
+@pytest.mark.parametrize("power", [-660, 660])
+def test_few_points(power, y):
+    """Of which one fit goes in lanes, the other step by step."""
+    unit, few = 2.0**power, slice(None, None, 8)
+    plain = gf.curve_fit(EQUATION, X[few], y[:, few], START, axis=-1)
+    ours = gf.curve_fit(EQUATION, X[few], y[:, few] * unit, {"a": 2 * unit, "b": 1.0, "c": 0.1 * unit}, axis=-1)
+    np.testing.assert_array_equal(ours.n_iter, plain.n_iter)
+    for name, by in (("a", unit), ("b", 1.0), ("c", unit)):
+        np.testing.assert_allclose(ours.params[name], plain.params[name] * by, rtol=1e-12)
+        np.testing.assert_allclose(ours.stderr[name], plain.stderr[name] * by, rtol=1e-10)
 
 
 @pytest.mark.parametrize("f", [EQUATION, decay])
@@ -111,7 +123,7 @@ def test_fits_beside_extreme_ones_keep_their_bits(y):
     for f in (EQUATION, decay):
         for loss in ("linear", "huber"):
             plain = gf.curve_fit(f, X, y, START, axis=-1, loss=loss)
-            more = np.concatenate([y, y[:1] * 2.0**-700, 0 * y[:1], np.full((1, 40), np.nan)])
+            more = np.concatenate([y, y[:1] * 2.0**-700, 0 * y[:1], np.full((1, len(X)), np.nan)])
             ours = gf.curve_fit(f, X, more, START, axis=-1, loss=loss)
             np.testing.assert_array_equal(ours.popt[:3], plain.popt)
             np.testing.assert_array_equal(ours.cov[:3], plain.cov)

@@ -1,6 +1,7 @@
 """Numbers so small or large that their squares are not numbers: fits in other units, by powers of two.
 
-A power of two changes no digit, so a fit in such units is the same one, to the bit, as long as no square in it is lost;
+A power of two changes no digit, so a fit in such units is the same one, to the bit (fits in lanes.py, to the last
+digits: their sums are in another order), as long as no square in it is lost;
 and it is done only where some would be: y near 1e-200, whose squares are 0, say.
 """
 
