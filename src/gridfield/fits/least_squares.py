@@ -242,8 +242,8 @@ def _iterate(
 def _stale(size: Array, largest: Array, status: Array, free: Array) -> Array:
     """Fits that ended with a parameter still damped by a derivative that it had far away.
 
-    size (fits, p): the diagonals of their matrices, largest: what those have been at most. Of a*exp(-b*x) from a = 1 to data
-    near 1e-20 the derivative in b falls by as much, and b would stay where it was.
+    size (fits, p): the diagonals of their matrices, largest: what those have been at most. Of a*exp(-b*x) from a = 1 to
+    data near 1e-20 the derivative in b falls by as much, and b would stay where it was.
     """
     far = (size < STALE * largest) & (size > 0)
     if not far.any():
