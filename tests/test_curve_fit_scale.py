@@ -131,3 +131,12 @@ def test_fits_beside_extreme_ones_keep_their_bits(y):
             np.testing.assert_array_equal(ours.r2[:3], plain.r2)
             assert list(ours.status[[0, 1, 2, 5]]) == [1, 1, 1, 7]
             assert ours.params["a"][3] * 2.0**700 == pytest.approx(plain.params["a"][0], rel=1e-4)
+
+
+def test_no_more_steps_than_asked_for(y):
+    """Also of fits that begin anew."""
+    far = gf.curve_fit(EQUATION, X, y * 1e-20, START, axis=-1)
+    assert np.all(far.success)
+    for maxiter in (3, int(far.n_iter.max()) - 1):
+        few = gf.curve_fit(EQUATION, X, y * 1e-20, START, axis=-1, maxiter=maxiter)
+        assert np.all(few.n_iter <= maxiter) and not np.all(few.success)

@@ -214,7 +214,7 @@ def _step(which, S, trial, A2, g2, cost2, status, tol, limit, parameters, start,
         v, total = at + NUMBERS, cost2[i]
         for a in range(p):
             total += abs(g2[i * p + a]) + A2[(i * p + a) * p + a]
-        good, first = math.isfinite(total), S[at + ITER] == 0.0
+        good, first = math.isfinite(total), math.isnan(S[at + COST])
         S[at + ITER] += 1.0
         if first and not good:
             status[i] = SLOPE_NAN if math.isfinite(cost2[i]) else MODEL_NAN

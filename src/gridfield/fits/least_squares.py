@@ -180,34 +180,33 @@ def _by_steps(
     state.number(marquardt.FLOOR)[...] = floor
     which = np.flatnonzero(status == RUNNING)
     _begin(state, which)
-    largest, steps = np.zeros_like(start), np.zeros(len(start))
+    largest = np.zeros_like(start)
     for k in range(AGAIN + 1):
         _iterate(problem, state, status, which, loss, tolerance, maxiter, tell)
         largest = np.maximum(largest, state.vector(marquardt.SCALE))
         which = _stale(state.diagonal(), state.vector(marquardt.SCALE), status, low < high)
         if len(which) and k < AGAIN:  # but not those that went to where there is nothing to be found
-            done = _solution(state, steps, status.copy())
+            done = _solution(state, status.copy())
             done.cov = covariance(problem, done, low, high, loss)
             lost = vanished(done, start, largest, dof) | (done.status == SINGULAR)
             which = which[~lost[which]]
         if not len(which) or k == AGAIN:
             break
-        steps[which] += state.number(marquardt.ITER)[which]
         _begin(state, which)
         status[which] = RUNNING
-    return _solution(state, steps, status), largest
+    return _solution(state, status), largest
 
 
-def _solution(state: marquardt.Fits, steps: Array, status: Array) -> Solution:
+def _solution(state: marquardt.Fits, status: Array) -> Solution:
     return Solution(
         state.vector(marquardt.X).copy(), state.number(marquardt.COST).copy(), status,
-        (state.number(marquardt.ITER) + steps).astype(np.int64), state.matrix(),
+        state.number(marquardt.ITER).astype(np.int64), state.matrix(),
     )  # fmt: skip
 
 
 def _begin(state: marquardt.Fits, which: Array) -> None:
-    """Fits where they are, with nothing known of the way there."""
-    for name in (marquardt.PRED, marquardt.SIZE, marquardt.SEEN, marquardt.ITER, marquardt.ILL, marquardt.STUCK):
+    """Fits where they are, with nothing known of the way there but how many steps it took."""
+    for name in (marquardt.PRED, marquardt.SIZE, marquardt.SEEN, marquardt.ILL, marquardt.STUCK):
         state.number(name)[which] = 0.0
     for name, value in (
         (marquardt.LAM, DAMPING),
