@@ -844,3 +844,40 @@ def test_uncertainties_are_those_of_scipy(absolute):
     result = gf.curve_fit("a*exp(-x/b) + c", x, y, {"a": 2.2, "b": 0.8, "c": 0.3}, sigma=sigma, absolute_sigma=absolute)
     order = [list(result.params).index(k) for k in "abc"]
     np.testing.assert_allclose(np.asarray(result.cov)[np.ix_(order, order)], cov, rtol=1e-6)
+
+
+# ---- ends that are none
+def test_bounds_that_the_gradient_has_left():
+    """Of a linear problem, beside SciPy's solver of those."""
+    from scipy.optimize import lsq_linear
+
+    coords = {"u": np.array([2.0, -1, -1]), "v": np.array([1.0, 2, 3]), "w": np.array([0.0, -1, -2])}
+    data, bounds = np.array([-5.0, 4, 2]), dict.fromkeys("abc", (0, 1))
+    found = gf.curve_fit("a*u + b*v + c*w", coords, data, dict.fromkeys("abc", 0.5), bounds=bounds)
+    expected = lsq_linear(np.stack(list(coords.values()), 1), data, (0, 1), tol=1e-14)
+    assert found.success
+    np.testing.assert_allclose(found.chi2, 2 * expected.cost, rtol=1e-9)
+
+
+def test_many_bounded_linear_problems(rng):
+    from scipy.optimize import lsq_linear
+
+    names, fits, n = "abcd", 300, 6
+    A = rng.normal(size=(fits, n, 4)) + 2 * rng.normal(size=(fits, n, 1))
+    y = 3 * rng.normal(size=(fits, n))
+    coords = {f"x{k}": A[..., k] for k in range(4)}
+    equation = " + ".join(f"{a}*x{k}" for k, a in enumerate(names))
+    found = gf.curve_fit(equation, coords, y, dict.fromkeys(names, 0.5), bounds=dict.fromkeys(names, (0, 1)), axis=-1)
+    for k in np.flatnonzero(found.success):
+        least = 2 * lsq_linear(A[k], y[k], (0, 1), tol=1e-14, method="bvls").cost
+        assert found.chi2[k] <= least * (1 + 1e-6) + 1e-12
+    assert found.success.mean() > 0.99
+
+
+@pytest.mark.parametrize("points", [40, 300])
+@pytest.mark.parametrize(("equation", "size"), [("a*x**b", 2e12), ("a*exp(-b*x)", 1e12), ("a*exp(-b*x) + c", 1e15)])
+def test_no_success_where_the_model_is_infinite(equation, size, points):
+    x = np.linspace(0.1, 4, points)
+    data = size * (x**1.7 if "**" in equation else np.exp(-0.9 * x) + 0.1 + 0.01 * np.cos(9 * x))
+    found = gf.curve_fit(equation, x, data)
+    assert not found.success or found.r2 > 0.9

@@ -140,3 +140,18 @@ def test_no_more_steps_than_asked_for(y):
     for maxiter in (3, int(far.n_iter.max()) - 1):
         few = gf.curve_fit(EQUATION, X, y * 1e-20, START, axis=-1, maxiter=maxiter)
         assert np.all(few.n_iter <= maxiter) and not np.all(few.success)
+
+
+@pytest.mark.parametrize(("power", "loss"), [(-660, "huber"), (660, "huber"), (-310, "cauchy"), (310, "cauchy")])
+def test_derivatives_of_robust_fits_in_other_units(power, loss):
+    import torch
+
+    x, found = np.linspace(0, 3, 30), []
+    for unit in (1.0, 2.0**power):
+        y = torch.tensor((2 * np.exp(-x) + 0.05 * np.cos(9 * x)) * unit, requires_grad=True)
+        fit = gf.curve_fit("a*exp(-b*x)", x, y, {"a": 1.5 * unit, "b": 0.7}, loss=(loss, 0.1 * unit))
+        (slope,) = torch.autograd.grad(fit.params["b"], y)
+        found.append((float(fit.params["b"].detach()), slope.numpy() * unit))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-9)
+    if abs(power) < 600:
+        np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-6, atol=1e-9)

@@ -336,3 +336,12 @@ def test_memory_of_gradients(rng):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12e6
+
+
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 64, 70])
+def test_sums_with_an_infinite_point(n):
+    """What fills the last panel weighs nothing, also where it is infinitely far away."""
+    y = np.r_[np.full((n - 1, 1), 2.0), [[np.inf]]]
+    for p in (gf.pairwise(np.zeros((2, 1)), y), gf.pairwise(np.zeros((2, 1)), y, "squared")):
+        np.testing.assert_array_equal(p.sum(1), [np.inf, np.inf])
+        np.testing.assert_array_equal(p @ np.ones(n), [np.inf, np.inf])

@@ -325,3 +325,15 @@ def test_no_derivative_in_the_points():
     with pytest.raises(TypeError, match="there is no derivative in them"):
         gf.lookup(x, torch.arange(3.0), grid)
     assert gf.select(x, torch.ones(3), grid).all()
+
+
+def test_numbers_of_cells_beyond_int64():
+    cells, mask = np.array([2**64 - 1, 3], np.uint64), np.ones(10, bool)
+    for f in (
+        lambda: gf.select(cells, mask),
+        lambda: gf.lookup(cells, np.arange(10)),
+        lambda: gf.MaskIndex(mask).select(cells),
+    ):
+        with pytest.raises(ValueError, match="numbers of cells"):
+            f()
+    np.testing.assert_array_equal(gf.select(cells[1:], mask), [True])

@@ -89,6 +89,7 @@ class Points:
         F, arrays = self.F, [*self.arrays, *tables]
         known = [F.concrete(x) for x in arrays]
         if all(x is not None for x in known):
+            self.whole(known, size)
             result, top = run(*known)
             self.exist(top, size)
             return F.constant(result.reshape(self.shape), F.widest(kind), arrays[0])
@@ -114,6 +115,7 @@ class Points:
 
         known: list[Any] = [F.concrete(x) for x in self.arrays]
         if all(x is not None for x in known):
+            self.whole(known, grid.size)
             at, top = places(*known)
             self.exist(top, grid.size)
             return F.constant(at, kind, like)
@@ -124,6 +126,11 @@ class Points:
         """An error where derivatives in the points are asked for."""
         message = f"{self.where}: points are followed, but there is no derivative in them: detach them"
         self.arrays = [self.F.refusing(x, message) for x in self.arrays]
+
+    def whole(self, known: list[Any], size: int) -> None:
+        """An error where numbers of cells are beyond those of int64, as which they are read."""
+        if self.numbered and known[0].dtype == np.uint64:
+            self.exist(int(known[0].max(initial=0)), size)
 
     def exist(self, top: int, size: int) -> None:
         """An error where there is no cell of that number."""

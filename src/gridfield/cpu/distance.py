@@ -92,7 +92,7 @@ def _sum(spec, of, dims, vs, room, out, start, stop):  # type: ignore[no-untyped
         end = min(i + group, stop)
         for p in range(0, panels, tile):
             for row in range(i, end, ROWS):
-                sum_block(spec, xs, bs, nx, ys, cs, ny, d, offsets, vs, row, p, min(p + tile, panels), room)
+                sum_block(spec, xs, bs, nx, ys, cs, ny, d, offsets, vs, row, p, min(p + tile, panels), n, room)
                 for k in range(ROWS * channels):
                     total = 0.0
                     for lane in range(k * lanes, (k + 1) * lanes):

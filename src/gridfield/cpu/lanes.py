@@ -246,6 +246,7 @@ def _step(m: Any, room: Any, own: Lanes, A2: list[Any], g2: list[Any], cost2: An
         own.put("stuck", stuck)
         ended = (ended | (slow & (stuck > 2.5))) & ~again
         moved = (predicted > 0.0) & ~again & ~ended
+        beyond = beyond | (ended & (lam > 1e-3))
         gone, now = todo & beyond, todo & ~beyond
         for a in range(p):
             own.put(f"x{a}", m.select(now & ended, far[a], own.get(f"x{a}")))

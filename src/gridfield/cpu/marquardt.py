@@ -146,13 +146,16 @@ def _propose(S, at, trial, to, tol, w, p):  # type: ignore[no-untyped-def]
     enough = tol * tol * 2.0 * cost / S[at + DOF] + S[at + FLOOR]
     for _ in range(60):
         least = _within(S, at, w, p)
-        ended, size, slope = False, 0.0, 0.0
+        ended, size, slope, inward = False, 0.0, 0.0, False
         for a in range(p):
             s = 0.0
             for b in range(p):
                 s += S[A + a * p + b] * w[3 * p + b]
             size += s * w[3 * p + a]
             slope += S[v + G * p + a] * w[3 * p + a]
+            y, s = S[v + X * p + a] + w[3 * p + a], s + S[v + G * p + a]
+            if s * s > enough * S[A + a * p + a] and S[v + LOW * p + a] < S[v + HIGH * p + a]:
+                inward = inward or (y <= S[v + LOW * p + a] and s < 0.0) or (y >= S[v + HIGH * p + a] and s > 0.0)
         if size < 0.0:  # rounding, of a singular matrix
             size = 0.0
         predicted = -(slope + 0.5 * size)
@@ -164,9 +167,15 @@ def _propose(S, at, trial, to, tol, w, p):  # type: ignore[no-untyped-def]
             q = math.sqrt(size / S[at + LEAST]) if S[at + LEAST] > 0.0 else 0.0
             left = q / (1.0 - q) if q < 1.0 else 1.0
             ended = size * max(1e-4, left * left) <= enough and (size <= enough or S[at + LAM] <= 1e-3)
-            if not ended and predicted <= 1e-3 * ALIKE * cost and q >= 1.0:
+            ended = ended and not inward  # held by a bound that the gradient has left
+            if not ended and abs(predicted) <= 1e-3 * ALIKE * cost and q >= 1.0:
                 S[at + STUCK] += 1.0  # at rounding level, when they no longer shrink
                 ended = S[at + STUCK] > 2.0
+            if ended and S[at + LAM] > 1e-3 and cost > S[at + FLOOR]:
+                # short by damping: an optimum only where the residual is normal to the derivatives
+                for a in range(p):
+                    if w[a] != 0.0 and S[v + G * p + a] * S[v + G * p + a] > 1e-6 * 2.0 * cost * S[A + a * p + a]:
+                        return STALLED
             if ended or predicted > 0.0:
                 for a in range(p):
                     y = min(max(S[v + X * p + a] + w[3 * p + a], S[v + LOW * p + a]), S[v + HIGH * p + a])

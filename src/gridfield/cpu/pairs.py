@@ -303,20 +303,25 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 @staged
 def sum_block(
     m: Any, spec: Any, xs: Any, bs: Any, nx: Any, ys: Any, cs: Any, ny: Any, d: Any, offsets: Any,
-    vs: Any, i: Any, first: Any, last: Any, room: Any,
+    vs: Any, i: Any, first: Any, last: Any, n: Any, room: Any,
 ) -> None:  # fmt: skip
-    """Sums of f(q) v over panels first ... last for ROWS points, channel by channel, lane by lane."""
+    """Sums of f(q) v over panels first ... last for ROWS points, channel by channel, lane by lane; n: how many points
+    the second set has: what fills the last panel is not to be multiplied by 0, as it may be infinite."""
     of, lanes, panel, channels = (xs, bs, nx, ys, cs, ny, d), spec.lanes, spec.panel, spec.channels
     zero = m.const(room, [0.0] * lanes)
+    numbers = [m.const(room, [float(k) for k in range(v * lanes, (v + 1) * lanes)]) for v in range(VECTORS)]
 
     def over(p: Any, sums: list[Any]) -> list[Any]:
         out = list(sums)
+        left = m.to_float(n - p * panel, m.load(ys, 0))
+        there = [number < left for number in numbers]
         for r, vectors in enumerate(squares(m, spec, of, i, ROWS, p)):
             for v, q in enumerate(vectors):
                 y = radial(m, spec, ys, q, offset(m, spec, offsets, i + r, p, v))
                 for c in range(channels):
                     w = m.load(vs, (p * channels + c) * panel + v * lanes, lanes)
-                    out[r * channels + c] = m.fused(y, w, out[r * channels + c])
+                    before = out[r * channels + c]
+                    out[r * channels + c] = m.select(there[v], m.fused(y, w, before), before)
         return out
 
     for k, s in enumerate(m.loop(first, last, over, [zero] * (ROWS * channels))):

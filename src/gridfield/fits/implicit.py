@@ -145,8 +145,12 @@ class Objective:
             name, scale = self.loss
             square = r * r
             if name != "linear":
-                z = square / scale**2
-                square = scale**2 * _rho(name).evaluate(F, {"z": z})
+                bend = np.full((1, 1), scale)
+                if self.scale is not None:  # of residuals in units of their own, as in scaling.py
+                    bend = np.minimum(scale * self.scale.data[:, None], 1e100)
+                by = self.constant(bend)
+                z = (r / by) ** 2
+                square = by * by * _rho(name).evaluate(F, {"z": z})
             total = F.sum(square) / 2 if total is None else total + F.sum(square) / 2
         return total
 
