@@ -45,8 +45,8 @@ CLIP, TOGETHER, DIRECT = 1, 2, 4  # bits: points outside are held at the ends; s
 @dataclass(frozen=True)
 class CellSpec:
     """What is specialised to: the number of axes; whether the coordinates of a point lie side by side, in the type that
-    is computed in; whether there is one coordinate, of that type, read where it is; whether it matters which point is
-    in a cell."""
+    is computed in; whether coordinates are of that type and one behind the other, read where they are; whether it
+    matters which point is in a cell."""
 
     ndim: int
     together: bool
@@ -69,38 +69,35 @@ def _held(x, lo, hi, m):  # type: ignore[no-untyped-def]
         x[j] = lo if x[j] < lo else hi if x[j] > hi else x[j]
 
 
-def along(m: Any, x: Any, first: Any, table: Any, axis: Any) -> Callable[..., tuple[Any, Any, Any]]:
-    """How the cell along an axis is guessed, of coordinates from `first` on: (number of a vector) -> (whether inside,
-    cell, fraction of it)."""
-    lanes, at = WHOLE // m.itemsize(x), axis * COLUMNS
-    lo, hi, shift, scale, last = (m.load(table, at + c) for c in (LO, HI, SHIFT, SCALE, LAST))
-    zeros = m.const(x, [0.0] * lanes)
+def along(m: Any, x: Any, table: Any, axis: Any) -> Callable[..., tuple[Any, Any, Any]]:
+    """How the cell along an axis is guessed: (a vector of coordinates) -> (whether inside, cell, fraction of it). The
+    upper end comes out at the cell behind the last or at the end of that, by rounding."""
+    at = axis * COLUMNS
+    lo, hi, shift, scale = (m.load(table, at + c) for c in (LO, HI, SHIFT, SCALE))
+    half = m.const(x, [0.5] * (WHOLE // m.itemsize(x)))
 
-    def guessed(j: Any) -> tuple[Any, Any, Any]:
-        v = m.load(x, first + j * lanes + axis * BLOCK, lanes)
+    def guessed(v: Any) -> tuple[Any, Any, Any]:
         inside = (v >= lo) & (v <= hi)
-        f = m.select(inside, (v - shift) * scale, zeros + 0.5)
+        f = m.select(inside, (v - shift) * scale, half)
         whole = m.floor(f)
-        whole = m.select(whole < last, whole, zeros + last)
         return inside, whole, f - whole
 
     return guessed
 
 
-def packing(m: Any, spec: Any, let: Any, at: Any, some: Any, whose: Any, first: Any, lanes: Any) -> Callable[..., Any]:
+def packing(m: Any, spec: Any, let: Any, at: Any, some: Any, whose: Any, lanes: Any) -> Callable[..., Any]:
     """How a vector of cells is put behind those that there are, of points that are in one and that the mask lets
-    through, and, if asked for, the numbers of these points: (number of the vector, cells, how many there are, how many
-    the mask let through) -> the last two."""
-    numbers = m.const(some, list(range(lanes))) + m.cast(first, some)
+    through, and, if asked for, the numbers of these points: (number of the vector, cells, whether in one, the points'
+    numbers, how many there are, how many the mask let through) -> the last three, for the next vector."""
 
-    def packed(j: Any, cells: Any, count: Any, through: Any) -> list[Any]:
+    def packed(j: Any, cells: Any, inside: Any, numbers: Any, count: Any, through: Any) -> list[Any]:
         mask = m.load(let, at + j * lanes, lanes)
         passed = (mask < 0) | (mask > 0)
-        chosen = passed & (cells > -1)
+        chosen = passed & inside
         m.store(some, count, m.compress(cells, chosen))
         if spec.numbered:
-            m.store(whose, count, m.compress(numbers + m.cast(j * lanes, some), chosen))
-        return [count + m.number_of(chosen), through + m.number_of(passed)]
+            m.store(whose, count, m.compress(numbers, chosen))
+        return [numbers + lanes, count + m.number_of(chosen), through + m.number_of(passed)]
 
     return packed
 
@@ -112,28 +109,36 @@ def guess(
 ) -> None:  # fmt: skip
     """The cells of a block of coordinates, packed; ahead: what `found` becomes, unless in close[0] ... there is
     something above 0: then one is so near an edge that it has to be compared with that."""
-    lanes = WHOLE // m.itemsize(x)
-    x, start = (column, start) if spec.direct else (x, 0)
-    axes = [along(m, x, start, table, a) for a in range(spec.ndim)]
-    sizes = [m.cast(m.truncate(m.load(table, a * COLUMNS + COUNT), some), some) for a in range(spec.ndim)]
-    bounds = [[m.load(table, a * COLUMNS + c) for c in (NEAR, FAR)] for a in range(spec.ndim)]
-    zeros, outside = m.const(x, [0.0] * lanes), m.const(some, [-1] * lanes)
-    packed = packing(m, spec, let, at, some, whose, first, lanes)
+    nd, size = spec.ndim, m.itemsize(x)
+    lanes = WHOLE // size
+    axes = [along(m, x, table, a) for a in range(nd)]
+    counts = [m.cast(m.truncate(m.load(table, a * COLUMNS + COUNT), some), some) for a in range(nd)]
+    near, far = (m.load(table, c) for c in (NEAR, FAR))
+    packed = packing(m, spec, let, at, some, whose, lanes)
+
+    def points(j: Any) -> list[Any]:
+        """The coordinates of a vector of points, axis by axis."""
+        if not spec.direct:
+            return [m.load(x, j * lanes + a * BLOCK, lanes) for a in range(nd)]
+        place = (start + j * lanes) * nd
+        for line in range(nd):
+            m.prefetch(column, place + (line * lanes + SOON // size))
+        return m.every(m.load(column, place, lanes * nd), nd)
 
     def body(j: Any, carry: Any) -> list[Any]:
-        if spec.direct:
-            m.prefetch(x, start + j * lanes + SOON // m.itemsize(x))
-        cell, there, tight = None, None, carry[0]
-        for guessed, n, (near, far) in zip(axes, sizes, bounds):
-            inside, whole, rest = guessed(j)
-            tight = m.select((rest < near) | (rest > far), zeros + 1.0, tight)
+        cell, there, (low, high, *totals) = None, None, carry
+        for v, guessed, n in zip(points(j), axes, counts):
+            inside, whole, rest = guessed(v)
+            low, high = m.select(rest < low, rest, low), m.select(rest > high, rest, high)
             k = m.truncate(whole, some)
             cell = k if cell is None else cell * n + k
             there = inside if there is None else there & inside
-        return [tight, *packed(j, m.select(there, cell, outside), *carry[1:])]
+        return [low, high, *packed(j, cell, there, *totals)]
 
-    tight, *totals = m.loop(0, BLOCK // lanes, body, [zeros, *(m.load(found, i) for i in (0, 1))])
-    m.store(close, 0, tight)
+    halves, numbers = m.const(x, [0.5] * lanes), m.const(some, list(range(lanes))) + m.cast(first, some)
+    begin = [halves, halves, numbers, *(m.load(found, i) for i in (0, 1))]
+    low, high, _, *totals = m.loop(0, BLOCK // lanes, body, begin)
+    m.store(close, 0, m.select((low < near) | (high > far), halves, halves - 0.5))
     for i, total in enumerate(totals):
         m.store(ahead, i, total)
 
@@ -141,13 +146,15 @@ def guess(
 @staged
 def compare(m: Any, spec: Any, x: Any, table: Any, axis: Any, edges: Any, k: Any) -> None:
     """k[j] = the cell along an axis, -1 outside, by comparison with the edges of the guess."""
-    lanes, at, guessed = WHOLE // m.itemsize(x), axis * COLUMNS, along(m, x, 0, table, axis)
+    lanes, at, guessed = WHOLE // m.itemsize(x), axis * COLUMNS, along(m, x, table, axis)
     first, last = (m.widen(m.truncate(m.load(table, at + c), k)) for c in (FIRST, LAST))
     zeros, outside, last = m.const(k, [0] * lanes), m.const(k, [-1] * lanes), m.cast(last, k)
 
     def body(j: Any, _: Any) -> None:
-        v, (inside, whole, _) = m.load(x, j * lanes + axis * BLOCK, lanes), guessed(j)
+        v = m.load(x, j * lanes + axis * BLOCK, lanes)
+        inside, whole, _ = guessed(v)
         i = m.truncate(whole, k)
+        i = m.select(i < last, i, zeros + last)
         lower, upper = m.pick(edges, first, i, 2)
         down, up = (v < lower) & (i > 0), m.select(v < upper, zeros, zeros + 1)
         moved = m.select(down, i - 1, i + m.select(i < last, up, zeros))
@@ -204,12 +211,15 @@ def fetch(m: Any, spec: Any, column: Any, start: Any, x: Any) -> None:
 def pack(m: Any, spec: Any, cells: Any, let: Any, at: Any, some: Any, whose: Any, first: Any, found: Any) -> None:
     """The cells of a block, packed; found: how many there are, how many points the mask let through."""
     lanes = WHOLE // 4
-    packed = packing(m, spec, let, at, some, whose, first, lanes)
+    packed = packing(m, spec, let, at, some, whose, lanes)
 
     def body(j: Any, carry: Any) -> list[Any]:
-        return packed(j, m.load(cells, j * lanes, lanes), *carry)
+        k = m.load(cells, j * lanes, lanes)
+        return packed(j, k, k > -1, *carry)
 
-    for i, total in enumerate(m.loop(0, BLOCK // lanes, body, [m.load(found, i) for i in (0, 1)])):
+    numbers = m.const(some, list(range(lanes))) + m.cast(first, some)
+    _, *totals = m.loop(0, BLOCK // lanes, body, [numbers, *(m.load(found, i) for i in (0, 1))])
+    for i, total in enumerate(totals):
         m.store(found, i, total)
 
 
@@ -352,6 +362,8 @@ class Axes:
             rows.append([lo, hi, *ways, shift, scale, near, 1 - far, len(e) - 2])
             first += len(e)
         self.table = np.array(rows, self.dtype)
+        # asked of all axes at once
+        self.table[:, NEAR], self.table[:, FAR] = self.table[:, NEAR].max(), self.table[:, FAR].min()
         self.edges = np.concatenate([np.asarray(e, self.dtype) for e in edges])
 
     @staticmethod
@@ -386,7 +398,8 @@ class Axes:
             c.strides[0] == nd * size and c.ctypes.data == base + a * size for a, c in enumerate(columns)
         )  # fmt: skip
         name, order = first.dtype.name, layout(*columns)
-        direct = nd == 1 and first.dtype == real and order == "C" and not clip and not self.table[0, WRAPS]
+        alone = nd == 1 and first.dtype == real and order == "C"
+        direct = (together or alone) and not (clip or self.table[:, WRAPS].any())
         spec = CellSpec(nd, together, direct, numbered)
         label = f"{name}{order}{nd}_{real}{'_together' * together}{'_direct' * direct}{'_numbered' * numbered}"
         line: Any = types.UniTuple(array(name, 1, order), nd)
