@@ -20,7 +20,7 @@ from .bins import ADD_NS, parts
 from .cache import SOURCES, array, compiled
 from .cells import BLOCK, CHUNK, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
 from .machine import specialising, staged
-from .partition import MIDDLE, Blocks, Dealt, picked, weights_of
+from .partition import MIDDLE, Blocks, Dealt, following, soon
 from .scratch import scratch
 
 Array = np.ndarray[Any, Any]
@@ -96,42 +96,82 @@ def note(m: Any, spec: Any, records: Any, first: Any, cells: Any, values: Any, w
     m.loop(0, count, body)
 
 
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def _picked(cells, whose, n, values, start, omit, kept, v):  # type: ignore[no-untyped-def]
+    """Cells and values of n points, without those of NaN where these are left out: how many, and how many NaN."""
+    count, nans = 0, 0
+    for j in range(n):
+        x = np.float64(values[np.uint64(start + whose[j])])
+        v[np.uint64(count)], kept[np.uint64(count)] = x, cells[j]
+        nan = np.int64(x != x)
+        nans += nan
+        count += 1 - (nan & omit)
+    return count, nans
+
+
+@njit(nogil=True, error_model="numpy", _nrt=False)
+def _weights_of(whose, n, values, weights, start, omit, w):  # type: ignore[no-untyped-def]
+    """Their weights."""
+    count = 0
+    for j in range(n):
+        at = np.uint64(start + whose[j])
+        w[np.uint64(count)] = weights[at]
+        x = np.float64(values[at])
+        count += 1 - (np.int64(x != x) & omit)
+
+
 def _summarise(spec, cells, whose, n, values, weights, start, omit, kept, v, w, records):  # type: ignore[no-untyped-def]
     """Values (points, columns) into records (columns, size * slots); how many are NaN."""
     nans = 0
     for c in range(values.shape[1]):
         for first in range(0, n, BLOCK):
             m, own, of = min(BLOCK, n - first), cells[first : first + BLOCK], whose[first : first + BLOCK]
-            count, missing = picked(own, of, m, values[:, c], start, omit, kept, v)
+            count, missing = _picked(own, of, m, values[:, c], start, omit, kept, v)
             if len(weights):
-                weights_of(of, m, values[:, c], weights, start, omit, w)
+                _weights_of(of, m, values[:, c], weights, start, omit, w)
             nans += missing
             note(spec, records, c * records.shape[1], kept, v, w, count)
     return nans
 
 
-def _add_up(spec, local, line, heavy, ends, block, first, records):  # type: ignore[no-untyped-def]
+def _add_up(spec, local, line, heavy, lists, blocks, long, area, block, first, records):  # type: ignore[no-untyped-def]
     """The values of a block, chunk by chunk, into the records of its cells, of which number 0 is at `first`."""
-    for chunk in range(len(ends)):
-        i, j = np.int64(ends[chunk, block - 1] if block else chunk * CHUNK), np.int64(ends[chunk, block])
-        note(spec, records, first, local[i:j], line[i:j], heavy[i:j] if len(heavy) else heavy, j - i)
+    for chunk in range(len(lists)):
+        left, segment = lists[chunk, block], lists[chunk, blocks + block]
+        while left > 0:
+            ahead = following(lists, chunk, block, blocks, segment, left, long, area)
+            if ahead >= 0:
+                soon(spec, local, line, ahead, np.int64(1 << long))
+            i = chunk * area + (segment << long)
+            j = i + min(left, 1 << long)
+            note(spec, records, first, local[i:j], line[i:j], heavy[i:j] if len(heavy) else heavy, j - i)
+            left -= 1 << long
+            segment = lists[chunk, 3 * blocks + segment]
 
 
-def _gather(local, line, ends, block, following, to):  # type: ignore[no-untyped-def]
-    """The values of a block, cell by cell; following = where those of each cell end."""
-    for chunk in range(len(ends)):
-        i, j = np.int64(ends[chunk, block - 1] if block else chunk * CHUNK), np.int64(ends[chunk, block])
-        for k in range(i, j):
-            following[np.uint64(np.int64(local[k]) + MIDDLE)] += 1
+def _gather(local, line, lists, blocks, long, area, block, ends, to):  # type: ignore[no-untyped-def]
+    """The values of a block, cell by cell; ends = where those of each cell end."""
+    for chunk in range(len(lists)):
+        left, segment = lists[chunk, block], lists[chunk, blocks + block]
+        while left > 0:
+            i = chunk * area + (segment << long)
+            for k in range(i, i + min(left, 1 << long)):
+                ends[np.uint64(np.int64(local[k]) + MIDDLE)] += 1
+            left -= 1 << long
+            segment = lists[chunk, 3 * blocks + segment]
     total = 0
-    for cell in range(len(following)):
-        total, following[cell] = total + following[cell], total
-    for chunk in range(len(ends)):
-        i, j = np.int64(ends[chunk, block - 1] if block else chunk * CHUNK), np.int64(ends[chunk, block])
-        for k in range(i, j):
-            cell = np.uint64(np.int64(local[k]) + MIDDLE)
-            to[np.uint64(following[cell])] = line[k]
-            following[cell] += 1
+    for cell in range(len(ends)):
+        total, ends[cell] = total + ends[cell], total
+    for chunk in range(len(lists)):
+        left, segment = lists[chunk, block], lists[chunk, blocks + block]
+        while left > 0:
+            i = chunk * area + (segment << long)
+            for k in range(i, i + min(left, 1 << long)):
+                cell = np.uint64(np.int64(local[k]) + MIDDLE)
+                to[np.uint64(ends[cell])] = line[k]
+                ends[cell] += 1
+            left -= 1 << long
+            segment = lists[chunk, 3 * blocks + segment]
 
 
 @specialising(SOURCES)
@@ -306,7 +346,7 @@ def _finish(records, width, slot, weight, divided, root, fill, out, start, stop)
 
 LINE, TWO_D, I64 = array("float64", 1, "C"), array("float64", 2, "C"), types.int64
 OF_BLOCK = array("int16", 1, "C"), LINE  # types of local numbers of cells, and values
-ENDS = array("int64", 2)
+LISTS = array("int64", 2), I64, I64, I64, I64  # which segments are whose, and which block
 
 
 @functools.cache
@@ -319,7 +359,7 @@ def _entry(values: str, weights: str, slots: tuple[str, ...]) -> Any:
 
 @functools.cache
 def _gather_entry() -> Any:
-    return compiled(_gather, "", (*OF_BLOCK, ENDS, I64, array("int64", 1, "C"), LINE))
+    return compiled(_gather, "", (*OF_BLOCK, *LISTS, array("int64", 1, "C"), LINE))
 
 
 @functools.cache
@@ -333,7 +373,7 @@ def _cells_entry(kind: str, slots: tuple[str, ...] = ()) -> Any:
     """A compiled kernel over cells: "add", "settle", "merge" or "finish"."""
     spec, label = RecordSpec(slots)._numba_type_, "_".join(slots)  # type: ignore[attr-defined]
     if kind == "add":
-        return compiled(_add_up, label, (spec, *OF_BLOCK, LINE, ENDS, I64, I64, LINE))
+        return compiled(_add_up, label, (spec, *OF_BLOCK, LINE, *LISTS, I64, LINE))
     if kind == "settle":
         return compiled(_settle, label, (spec, TWO_D, I64, I64))
     if kind == "merge":
