@@ -1,8 +1,9 @@
 """Statistics of the values in each cell: one pass for what can be added up, a sort by cells for quantiles.
 
 Variances are about the first value of a cell, which is near enough to the mean: sums of squares about 0 lose all digits
-of a variance that is 1e-16 of the squared mean. What parts of the points found is combined in their order, by
-T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample variance", Am. Stat. 37 (1983), 242-247.
+of a variance that is 1e-16 of the squared mean. What parts of the points found is combined in their order, about the
+first value of the first that has one; "Shifted data" in T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for
+computing the sample variance", Am. Stat. 37 (1983), 242-247.
 """
 
 from __future__ import annotations
@@ -55,6 +56,12 @@ class RecordSpec:
         return "number" in self.slots
 
 
+def _weightless(m: Any, record: dict[str, Any]) -> Any:
+    """Whether no value of a cell has had a weight."""
+    none = [(record[name] >= 0.0) & (record[name] <= 0.0) for name in ("weight", "about", "squares")]
+    return none[0] & none[1] & none[2]
+
+
 @staged
 def note(m: Any, spec: Any, records: Any, first: Any, cells: Any, values: Any, weights: Any, count: Any) -> None:
     """Values into the records of their cells, which begin at `first`."""
@@ -76,8 +83,7 @@ def note(m: Any, spec: Any, records: Any, first: Any, cells: Any, values: Any, w
             new["sum"] = old["sum"] + (v if w is None else v * w)
         if w is not None and "about" in slots:
             # what has no weight is not what differences are taken from: those so far were 0
-            none = [(old[name] >= 0.0) & (old[name] <= 0.0) for name in ("weight", "about", "squares")]
-            fresh = fresh | (none[0] & none[1] & none[2])
+            fresh = fresh | _weightless(m, old)
         if "first" in slots:
             new["first"] = m.select(fresh, v, old["first"])
         if "about" in slots:
@@ -185,6 +191,15 @@ class RankSpec:
 ONE, TWO = RankSpec(1), RankSpec(2)
 
 
+@specialising(SOURCES)
+@dataclass(frozen=True)
+class FinishSpec:
+    """What is noted of a cell, and which statistic is made of it."""
+
+    slots: tuple[str, ...]
+    name: str
+
+
 @staged
 def rank(m: Any, spec: Any, line: Any, first: Any, count: Any, room: Any, ranks: Any, nans: Any) -> None:
     """room = `count` numbers from line[first] on, and infinity; ranks = their places when sorted, of equals in their
@@ -257,24 +272,6 @@ def _quantiles(one, two, line, ends, probabilities, out, start, stop):  # type: 
 
 
 @staged
-def settle(m: Any, spec: Any, records: Any, start: Any, stop: Any) -> None:
-    """Sums about the first value of a cell become the mean, and squares about it."""
-    slots = spec.slots
-    of = {name: i for i, name in enumerate(slots)}
-
-    def body(cell: Any, _: Any) -> None:
-        at = cell * len(slots)
-        w, about = m.load(records, at + of.get("weight", of["number"])), m.load(records, at + of["about"])
-        mean = m.select((w < 0.0) | (w > 0.0), about / w, w * 0.0)
-        squares = m.load(records, at + of["squares"]) - about * mean
-        squares = m.select(squares > 0.0, squares, m.select(squares <= 0.0, 0.0, squares))  # a rounding below 0 is 0
-        m.store(records, at + of["squares"], squares)
-        m.store(records, at + of["about"], m.load(records, at + of["first"]) + mean)
-
-    m.loop(start, stop, body)
-
-
-@staged
 def combine(m: Any, spec: Any, records: Any, others: Any, start: Any, stop: Any) -> None:
     """Records of cells with those of points that follow."""
     slots = spec.slots
@@ -292,12 +289,12 @@ def combine(m: Any, spec: Any, records: Any, others: Any, start: Any, stop: Any)
         if "first" in slots:
             new["first"] = m.select(nobody, b["first"], a["first"])
         if "about" in slots:
-            before, after = (x.get("weight", x["number"]) for x in (a, b))
-            total, step = before + after, b["about"] - a["about"]
-            share = m.select((total < 0.0) | (total > 0.0), after / total, total * 0.0)
-            squares = a["squares"] + b["squares"] + step * step * before * share
-            new["about"] = m.select(nobody, b["about"], m.select(follow, a["about"] + step * share, a["about"]))
-            new["squares"] = m.select(nobody, b["squares"], m.select(follow, squares, a["squares"]))
+            if "weight" in slots:
+                new["first"] = m.select(follow & (nobody | _weightless(m, a)), b["first"], a["first"])
+            # of b, about what a has them about
+            w, step = b.get("weight", b["number"]), m.select(follow, b["first"] - new["first"], 0.0)
+            new["about"] = a["about"] + (b["about"] + w * step)
+            new["squares"] = a["squares"] + (b["squares"] + (b["about"] * 2.0 + w * step) * step)
         if "min" in slots:
             below = (b["min"] < a["min"]) | m.not_number(b["min"])
             new["min"] = m.select(nobody | (follow & below), b["min"], a["min"])
@@ -312,12 +309,6 @@ def combine(m: Any, spec: Any, records: Any, others: Any, start: Any, stop: Any)
     m.loop(start, stop, body)
 
 
-def _settle(spec, records, start, stop):  # type: ignore[no-untyped-def]
-    """The columns (columns, cells * slots) of one part."""
-    for c in range(len(records)):
-        settle(spec, records[c], start, stop)
-
-
 def _merge(spec, records, start, stop):  # type: ignore[no-untyped-def]
     """Parts (parts, columns, cells * slots) into the first, in order."""
     for p in range(1, len(records)):
@@ -325,23 +316,47 @@ def _merge(spec, records, start, stop):  # type: ignore[no-untyped-def]
             combine(spec, records[0, c], records[p, c], start, stop)
 
 
-def _finish(records, width, slot, weight, divided, root, fill, out, start, stop):  # type: ignore[no-untyped-def]
-    """A slot of every cell, over the weight where it is to be `divided`; `fill` where there is nothing: where the first
-    slot is 0, or, without a weight, where there is NaN."""
+def _statistic(m: Any, name: str, record: dict[str, Any], fill: Any) -> Any:
+    """What is asked for, of the record of a cell; `fill` where there is nothing to make it of."""
+    if "number" not in record:
+        return m.select(m.not_number(record[name]), fill, record[name])
+    w = record.get("weight", record["number"])
+    if name == "count":
+        return w
+    if name not in ("mean", "var", "std"):
+        return m.select(record["number"] < 0.5, fill, record[name])
+    filled = (w < 0.0) | (w > 0.0) | m.not_number(w)
+    over = m.select(filled, w, 1.0)
+    if name == "mean":
+        return m.select(filled, record["sum"] / over, fill)
+    squares = record["squares"] - record["about"] * (record["about"] / over)
+    squares = m.select(squares < 0.0, 0.0, squares) / over  # a rounding below 0 is 0
+    return m.select(filled, m.sqrt(squares) if name == "std" else squares, fill)
+
+
+@staged
+def finish(m: Any, spec: Any, records: Any, fill: Any, out: Any, start: Any, stop: Any) -> None:
+    """out = a statistic of the cells start ... stop, 8 at a time: 5.5 -> 3 ns for a deviation."""
+    slots, width, lanes, fill = spec.slots, len(spec.slots), 8, m.load(fill, 0)
+
+    def vector(j: Any, _: Any) -> None:
+        cell = start + j * lanes
+        record = m.every(m.load(records, cell * width, lanes * width), width)
+        m.store(out, cell, _statistic(m, spec.name, dict(zip(slots, record)), fill))
+
+    def single(cell: Any, _: Any) -> None:
+        record = {name: m.load(records, cell * width + i) for i, name in enumerate(slots)}
+        m.store(out, cell, _statistic(m, spec.name, record, fill))
+
+    whole = m.quotient(stop - start, lanes)
+    m.loop(0, whole, vector)
+    m.loop(start + whole * lanes, stop, single)
+
+
+def _finish(spec, records, fill, out, start, stop):  # type: ignore[no-untyped-def]
+    """A statistic (columns, cells) of records (columns, cells * slots)."""
     for c in range(len(records)):
-        a = records[c]
-        for cell in range(start, stop):
-            at = cell * width
-            x, w = a[at + slot], a[at + max(weight, 0)]
-            if weight < 0:
-                x = x if x == x else fill
-            elif divided:
-                x = x / w
-                x = np.sqrt(x) if root else x
-                x = x if w != 0 else fill
-            elif a[at] == 0:
-                x = fill
-            out[c, cell] = x
+        finish(spec, records[c], fill, out[c], start, stop)
 
 
 LINE, TWO_D, I64 = array("float64", 1, "C"), array("float64", 2, "C"), types.int64
@@ -369,17 +384,20 @@ def _quantiles_entry() -> Any:
 
 
 @functools.cache
-def _cells_entry(kind: str, slots: tuple[str, ...] = ()) -> Any:
-    """A compiled kernel over cells: "add", "settle", "merge" or "finish"."""
+def _cells_entry(kind: str, slots: tuple[str, ...]) -> Any:
+    """A compiled kernel over the records of cells: "add" or "merge"."""
     spec, label = RecordSpec(slots)._numba_type_, "_".join(slots)  # type: ignore[attr-defined]
     if kind == "add":
         return compiled(_add_up, label, (spec, *OF_BLOCK, LINE, *LISTS, I64, LINE))
-    if kind == "settle":
-        return compiled(_settle, label, (spec, TWO_D, I64, I64))
-    if kind == "merge":
-        return compiled(_merge, label, (spec, array("float64", 3, "C"), I64, I64))
-    args = TWO_D, I64, I64, I64, types.boolean, types.boolean, types.float64, TWO_D, I64, I64
-    return compiled(_finish, "", args)
+    return compiled(_merge, label, (spec, array("float64", 3, "C"), I64, I64))
+
+
+@functools.cache
+def _finishing(slots: tuple[str, ...], name: str) -> Any:
+    """The compiled kernel that makes a statistic of records: (records, fill, out, start, stop)."""
+    spec = FinishSpec(slots, name)
+    signature = (spec._numba_type_, TWO_D, LINE, TWO_D, I64, I64)  # type: ignore[attr-defined]
+    return functools.partial(compiled(_finish, "_".join((*slots, name)), signature), spec)
 
 
 class Summary:
@@ -445,15 +463,11 @@ class Summary:
             threads.run([functools.partial(run, p) for p in range(len(each))])
             self.outside, self.nans = found.sum(0).tolist()
             work = CELL_NS * size * count
-            if "about" in slots:
-                for part in records:
-                    threads.over(functools.partial(_cells_entry("settle", slots), spec, part), size, work)
             if len(each) > 1:
                 merge = functools.partial(_cells_entry("merge", slots), spec, records)
                 threads.over(merge, size, len(each) * work)
             for name, a in out.items():
-                finish = functools.partial(_cells_entry("finish"), records[0], *_how(name, slots, fill), a)
-                threads.over(finish, size, work)
+                threads.over(functools.partial(_finishing(slots, name), records[0], _filled(name, fill), a), size, work)
 
     def _dealt(self, values: Array, slots: tuple[str, ...], fill: float, out: dict[str, Array]) -> None:
         """Values dealt out to blocks of cells first, so many at a time; a block's records are a cache's."""
@@ -477,11 +491,9 @@ class Summary:
                             records[:] = start
                         add(spec, *dealt.column(c), b, MIDDLE * width, records)
                         if last:
-                            if "about" in slots:
-                                _cells_entry("settle", slots)(spec, records[None], 0, j - i)
                             for name, a in out.items():
-                                how = _how(name, slots, fill)
-                                _cells_entry("finish")(records[None], *how, a[c : c + 1, i:j], 0, j - i)
+                                own_fill = _filled(name, fill)
+                                _finishing(slots, name)(records[None], own_fill, a[c : c + 1, i:j], 0, j - i)
 
             lost = nans = 0
             for i in range(0, max(n, 1), step):
@@ -516,9 +528,6 @@ class Summary:
         return np.moveaxis(out, 1, 0)
 
 
-def _how(name: str, slots: tuple[str, ...], fill: float) -> tuple[Any, ...]:
-    """What _finish has to know of a statistic."""
-    weight = "weight" if "weight" in slots else "number" if "number" in slots else ""
-    slot = weight if name == "count" else NEEDS[name][-1]
-    places = slots.index(slot), slots.index(weight) if weight else -1
-    return len(slots), *places, name in ("mean", "var", "std"), name == "std", 0.0 if name in ("count", "sum") else fill
+def _filled(name: str, fill: float) -> Array:
+    """What stands where nothing is, as the kernel takes it."""
+    return np.array([0.0 if name in ("count", "sum") else fill])
