@@ -32,6 +32,7 @@ BLOCK = 512  # points
 CHUNK = 2**16  # points whose cells and numbers are kept, 256 kB each; twice as many cells alone. A quarter of it: +30 %
 LOCATE_NS = 1.0  # measured: of a coordinate
 SOON = 8192  # bytes ahead that coordinates are asked for: 9.6 ms instead of 13.3 for 256**3 of float32, in a mask
+FEW = 0.6  # of the points in a mask: fewer are put together before they are located
 MOST = 2**31 - 2**16  # cells, as they are numbered in 32 bits
 
 # columns of the table of axes: what is inside, cells, where their edges begin, how they are found; then for the guess
@@ -297,6 +298,62 @@ def _inside(spec, columns, axes, edges, how, where, room, some, whose, found, st
         pack(spec, cells, let, at, some, whose, first, found)
 
 
+@staged
+def collect(m: Any, spec: Any, column: Any, start: Any, where: Any, at: Any, x: Any, have: Any, ahead: Any) -> None:
+    """Of a block of coordinates those in the mask, behind those that x has; ahead[0] = how many it has then."""
+    lanes = WHOLE // m.itemsize(x)
+
+    def body(j: Any, carry: Any) -> list[Any]:
+        place = start + j * lanes
+        m.prefetch(column, place + SOON // m.itemsize(x))
+        mask = m.load(where, at + j * lanes, lanes)
+        passed = (mask < 0) | (mask > 0)
+        m.store(x, carry[0], m.compress(m.load(column, place, lanes), passed))
+        return [carry[0] + m.number_of(passed)]
+
+    m.store(ahead, 0, *m.loop(0, BLOCK // lanes, body, [have]))
+
+
+def _sparse(spec, columns, axes, edges, how, where, room, some, whose, found, start, stop):  # type: ignore[no-untyped-def]
+    """As _inside without numbers of points, for one contiguous coordinate and a mask that lets few through: these are
+    put together first, and located block by block. 30 % of 256**3 float32 in a mask: 10.7 -> 9.0 ms."""
+    x, k, close, cells, part, every, ahead = room
+    found[:] = 0
+    have = 0
+    for i in range(start, stop, BLOCK):
+        m, first = min(BLOCK, stop - i), i - start
+        wanted = np.uint8(0)
+        for j in range(m):
+            wanted |= where[np.uint64(first + j)]
+        if wanted != 0 and m == BLOCK:
+            collect(spec, columns[0], i, where, first, x, have, ahead)
+            have = ahead[0]
+        elif wanted != 0:
+            for j in range(m):
+                if where[np.uint64(first + j)]:
+                    x[np.uint64(have)] = columns[0][np.uint64(i + j)]
+                    have += 1
+        last = i + BLOCK >= stop
+        while have >= BLOCK or (last and have > 0):
+            n = min(have, BLOCK)
+            done = False
+            if n == BLOCK and axes[0, SEARCHED] == 0:
+                guess(spec, x, x, 0, axes, every, 0, some, whose, 0, found, ahead, close)
+                done = True
+                for j in range(len(close)):
+                    done &= close[j] == 0
+            if done:
+                found[0], found[1] = ahead[0], ahead[1]
+            else:
+                for j in range(BLOCK):
+                    part[j] = j < n
+                locate(spec, x, n, axes, edges, cells, k)
+                pack(spec, cells, part, 0, some, whose, 0, found)
+            for j in range(have - n):
+                x[j] = x[n + j]
+            have -= n
+
+
 def _put(some, whose, n, out, start):  # type: ignore[no-untyped-def]
     """out[start + whose] = some."""
     for j in range(n):
@@ -318,11 +375,12 @@ HERE = NUMBERS, NUMBERS, types.int64  # types of cells, whose they are, and how 
 
 
 @functools.cache
-def _entry(label: str, spec: types.Type, columns: types.Type, real: str) -> Any:
+def _entry(label: str, spec: types.Type, columns: types.Type, real: str, sparse: bool = False) -> Any:
     line, i64, begin = array(real, 1, "C"), types.int64, (spec, columns, array(real, 2, "C"))
     found = array("int64", 1, "C")
     room = types.Tuple((line, NUMBERS, line, NUMBERS, BYTES, BYTES, found))
-    return compiled(_inside, label, (*begin, line, i64, BYTES, room, NUMBERS, NUMBERS, found, i64, i64))
+    args = (*begin, line, i64, BYTES, room, NUMBERS, NUMBERS, found, i64, i64)
+    return compiled(_sparse if sparse else _inside, label, args)
 
 
 @functools.cache
@@ -404,7 +462,9 @@ class Axes:
         label = f"{name}{order}{nd}_{real}{'_together' * together}{'_direct' * direct}{'_numbered' * numbered}"
         line: Any = types.UniTuple(array(name, 1, order), nd)
         kernel = _entry(label, spec._numba_type_, line, real.name)  # type: ignore[attr-defined]
-        begin = spec, tuple(columns), self.table, self.edges, CLIP * clip + TOGETHER * together + DIRECT * direct
+        begin = tuple(columns), self.table, self.edges, CLIP * clip + TOGETHER * together + DIRECT * direct
+        few = CellSpec(nd, False, False, False) if direct and nd == 1 and where is not None and not numbered else None
+        sparse = few and _entry(f"{name}_{real}", few._numba_type_, line, real.name, True)  # type: ignore[attr-defined]
 
         def chunks(start: int, stop: int) -> Iterator[tuple[int, Array, Array, int, int]]:
             near, k, cells = (
@@ -413,17 +473,19 @@ class Axes:
                 np.empty(BLOCK, np.int32),
             )
             part, every, ahead = np.empty(BLOCK, np.uint8), np.ones(BLOCK, np.uint8), np.empty(2, np.int64)
-            room = np.zeros(BLOCK * nd, real), k, near, cells, part, every, ahead
+            room = np.zeros(BLOCK * (nd + 2), real), k, near, cells, part, every, ahead
             length = CHUNK if numbered else 2 * CHUNK
             some, whose = np.empty(length + BLOCK, np.int32), np.empty(length + BLOCK if numbered else 0, np.int32)
             found = np.empty(2, np.int64)
-            mask = NOTHING
+            mask, through = NOTHING, length
             for i in range(start, stop, length):
                 j = min(i + length, stop)
                 if where is not None:
                     mask = where[i:j]
                     mask = plain(mask if mask.dtype == np.bool_ and mask.flags.c_contiguous else mask > 0)
-                kernel(*begin, mask, room, some, whose, found, i, j)
+                # how many are let through of what comes is guessed by what came
+                run, how = (sparse, few) if sparse and through < FEW * length else (kernel, spec)
+                run(how, *begin, mask, room, some, whose, found, i, j)
                 count, through = found.tolist()
                 yield i, some, whose, count, (j - i if where is None else through) - count
 
