@@ -23,7 +23,7 @@ from numba import njit, types
 
 from . import threads
 from .cache import SOURCES, array, compiled
-from .cells import BLOCK, CHUNK, HERE, LOCATE_NS, NUMBERS, layout
+from .cells import CHUNK, HERE, LOCATE_NS, layout
 from .machine import specialising, staged
 from .scratch import scratch
 

@@ -1,16 +1,13 @@
 """Statistics of the values in each cell: one pass for what can be added up, a sort by cells for quantiles.
 
-Variances are about the first value of a cell, which is near enough to the mean: sums of squares about 0 lose all digits
-of a variance that is 1e-16 of the squared mean. What parts of the points found is combined in their order, about the
-first value of the first that has one; "Shifted data" in T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for
-computing the sample variance", Am. Stat. 37 (1983), 242-247.
+Of few cells the records are changed as points come, each part of the points having its own; of more, values are dealt
+out to blocks of cells first (partition.py), so that a block's records stay in a cache.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,21 +15,15 @@ from numba import njit, types
 
 from . import threads
 from .bins import ADD_NS, parts
-from .cache import SOURCES, array, compiled
-from .cells import BLOCK, CHUNK, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
-from .machine import specialising, staged
+from .cache import array, compiled
+from .cells import BLOCK, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
 from .partition import MIDDLE, Blocks, Dealt, following, soon
+from .ranks import RANKED, quantiles
+from .records import NEEDS, SLOTS, FinishSpec, RecordSpec, combine, finish, note
 from .scratch import scratch
 
 Array = np.ndarray[Any, Any]
 
-SLOTS = ("number", "weight", "sum", "first", "about", "squares", "min", "max", "last")  # of a cell's record, in order
-MOMENTS = ("first", "about", "squares")
-NEEDS = {  # slots of each statistic, beside the number of values and, where there are weights, their sum
-    "count": (), "sum": ("sum",), "mean": ("sum",), "var": MOMENTS, "std": MOMENTS,
-    "min": ("min",), "max": ("max",), "first": ("first",), "last": ("last",),
-}  # fmt: skip
-RANKED = 16  # values that are sorted by counting how many are below each, all at once
 CELL_NS = 2.0  # measured: of a cell, read and written
 RECORD = 8  # bytes of a slot
 DIRECT = 2**19  # bytes of records that are best left where they are, with the points as they come
@@ -41,65 +32,6 @@ SORTED = 2**14  # values that are sorted as a block
 LEAST = 32  # blocks: of 8, a point often waits for the one before, 9.9 ns to deal one out instead of 8.1
 BLOCKS = 512  # at most: of more, lines are fetched for a few values each
 COLUMNS = 8  # at once
-
-
-@specialising(SOURCES)
-@dataclass(frozen=True)
-class RecordSpec:
-    """What is noted of a cell. Without the number of values, NaN stands for none: a maximum takes half the room."""
-
-    slots: tuple[str, ...]
-
-    @property
-    def numbered(self) -> bool:
-        """Whether there is the number of values."""
-        return "number" in self.slots
-
-
-def _weightless(m: Any, record: dict[str, Any]) -> Any:
-    """Whether no value of a cell has had a weight."""
-    none = [(record[name] >= 0.0) & (record[name] <= 0.0) for name in ("weight", "about", "squares")]
-    return none[0] & none[1] & none[2]
-
-
-@staged
-def note(m: Any, spec: Any, records: Any, first: Any, cells: Any, values: Any, weights: Any, count: Any) -> None:
-    """Values into the records of their cells, which begin at `first`."""
-    slots = spec.slots
-
-    def body(j: Any, _: Any) -> None:
-        at = m.widen(m.load(cells, j)) * len(slots) + first
-        v, old = m.load(values, j), {name: m.load(records, at + i) for i, name in enumerate(slots)}
-        if not spec.numbered:
-            for i, name in enumerate(slots):
-                kept = old[name] <= v if name == "min" else old[name] >= v
-                m.store(records, at + i, m.select(kept, old[name], v))
-            return
-        w, new, fresh = m.load(weights, j) if "weight" in slots else None, {}, old["number"] < 0.5
-        new["number"] = old["number"] + 1.0
-        if w is not None:
-            new["weight"] = old["weight"] + w
-        if "sum" in slots:
-            new["sum"] = old["sum"] + (v if w is None else v * w)
-        if w is not None and "about" in slots:
-            # what has no weight is not what differences are taken from: those so far were 0
-            fresh = fresh | _weightless(m, old)
-        if "first" in slots:
-            new["first"] = m.select(fresh, v, old["first"])
-        if "about" in slots:
-            d = v - new["first"]
-            wd = d if w is None else d * w
-            new["about"], new["squares"] = old["about"] + wd, old["squares"] + wd * d
-        if "min" in slots:
-            new["min"] = m.select(fresh | (v < old["min"]) | m.not_number(v), v, old["min"])
-        if "max" in slots:
-            new["max"] = m.select(fresh | (v > old["max"]) | m.not_number(v), v, old["max"])
-        if "last" in slots:
-            new["last"] = v
-        for i, name in enumerate(slots):
-            m.store(records, at + i, new[name])
-
-    m.loop(0, count, body)
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
@@ -180,177 +112,11 @@ def _gather(local, line, lists, blocks, long, area, block, ends, to):  # type: i
             segment = lists[chunk, 3 * blocks + segment]
 
 
-@specialising(SOURCES)
-@dataclass(frozen=True)
-class RankSpec:
-    """So many vectors of 8 numbers."""
-
-    vectors: int
-
-
-ONE, TWO = RankSpec(1), RankSpec(2)
-
-
-@specialising(SOURCES)
-@dataclass(frozen=True)
-class FinishSpec:
-    """What is noted of a cell, and which statistic is made of it."""
-
-    slots: tuple[str, ...]
-    name: str
-
-
-@staged
-def rank(m: Any, spec: Any, line: Any, first: Any, count: Any, room: Any, ranks: Any, nans: Any) -> None:
-    """room = `count` numbers from line[first] on, and infinity; ranks = their places when sorted, of equals in their
-    order; nans[0] = how many are NaN. What follows on the numbers is read, too."""
-    lanes = 8
-    numbers = [m.const(ranks, list(range(lanes * k, lanes * k + lanes))) for k in range(spec.vectors)]
-    zero, one, beyond = (m.const(ranks, [i] * lanes) for i in (0, 1, RANKED))
-    vectors, spoilt = [], None
-    for k, n in enumerate(numbers):
-        v = m.load(line, first + lanes * k, lanes)
-        v = m.select(n < m.cast(count, ranks), v, m.const(line, [np.inf] * lanes))
-        m.store(room, k * lanes, v)
-        vectors.append(v)
-        some = m.number_of(m.not_number(v))
-        spoilt = some if spoilt is None else spoilt + some
-    m.store(nans, 0, spoilt)
-    totals = [zero] * spec.vectors
-    for j in range(lanes * spec.vectors):  # one after the other beside all
-        x = m.load(room, j)
-        for k, (v, n) in enumerate(zip(vectors, numbers)):
-            before = m.select(v < x, zero, one) if lanes * k > j else m.select(v > x, one, zero)
-            if lanes * k <= j < lanes * k + lanes:
-                before = m.select(n > j, m.select(v < x, zero, one), before)
-            totals[k] = totals[k] + before
-    for k, r in enumerate(totals):
-        m.store(ranks, k * lanes, m.select(r < beyond, r, zero))  # a NaN is as little below as above
-
-
-@njit(nogil=True, error_model="numpy", _nrt=False)
-def _sorted(spec, line, first, n, room, ranks, nans, out):  # type: ignore[no-untyped-def]
-    """out = the n numbers from `first` on, sorted; whether all are numbers."""
-    rank(spec, line, first, n, room, ranks, nans)
-    for i in range(len(ranks)):
-        out[np.uint64(ranks[i])] = room[i]
-    return nans[0] == 0
-
-
-def _quantiles(one, two, line, ends, probabilities, out, start, stop):  # type: ignore[no-untyped-def]
-    """out[q, cell]: np.median of the values of a cell where a probability is negative, else np.quantile. RANKED more
-    numbers than there are values may be read."""
-    ranks, room, few, nans = np.empty(RANKED, np.int32), np.empty(RANKED), np.empty(RANKED), np.zeros(1, np.int64)
-    for cell in range(start, stop):
-        first = np.int64(ends[cell - 1] if cell else 0)
-        n = ends[cell] - first
-        if n == 0:
-            continue
-        if n <= RANKED:
-            v = few
-            numbers = (
-                _sorted(one, line, first, n, room[:8], ranks[:8], nans, few) if n <= 8
-                else _sorted(two, line, first, n, room, ranks, nans, few)
-            )  # fmt: skip
-        else:
-            v, numbers = line[first : first + n], True
-            for x in v:
-                numbers &= x == x
-            v.sort()
-        for q in range(len(probabilities)):
-            p = probabilities[q]
-            if not numbers:
-                out[q, cell] = np.nan
-            elif p < 0:
-                out[q, cell] = v[n // 2] if n % 2 else (v[n // 2 - 1] + v[n // 2]) / 2
-            else:
-                place = p * (n - 1)
-                i = min(int(place), n - 1)
-                t, low, high = place - i, v[i], v[min(i + 1, n - 1)]
-                step = high - low
-                out[q, cell] = low if t == 0 else low + step * t if t < 0.5 else high - step * (1 - t)
-
-
-@staged
-def combine(m: Any, spec: Any, records: Any, others: Any, start: Any, stop: Any) -> None:
-    """Records of cells with those of points that follow."""
-    slots = spec.slots
-
-    def body(cell: Any, _: Any) -> None:
-        at = cell * len(slots)
-        a, b = ({name: m.load(x, at + i) for i, name in enumerate(slots)} for x in (records, others))
-        if not spec.numbered:
-            for i, name in enumerate(slots):
-                further = b[name] < a[name] if name == "min" else b[name] > a[name]
-                m.store(records, at + i, m.select(further | m.not_number(a[name]), b[name], a[name]))
-            return
-        nobody, follow = a["number"] < 0.5, b["number"] > 0.5
-        new = {name: a[name] + b[name] for name in ("number", "weight", "sum") if name in slots}
-        if "first" in slots:
-            new["first"] = m.select(nobody, b["first"], a["first"])
-        if "about" in slots:
-            if "weight" in slots:
-                new["first"] = m.select(follow & (nobody | _weightless(m, a)), b["first"], a["first"])
-            # of b, about what a has them about
-            w, step = b.get("weight", b["number"]), m.select(follow, b["first"] - new["first"], 0.0)
-            new["about"] = a["about"] + (b["about"] + w * step)
-            new["squares"] = a["squares"] + (b["squares"] + (b["about"] * 2.0 + w * step) * step)
-        if "min" in slots:
-            below = (b["min"] < a["min"]) | m.not_number(b["min"])
-            new["min"] = m.select(nobody | (follow & below), b["min"], a["min"])
-        if "max" in slots:
-            above = (b["max"] > a["max"]) | m.not_number(b["max"])
-            new["max"] = m.select(nobody | (follow & above), b["max"], a["max"])
-        if "last" in slots:
-            new["last"] = m.select(follow, b["last"], a["last"])
-        for i, name in enumerate(slots):
-            m.store(records, at + i, new[name])
-
-    m.loop(start, stop, body)
-
-
 def _merge(spec, records, start, stop):  # type: ignore[no-untyped-def]
     """Parts (parts, columns, cells * slots) into the first, in order."""
     for p in range(1, len(records)):
         for c in range(records.shape[1]):
             combine(spec, records[0, c], records[p, c], start, stop)
-
-
-def _statistic(m: Any, name: str, record: dict[str, Any], fill: Any) -> Any:
-    """What is asked for, of the record of a cell; `fill` where there is nothing to make it of."""
-    if "number" not in record:
-        return m.select(m.not_number(record[name]), fill, record[name])
-    w = record.get("weight", record["number"])
-    if name == "count":
-        return w
-    if name not in ("mean", "var", "std"):
-        return m.select(record["number"] < 0.5, fill, record[name])
-    filled = (w < 0.0) | (w > 0.0) | m.not_number(w)
-    over = m.select(filled, w, 1.0)
-    if name == "mean":
-        return m.select(filled, record["sum"] / over, fill)
-    squares = record["squares"] - record["about"] * (record["about"] / over)
-    squares = m.select(squares < 0.0, 0.0, squares) / over  # a rounding below 0 is 0
-    return m.select(filled, m.sqrt(squares) if name == "std" else squares, fill)
-
-
-@staged
-def finish(m: Any, spec: Any, records: Any, fill: Any, out: Any, start: Any, stop: Any) -> None:
-    """out = a statistic of the cells start ... stop, 8 at a time: 5.5 -> 3 ns for a deviation."""
-    slots, width, lanes, fill = spec.slots, len(spec.slots), 8, m.load(fill, 0)
-
-    def vector(j: Any, _: Any) -> None:
-        cell = start + j * lanes
-        record = m.every(m.load(records, cell * width, lanes * width), width)
-        m.store(out, cell, _statistic(m, spec.name, dict(zip(slots, record)), fill))
-
-    def single(cell: Any, _: Any) -> None:
-        record = {name: m.load(records, cell * width + i) for i, name in enumerate(slots)}
-        m.store(out, cell, _statistic(m, spec.name, record, fill))
-
-    whole = m.quotient(stop - start, lanes)
-    m.loop(0, whole, vector)
-    m.loop(start + whole * lanes, stop, single)
 
 
 def _finish(spec, records, fill, out, start, stop):  # type: ignore[no-untyped-def]
@@ -375,12 +141,6 @@ def _entry(values: str, weights: str, slots: tuple[str, ...]) -> Any:
 @functools.cache
 def _gather_entry() -> Any:
     return compiled(_gather, "", (*OF_BLOCK, *LISTS, array("int64", 1, "C"), LINE))
-
-
-@functools.cache
-def _quantiles_entry() -> Any:
-    ranks = (r._numba_type_ for r in (ONE, TWO))  # type: ignore[attr-defined]
-    return compiled(_quantiles, "", (*ranks, LINE, array("int64", 1, "C"), LINE, array("float64", 2), I64, I64))
 
 
 @functools.cache
@@ -509,7 +269,7 @@ class Summary:
         (n, count), size = self.values.shape, self.axes.size
         out = np.full((count, len(probabilities), size), fill, np.float64)
         blocks = Blocks(size, max(size * SORTED // max(n, 1), size // BLOCKS, 1), LEAST)
-        gather, sort, wanted = _gather_entry(), _quantiles_entry(), np.array(probabilities, np.float64)
+        gather, sort, wanted = _gather_entry(), quantiles(), np.array(probabilities, np.float64)
         inside, nans = self._inside(), 0
         with Dealt(blocks, n, 1, False) as dealt:
 
@@ -518,7 +278,7 @@ class Summary:
                 with scratch(held + RANKED, np.float64) as line:
                     ends = np.zeros(j - i, np.int64)
                     gather(*dealt.column(0, False), b, ends, line)
-                    sort(ONE, TWO, line, ends, wanted, out[c, :, i:j], 0, j - i)
+                    sort(line, ends, wanted, out[c, :, i:j], 0, j - i)
 
             for c in range(count):
                 self.outside, more = dealt.deal(inside, self.values[:, c : c + 1], np.empty(0), self.omit, 0, n)
