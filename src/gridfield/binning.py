@@ -11,7 +11,7 @@ import numpy as np
 
 from . import arguments, check, dispatch, uniform
 from .cpu import bins as cpu
-from .cpu.cells import MOST, Axes
+from .cpu.axes import MOST, Axes
 from .cpu.summaries import NEEDS, Summary
 from .grid import Grid
 from .histogram import back, native, present

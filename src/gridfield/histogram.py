@@ -11,7 +11,7 @@ import numpy as np
 
 from . import check, dispatch
 from .cpu import bins as cpu
-from .cpu.cells import MOST, Axes
+from .cpu.axes import MOST, Axes
 from .ops import Face, recipe
 
 Array = np.ndarray[Any, Any]

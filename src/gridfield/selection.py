@@ -10,7 +10,7 @@ import numpy as np
 
 from . import check, dispatch
 from .cpu import masks, threads
-from .cpu.cells import MOST, Axes
+from .cpu.axes import MOST, Axes
 from .grid import Grid
 from .ops import recipe
 from .sampling import _array, _texts

@@ -15,8 +15,9 @@ import numpy as np
 from numba import types
 
 from . import threads
+from .axes import Axes, layout, plain
 from .cache import array, compiled
-from .cells import BYTES, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
+from .cells import BYTES, HERE, LOCATE_NS, NUMBERS
 
 Array = np.ndarray[Any, Any]
 

@@ -14,8 +14,9 @@ import numpy as np
 from numba import types
 
 from . import threads
+from .axes import Axes
 from .cache import SOURCES, array, compiled
-from .cells import BYTES, CHUNK, HERE, LOCATE_NS, Axes
+from .cells import BYTES, CHUNK, HERE, LOCATE_NS
 from .machine import specialising, staged
 
 Array = np.ndarray[Any, Any]

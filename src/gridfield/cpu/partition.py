@@ -22,8 +22,9 @@ import numpy as np
 from numba import njit, types
 
 from . import threads
+from .axes import layout
 from .cache import SOURCES, array, compiled
-from .cells import CHUNK, HERE, LOCATE_NS, layout
+from .cells import CHUNK, HERE, LOCATE_NS
 from .machine import specialising, staged
 from .scratch import scratch
 

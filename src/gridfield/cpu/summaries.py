@@ -14,9 +14,10 @@ import numpy as np
 from numba import njit, types
 
 from . import threads
+from .axes import Axes, layout, plain
 from .bins import ADD_NS, parts
 from .cache import array, compiled
-from .cells import BLOCK, HERE, LOCATE_NS, NUMBERS, Axes, layout, plain
+from .cells import BLOCK, HERE, LOCATE_NS, NUMBERS
 from .partition import MIDDLE, Blocks, Dealt, following, soon
 from .ranks import RANKED, quantiles
 from .records import NEEDS, SLOTS, FinishSpec, RecordSpec, combine, finish, note
