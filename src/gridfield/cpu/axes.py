@@ -34,7 +34,7 @@ from .machine import WHOLE
 Array = np.ndarray[Any, Any]
 
 NOTHING = np.empty(0, np.uint8)
-FEW = 0.6  # of the points in a mask: fewer are put together before they are located
+FEW = 0.5  # of the points in a mask: fewer are put together before they are located
 MOST = 2**31 - 2**16  # cells, as they are numbered in 32 bits
 
 

@@ -310,7 +310,8 @@ def collect(m: Any, spec: Any, column: Any, start: Any, where: Any, at: Any, x: 
 
 def in_mask(spec, columns, axes, edges, how, where, room, some, whose, found, start, stop):  # type: ignore[no-untyped-def]
     """As in_cells without numbers of points, for one contiguous coordinate and a mask that lets few through: these are
-    put together first, and located block by block. 30 % of 256**3 float32 in a mask: 10.7 -> 9.0 ms."""
+    put together first, and located block by block: of 256**3 float32 in a mask, 30 % in 9.9 ms instead of 11, 2 % in
+    5.8 instead of 8.0."""
     x, k, close, cells, part, every, ahead = room
     found[:] = 0
     have = 0

@@ -18,7 +18,7 @@ from .axes import Axes, layout, plain
 from .bins import ADD_NS, parts
 from .cache import array, compiled
 from .cells import BLOCK, HERE, LOCATE_NS, NUMBERS
-from .partition import MIDDLE, Blocks, Dealt, following, soon
+from .partition import MIDDLE, Blocks, Dealt
 from .ranks import RANKED, quantiles
 from .records import NEEDS, SLOTS, FinishSpec, RecordSpec, combine, finish, note
 from .scratch import scratch
@@ -78,9 +78,6 @@ def _add_up(spec, local, line, heavy, lists, blocks, long, area, block, first, r
     for chunk in range(len(lists)):
         left, segment = lists[chunk, block], lists[chunk, blocks + block]
         while left > 0:
-            ahead = following(lists, chunk, block, blocks, segment, left, long, area)
-            if ahead >= 0:
-                soon(spec, local, line, ahead, np.int64(1 << long))
             i = chunk * area + (segment << long)
             j = i + min(left, 1 << long)
             note(spec, records, first, local[i:j], line[i:j], heavy[i:j] if len(heavy) else heavy, j - i)
