@@ -73,6 +73,31 @@ def test_pairwise_of_equals_and_gaps():
     agree((-mine).argmin(1), (-theirs).argmin(1))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [3, 70])
+def test_equals_with_weights(d, dtype):
+    """About the mean of all points, not of a block: equal points have the same distance wherever they are."""
+    rng = np.random.default_rng(d)
+    y = (1e3 + rng.normal(size=(40, d))).astype(dtype)[rng.integers(0, 40, 300)]
+    x, spread = (1e3 + rng.normal(size=(37, d))).astype(dtype), np.cov(rng.normal(size=(d, 2 * d + 3)))
+    y[7, 1], y[9] = np.nan, np.inf
+    for weights in ({"cov": spread}, {"precision": spread}, {"cov": spread + 0.1 * np.triu(spread)}, {"cov": y[0]}):
+        theirs, mine = gf.pairwise(x, y, **weights), gf.pairwise(lazy(x, 20), lazy(y, 61), **weights)
+        for a, b in zip(mine.kneighbors(30), theirs.kneighbors(30), strict=True):
+            np.testing.assert_array_equal(computed(a), b)
+        np.testing.assert_array_equal(computed(mine.argmin(1)), theirs.argmin(1))
+        one = gf.pairwise(x[:1], y, **weights | {"function": "squared"})  # as a block of one row has it
+        assert len(set(one.kneighbors(280)[0][0].tolist())) <= 40
+        np.testing.assert_array_equal(computed(gf.pairwise(x, lazy(y, 299), **weights).min(1)), theirs.min(1))
+
+
+def test_the_mean_of_huge_points():
+    """A sum beyond the largest number is no mean."""
+    x = np.array([[1e308, 1.0], [1e308, 2.0], [-1e308, 4.0]])
+    assert gf.pairwise(x, cov=[1.0, 1.0]).argmin(1).tolist() == [0, 1, 2]
+    agree(gf.pairwise(lazy(x, 1), cov=[1.0, 1.0]).argmin(1), np.arange(3))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -85,7 +110,6 @@ def test_pairwise_of_equals_and_gaps():
         (lambda x: gf.pairwise(x).sum(2), "axis must be 1"),
         (lambda x: gf.pairwise(x[x[:, 0] > 0]), "size that is not known"),
         (lambda x: gf.pairwise(x, X[:0]).argmin(1), "least of no points"),
-        (lambda x: gf.pairwise(x) @ xr.DataArray(np.ones(37), dims="x"), "v is labelled"),
         (lambda x: gf.pairwise(named(X, "obs"), dim="obs"), "takes no dim"),
         (lambda x: gf.pairwise(named(X, "obs")) @ xr.DataArray(np.ones(37), dims="x"), "but not 'obs'"),
     ],
@@ -127,6 +151,10 @@ def test_labelled_products():
     agree((mine @ v.chunk(buoy=5)).data, theirs @ v.values.T)
     assert (mine.map("distance") @ v).attrs == {}
     assert (mine @ v.values[0]).dims == ("station",) and (theirs @ v.transpose()).dims == ("points", "time")
+    for w in (v.transpose("buoy", ...), v.chunk(buoy=5).transpose("buoy", ...)):  # the points, of dask, without labels
+        out = gf.pairwise(lazy(X, 9), lazy(Y, 4), "gaussian") @ w
+        assert out.dims == ("points", "time") and out.attrs == {"units": "K"} and isinstance(out.data, da.Array)
+        agree(out.data, theirs @ v.values.T)
     with pytest.raises(ValueError, match="different coordinates along 'buoy'"):
         mine @ v.assign_coords(buoy=np.arange(23))
     data = xr.Dataset({"lat": ("station", X[:, 0]), "lon": ("station", X[:, 1])}, {"station": np.arange(37)})
