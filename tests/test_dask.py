@@ -235,6 +235,11 @@ def test_sums_over_points():
         (lambda x: gf.deform_gradient(x, np.zeros((2, 3, 3)), np.ones((40, 2))), "needs all numbers at once"),
         (lambda x: gf.smooth(x, "ball"), "needs a radius"),
         (lambda x: gf.smooth(x[x[:, 0] > 0], "ball", 1.0), r"size that is not known.*compute_chunk_sizes"),
+        (
+            lambda x: gf.binned_statistic(x, x[:, 0], gf.Grid((3, 3)), "median"),
+            r"points is in several chunks along axis 0.*median.*: points.rechunk\(\{0: -1\}\)",
+        ),
+        (lambda x: gf.nufft1(x[0], x[0], 4), r"points must be \(N, ndim\)"),
         (lambda x: gf.binned_statistic(x, x[:5, 0], gf.Grid((3, 3))), "must begin with the points'"),
     ],
 )

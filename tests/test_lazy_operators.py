@@ -236,7 +236,30 @@ def test_nufft_of_dask(operator, chunks):
     agree(mine.adjoint(named).data, theirs.adjoint(values), 1e-4)
     for call, message in ((lambda: mine.solve(named), r"along dim 'sample'.*values.chunk\(\{'sample': -1\}\)"),
                           (lambda: theirs.normal(lazy(modes, 2)), r"along axes 1, 2.*modes.rechunk"),
+                          (lambda: gf.nufft1(lazy(x.values, 9), values[:, :7], 4), "values has shape.*its 40 points"),
                           (lambda: gf.Nufft(lazy(x.values, 9), 4), "points is of dask"),
                           (lambda: theirs.normal(modes, lazy(np.ones(40), 9)), "weights is of dask")):  # fmt: skip
         with pytest.raises((ValueError, TypeError), match=message):
             call()
+
+
+@pytest.mark.parametrize("chunks", [4, (2, 40), (2, 13), (3, 40)])
+def test_nufft_of_a_batch(chunks):
+    """Points of their own for every item, of NumPy or dask: items and points in any chunks."""
+    x, values, modes = np.random.default_rng(0).uniform(-3, 3, (4, 40, 2)), field(4, 3, 40), field(4, 3, 6, 5)
+    of_items, of_points = (chunks, 40) if isinstance(chunks, int) else chunks
+    v, m = lazy(values, (of_items, 3, of_points)), lazy(modes, (of_items, 3, 6, 5))
+    for p in (x, lazy(x, (3, 20, 1))):
+        agree(gf.nufft1(p, v, (6, 5)), gf.nufft1(x, values, (6, 5)), 1e-4)
+        agree(gf.nufft2(p, m), gf.nufft2(x, modes), 1e-4)
+        for at in (2 * x[:, :9], 2 * x[0]):
+            agree(gf.nufft3(p, v, at), gf.nufft3(x, values, at), 1e-4)
+    agree(gf.nufft3(lazy(x[0], 13), v, lazy(x, 2)), gf.nufft3(x[0], values, x), 1e-4)
+    many = gf.Nufft(x, (6, 5))
+    agree(many(m), many(modes), 1e-4)
+    agree(many.adjoint(v), many.adjoint(values), 1e-4)
+    named = xr.DataArray(values, dims=["time", "band", "sample"])
+    assert gf.nufft3(x, named, x[:, :9]).dims == ("time", "band", "at")
+    named = named.chunk(time=of_items)
+    assert many.adjoint(named).dims == ("time", "band", "x0_mode", "x1_mode")
+    agree(many.adjoint(named).data, many.adjoint(values), 1e-4)

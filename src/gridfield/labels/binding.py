@@ -287,6 +287,8 @@ class Call:
         if main is None or main.ndim < n or "pts" not in words:
             return x
         dims = main.dims[:n] if words.startswith("pts") else main.dims[main.ndim - n :]
+        if self.name in BATCHED and n > 1:  # the axes of a batch come first, any others after them
+            dims = (*main.dims[: n - 1], main.dims[-1])
         return x.rename(dict(zip(x.dims[:-1], dims, strict=True)))
 
     def _order(self, dims: Any) -> list[Any]:

@@ -120,7 +120,7 @@ def _at(call: Any) -> list[Any]:
     if isinstance(at, Grid):
         call.fresh |= {f"x{i}": ((f"x{i}",), x, {}) for i, x in enumerate(at.axes())}
         return [f"x{i}" for i in range(at.ndim)]
-    n = np.ndim(at) - 1
+    n = 1 if call.name == "nufft3" else np.ndim(at) - 1  # axes of a batch are those of the values
     return ["at"] if n == 1 else [f"at_{i}" for i in range(n)]
 
 
