@@ -263,3 +263,47 @@ def test_nufft_of_a_batch(chunks):
     named = named.chunk(time=of_items)
     assert many.adjoint(named).dims == ("time", "band", "x0_mode", "x1_mode")
     agree(many.adjoint(named).data, many.adjoint(values), 1e-4)
+
+
+# ---- gradients
+@settings(max_examples=4, deadline=None)
+@given(
+    chunkings(5, 3),
+    st.sampled_from(
+        [{}, {"crop": (slice(2, 9), slice(0, 5))}, {"rotate": 20.0, "boundary": "mirror"}, {"kernel": "linear"}]
+    ),
+    st.sampled_from([np.float32, np.float64, np.uint8]),
+)
+def test_deform_gradient(chunks, options, dtype):
+    """Block by block in the images, summed over blocks in the displacement."""
+    x, u = (40 * field(5, 12, 3, 11)).astype(dtype), gf.random_displacement(3, 1.0, shape=(12, 11), rng=0)
+    ct = field(*gf.deform(x, u, axis=(1, 3), **options).shape, dtype=np.float64 if dtype == np.float64 else np.float32)
+    ct = ct if np.dtype(dtype).kind == "f" else ct.astype(np.float64)
+    theirs = gf.deform_gradient(ct, x, u, axis=(1, 3), **options)
+    tolerance = 1e-10 if theirs[0].dtype == np.float64 else 2e-3
+    whole = (chunks[0], -1, chunks[1], -1)
+    for displacement in (u, lazy(u, 2)):
+        mine = gf.deform_gradient(lazy(ct, whole), lazy(x, (2, -1, 3, -1)), displacement, axis=(1, 3), **options)
+        for a, b in zip(mine, theirs, strict=True):
+            agree(a, b, tolerance)
+    alone, none = gf.deform_gradient(lazy(ct.astype(np.float64), whole), x.shape, u, axis=(1, 3), **options)
+    assert none is None
+    agree(alone, gf.deform_gradient(ct.astype(np.float64), x.shape, u, axis=(1, 3), **options)[0])
+
+
+def test_deform_gradient_in_other_ways():
+    x, ct, u = field(3, 12, 11), field(3, 12, 11, seed=1), gf.random_displacement(3, 1.0, shape=(12, 11), rng=0)
+    many = np.stack([u, -u, 2 * u])
+    mine = gf.deform_gradient(lazy(ct, (3, 12, 11)), x, many, batch_axis=0)
+    for a, b in zip(mine, gf.deform_gradient(ct, x, many, batch_axis=0), strict=True):
+        agree(a, b)
+    agree(gf.deform_gradient(ct, lazy(x, (1, 12, 11)), zoom=2.0, axis=(1, 2))[0],
+          gf.deform_gradient(ct, x, zoom=2.0, axis=(1, 2))[0])  # fmt: skip
+    image = xr.DataArray(x, {"time": [1, 2, 3]}, ["time", "y", "x"], attrs={"units": "K"})
+    in_image, in_u = gf.deform_gradient(image.copy(data=ct).chunk(time=1), image.chunk(time=2), u)
+    assert in_image.dims == image.dims and in_image.attrs == image.attrs and isinstance(in_u, da.Array)
+    agree(in_image.data, gf.deform_gradient(ct, x, u)[0])
+    for bad, message in ((lambda: gf.deform_gradient(ct, image.chunk(y=5), u), r"dim 'y'.*images.chunk\(\{'y': -1"),
+                         (lambda: gf.deform_gradient(lazy(ct, 2), x, many, batch_axis=0), "axes 1, 2, 0")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            bad()

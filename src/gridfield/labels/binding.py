@@ -69,7 +69,8 @@ def run(name: str, rule: Any, f: Callable[..., Any], args: Any, kwargs: dict[str
     if rule is None:
         if dim is not None:
             raise TypeError(f"{where}: it takes no dim")
-        return _like(given, _compute(name, f, {k: bare(v) for k, v in given.items()}, {}))
+        dims = {k: tuple(v.dims) for k, v in given.items() if hasattr(v, "dims") and hasattr(v, "data")}
+        return _like(given, _compute(name, f, {k: bare(v) for k, v in given.items()}, dims))
     return Call(name, rule, f, given, dim, tuples).run()
 
 
