@@ -146,7 +146,7 @@ def apply_numbers(w: Weights, root: bool, x: Array, y: Array) -> Coordinates:
             flat = np.where(finite, flat, 0)
             if matrix.ndim == 2 and 0 < len(flat) < least:
                 flat = np.concatenate([flat, np.zeros((least - len(flat), flat.shape[1]))])
-            made = f(flat)[: finite.shape[0]]
+            made = f(flat)[: finite.size]
             out.append(np.where(finite, made, np.nan).astype(dtype).reshape(p.shape))
         return out
 

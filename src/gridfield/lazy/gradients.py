@@ -23,7 +23,7 @@ def deform_gradient(f: Callable[..., Any], given: Given) -> tuple[Any, Any]:
     if isinstance(images, (list, dict)) or (isinstance(images, tuple) and not shape_only):
         raise TypeError(f"{WHERE}: several images, some of dask: call it for each of them")
     ct = array(ct)
-    x = None if shape_only else array(images)
+    x: Any = None if shape_only else array(images)
     shape: Any = images if x is None else x.shape
     for name, a in (("cotangent", ct), ("images", x)):
         known(a, WHERE, name)
@@ -56,7 +56,7 @@ def deform_gradient(f: Callable[..., Any], given: Given) -> tuple[Any, Any]:
 
     first = each(in_image, index, ct, of_ct, *pairs, dtype=kinds[0], new={index[a]: shape[a] for a in axes},
                  name="deform_gradient")  # fmt: skip
-    if not follow:
+    if not follow or u is None:
         return first, None
     lead = tuple(w for a, w in enumerate(index) if a not in own)
     made = words("u", u.ndim)
