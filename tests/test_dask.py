@@ -232,9 +232,16 @@ def test_sums_over_points():
         (lambda x: gf.histogramdd(x, 5), "range is needed"),
         (lambda x: gf.grid_and_smooth(x, x[:, 0], "ball", 1.0, spacing=0.1), "grid is needed with dask arrays"),
         (lambda x: gf.to_grid(x, x[:, 0]), r"gf.to_grid: points, values of dask.*call .compute\(\) first"),
-        (lambda x: gf.deform_gradient(x, np.zeros((2, 3, 3)), np.ones((40, 2))), "needs all numbers at once"),
+        (lambda x: gf.deform_gradient(x, x, np.ones((2, 3, 3))), r"cotangent is in several chunks along axis 0"),
+        (lambda x: gf.deform_gradient(x, np.ones((9, 2)), np.ones((2, 3, 3))), r"cotangent has shape \(40, 2\) but"),
+        (lambda x: gf.deform_gradient([x], [x], np.ones((2, 3, 3))), "several images, some of dask"),
         (lambda x: gf.smooth(x, "ball"), "needs a radius"),
         (lambda x: gf.smooth(x[x[:, 0] > 0], "ball", 1.0), r"size that is not known.*compute_chunk_sizes"),
+        (
+            lambda x: gf.binned_statistic(x, x[:, 0], gf.Grid((3, 3)), "median"),
+            r"points is in several chunks along axis 0.*median.*: points.rechunk\(\{0: -1\}\)",
+        ),
+        (lambda x: gf.nufft1(x[0], x[0], 4), r"points must be \(N, ndim\)"),
         (lambda x: gf.binned_statistic(x, x[:5, 0], gf.Grid((3, 3))), "must begin with the points'"),
     ],
 )

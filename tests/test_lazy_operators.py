@@ -73,6 +73,31 @@ def test_pairwise_of_equals_and_gaps():
     agree((-mine).argmin(1), (-theirs).argmin(1))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [3, 70])
+def test_equals_with_weights(d, dtype):
+    """About the mean of all points, not of a block: equal points have the same distance wherever they are."""
+    rng = np.random.default_rng(d)
+    y = (1e3 + rng.normal(size=(40, d))).astype(dtype)[rng.integers(0, 40, 300)]
+    x, spread = (1e3 + rng.normal(size=(37, d))).astype(dtype), np.cov(rng.normal(size=(d, 2 * d + 3)))
+    y[7, 1], y[9] = np.nan, np.inf
+    for weights in ({"cov": spread}, {"precision": spread}, {"cov": spread + 0.1 * np.triu(spread)}, {"cov": y[0]}):
+        theirs, mine = gf.pairwise(x, y, **weights), gf.pairwise(lazy(x, 20), lazy(y, 61), **weights)
+        for a, b in zip(mine.kneighbors(30), theirs.kneighbors(30), strict=True):
+            np.testing.assert_array_equal(computed(a), b)
+        np.testing.assert_array_equal(computed(mine.argmin(1)), theirs.argmin(1))
+        one = gf.pairwise(x[:1], y, **weights | {"function": "squared"})  # as a block of one row has it
+        assert len(set(one.kneighbors(280)[0][0].tolist())) <= 40
+        np.testing.assert_array_equal(computed(gf.pairwise(x, lazy(y, 299), **weights).min(1)), theirs.min(1))
+
+
+def test_the_mean_of_huge_points():
+    """A sum beyond the largest number is no mean."""
+    x = np.array([[1e308, 1.0], [1e308, 2.0], [-1e308, 4.0]])
+    assert gf.pairwise(x, cov=[1.0, 1.0]).argmin(1).tolist() == [0, 1, 2]
+    agree(gf.pairwise(lazy(x, 1), cov=[1.0, 1.0]).argmin(1), np.arange(3))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -85,7 +110,6 @@ def test_pairwise_of_equals_and_gaps():
         (lambda x: gf.pairwise(x).sum(2), "axis must be 1"),
         (lambda x: gf.pairwise(x[x[:, 0] > 0]), "size that is not known"),
         (lambda x: gf.pairwise(x, X[:0]).argmin(1), "least of no points"),
-        (lambda x: gf.pairwise(x) @ xr.DataArray(np.ones(37), dims="x"), "v is labelled"),
         (lambda x: gf.pairwise(named(X, "obs"), dim="obs"), "takes no dim"),
         (lambda x: gf.pairwise(named(X, "obs")) @ xr.DataArray(np.ones(37), dims="x"), "but not 'obs'"),
     ],
@@ -127,6 +151,10 @@ def test_labelled_products():
     agree((mine @ v.chunk(buoy=5)).data, theirs @ v.values.T)
     assert (mine.map("distance") @ v).attrs == {}
     assert (mine @ v.values[0]).dims == ("station",) and (theirs @ v.transpose()).dims == ("points", "time")
+    for w in (v.transpose("buoy", ...), v.chunk(buoy=5).transpose("buoy", ...)):  # the points, of dask, without labels
+        out = gf.pairwise(lazy(X, 9), lazy(Y, 4), "gaussian") @ w
+        assert out.dims == ("points", "time") and out.attrs == {"units": "K"} and isinstance(out.data, da.Array)
+        agree(out.data, theirs @ v.values.T)
     with pytest.raises(ValueError, match="different coordinates along 'buoy'"):
         mine @ v.assign_coords(buoy=np.arange(23))
     data = xr.Dataset({"lat": ("station", X[:, 0]), "lon": ("station", X[:, 1])}, {"station": np.arange(37)})
@@ -208,7 +236,74 @@ def test_nufft_of_dask(operator, chunks):
     agree(mine.adjoint(named).data, theirs.adjoint(values), 1e-4)
     for call, message in ((lambda: mine.solve(named), r"along dim 'sample'.*values.chunk\(\{'sample': -1\}\)"),
                           (lambda: theirs.normal(lazy(modes, 2)), r"along axes 1, 2.*modes.rechunk"),
+                          (lambda: gf.nufft1(lazy(x.values, 9), values[:, :7], 4), "values has shape.*its 40 points"),
                           (lambda: gf.Nufft(lazy(x.values, 9), 4), "points is of dask"),
                           (lambda: theirs.normal(modes, lazy(np.ones(40), 9)), "weights is of dask")):  # fmt: skip
         with pytest.raises((ValueError, TypeError), match=message):
             call()
+
+
+@pytest.mark.parametrize("chunks", [4, (2, 40), (2, 13), (3, 40)])
+def test_nufft_of_a_batch(chunks):
+    """Points of their own for every item, of NumPy or dask: items and points in any chunks."""
+    x, values, modes = np.random.default_rng(0).uniform(-3, 3, (4, 40, 2)), field(4, 3, 40), field(4, 3, 6, 5)
+    of_items, of_points = (chunks, 40) if isinstance(chunks, int) else chunks
+    v, m = lazy(values, (of_items, 3, of_points)), lazy(modes, (of_items, 3, 6, 5))
+    for p in (x, lazy(x, (3, 20, 1))):
+        agree(gf.nufft1(p, v, (6, 5)), gf.nufft1(x, values, (6, 5)), 1e-4)
+        agree(gf.nufft2(p, m), gf.nufft2(x, modes), 1e-4)
+        for at in (2 * x[:, :9], 2 * x[0]):
+            agree(gf.nufft3(p, v, at), gf.nufft3(x, values, at), 1e-4)
+    agree(gf.nufft3(lazy(x[0], 13), v, lazy(x, 2)), gf.nufft3(x[0], values, x), 1e-4)
+    many = gf.Nufft(x, (6, 5))
+    agree(many(m), many(modes), 1e-4)
+    agree(many.adjoint(v), many.adjoint(values), 1e-4)
+    named = xr.DataArray(values, dims=["time", "band", "sample"])
+    assert gf.nufft3(x, named, x[:, :9]).dims == ("time", "band", "at")
+    named = named.chunk(time=of_items)
+    assert many.adjoint(named).dims == ("time", "band", "x0_mode", "x1_mode")
+    agree(many.adjoint(named).data, many.adjoint(values), 1e-4)
+
+
+# ---- gradients
+@settings(max_examples=4, deadline=None)
+@given(
+    chunkings(5, 3),
+    st.sampled_from(
+        [{}, {"crop": (slice(2, 9), slice(0, 5))}, {"rotate": 20.0, "boundary": "mirror"}, {"kernel": "linear"}]
+    ),
+    st.sampled_from([np.float32, np.float64, np.uint8]),
+)
+def test_deform_gradient(chunks, options, dtype):
+    """Block by block in the images, summed over blocks in the displacement."""
+    x, u = (40 * field(5, 12, 3, 11)).astype(dtype), gf.random_displacement(3, 1.0, shape=(12, 11), rng=0)
+    ct = field(*gf.deform(x, u, axis=(1, 3), **options).shape, dtype=np.float64 if dtype == np.float64 else np.float32)
+    ct = ct if np.dtype(dtype).kind == "f" else ct.astype(np.float64)
+    theirs = gf.deform_gradient(ct, x, u, axis=(1, 3), **options)
+    tolerance = 1e-10 if theirs[0].dtype == np.float64 else 2e-3
+    whole = (chunks[0], -1, chunks[1], -1)
+    for displacement in (u, lazy(u, 2)):
+        mine = gf.deform_gradient(lazy(ct, whole), lazy(x, (2, -1, 3, -1)), displacement, axis=(1, 3), **options)
+        for a, b in zip(mine, theirs, strict=True):
+            agree(a, b, tolerance)
+    alone, none = gf.deform_gradient(lazy(ct.astype(np.float64), whole), x.shape, u, axis=(1, 3), **options)
+    assert none is None
+    agree(alone, gf.deform_gradient(ct.astype(np.float64), x.shape, u, axis=(1, 3), **options)[0])
+
+
+def test_deform_gradient_in_other_ways():
+    x, ct, u = field(3, 12, 11), field(3, 12, 11, seed=1), gf.random_displacement(3, 1.0, shape=(12, 11), rng=0)
+    many = np.stack([u, -u, 2 * u])
+    mine = gf.deform_gradient(lazy(ct, (3, 12, 11)), x, many, batch_axis=0)
+    for a, b in zip(mine, gf.deform_gradient(ct, x, many, batch_axis=0), strict=True):
+        agree(a, b)
+    agree(gf.deform_gradient(ct, lazy(x, (1, 12, 11)), zoom=2.0, axis=(1, 2))[0],
+          gf.deform_gradient(ct, x, zoom=2.0, axis=(1, 2))[0])  # fmt: skip
+    image = xr.DataArray(x, {"time": [1, 2, 3]}, ["time", "y", "x"], attrs={"units": "K"})
+    in_image, in_u = gf.deform_gradient(image.copy(data=ct).chunk(time=1), image.chunk(time=2), u)
+    assert in_image.dims == image.dims and in_image.attrs == image.attrs and isinstance(in_u, da.Array)
+    agree(in_image.data, gf.deform_gradient(ct, x, u)[0])
+    for bad, message in ((lambda: gf.deform_gradient(ct, image.chunk(y=5), u), r"dim 'y'.*images.chunk\(\{'y': -1"),
+                         (lambda: gf.deform_gradient(lazy(ct, 2), x, many, batch_axis=0), "axes 1, 2, 0")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            bad()

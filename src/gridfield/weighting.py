@@ -25,6 +25,7 @@ class Weights(NamedTuple):
     name: str  # cov or precision
     array: Any
     known: Array | None  # float64
+    centre: Array | None = None  # of the points, where those of a call are some of them only
 
 
 class Coordinates(NamedTuple):
@@ -106,23 +107,47 @@ def has_root(w: Weights, squared: bool, where: str) -> bool:
     return definite
 
 
-def _finite_mean(*points: Array) -> Array:
-    every = np.concatenate([p.reshape(-1, p.shape[-1]) for p in points]).astype(np.float64)
-    finite = np.isfinite(every)
-    return np.where(finite, every, 0).sum(0) / np.maximum(finite.sum(0), 1)
+def moments(p: Array) -> Array:
+    """(3, d) of points (..., d): how many coordinates are finite, their sum, and the largest of them."""
+    flat = p.reshape(-1, p.shape[-1])
+    finite = np.isfinite(flat)
+    flat = np.where(finite, flat, 0).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.stack([finite.sum(0), flat.sum(0), np.abs(flat).max(0, initial=0)])
+
+
+def added(of: Array) -> Array:
+    """Those (k, 3, d) of several sets together."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.stack([of[:, 0].sum(0), of[:, 1].sum(0), of[:, 2].max(0)])
+
+
+def centre(of: Array) -> Array:
+    """The mean, to 2^-23 of the largest coordinate: the same whatever the order in which the sum was taken."""
+    count, total, largest = of
+    mean = np.where(np.isfinite(total), total, 0) / np.maximum(count, 1)  # a sum may overflow
+    unit = np.ldexp(1.0, np.maximum(np.frexp(largest)[1] - 24, -1000))
+    return np.round(mean / unit) * unit
 
 
 def apply_numbers(w: Weights, root: bool, x: Array, y: Array) -> Coordinates:
     """NumPy points in other coordinates, by way of float64, about their mean: an offset would cost digits."""
     matrix: Any = w.known
-    dtype, centre = x.dtype, _finite_mean(x, y)
+    dtype, middle = x.dtype, centre(added(np.stack([moments(x), moments(y)]))) if w.centre is None else w.centre
+    # Equal points need equal bits, whatever is beside them. BLAS (OpenBLAS 0.3) has other code for a single row, and
+    # from 64 coordinates on for few.
+    least = 2 if x.shape[-1] < 64 else 256
 
     def mapped(f: Any) -> list[Array]:
         out = []
         for p in (x, y):
-            flat = p.reshape(-1, p.shape[-1]) - centre
+            flat = p.reshape(-1, p.shape[-1]) - middle
             finite = np.isfinite(flat).all(-1, keepdims=True)
-            out.append(np.where(finite, f(np.where(finite, flat, 0)), np.nan).astype(dtype).reshape(p.shape))
+            flat = np.where(finite, flat, 0)
+            if matrix.ndim == 2 and 0 < len(flat) < least:
+                flat = np.concatenate([flat, np.zeros((least - len(flat), flat.shape[1]))])
+            made = f(flat)[: finite.size]
+            out.append(np.where(finite, made, np.nan).astype(dtype).reshape(p.shape))
         return out
 
     if matrix.ndim == 1:

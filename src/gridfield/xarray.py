@@ -156,9 +156,9 @@ def _method(name: str, place: int) -> Any:
     return method
 
 
-FIRST = ("sample", "prefilter", "pad", "fold", "smooth", "fill_empty", "histogram", "deform", "detrend", "rolling_mean",
-         "corr_matrix", "cdist", "pairwise")  # fmt: skip
-SECOND = ("splat", "binned_statistic", "grid_and_smooth", "to_grid", "fit_field", "corr", "select", "lookup", "nufft1",
+FIRST = ("sample", "splat", "prefilter", "pad", "fold", "smooth", "fill_empty", "histogram", "deform", "detrend",
+         "rolling_mean", "corr_matrix", "cdist", "pairwise")  # fmt: skip
+SECOND = ("binned_statistic", "grid_and_smooth", "to_grid", "fit_field", "corr", "select", "lookup", "nufft1",
           "nufft2", "convolve_points")  # fmt: skip
 THIRD = ("curve_fit",)
 for _place, _names in enumerate((FIRST, SECOND, THIRD)):

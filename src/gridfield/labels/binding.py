@@ -69,7 +69,8 @@ def run(name: str, rule: Any, f: Callable[..., Any], args: Any, kwargs: dict[str
     if rule is None:
         if dim is not None:
             raise TypeError(f"{where}: it takes no dim")
-        return _like(given, _compute(name, f, {k: bare(v) for k, v in given.items()}, {}))
+        dims = {k: tuple(v.dims) for k, v in given.items() if hasattr(v, "dims") and hasattr(v, "data")}
+        return _like(given, _compute(name, f, {k: bare(v) for k, v in given.items()}, dims))
     return Call(name, rule, f, given, dim, tuples).run()
 
 
@@ -149,8 +150,9 @@ class Call:
         self.fresh: dict[Any, Any] = {}  # coordinates that the result has anew
         self.falls: list[Any] = []  # dims of the grid whose coordinate decreases
         self.units: list[Any] = []  # attributes of the coordinates of points
-        for key in rule.arrays:
-            if isinstance(given.get(key), self.xr.Dataset) and key != "points":
+        self.lengths: set[Any] = set()  # units of the coordinates of points
+        for key, words in rule.arrays.items():
+            if isinstance(given.get(key), self.xr.Dataset) and not words.endswith("axis"):
                 raise TypeError(f"{self.where}: {key} is a Dataset: choose one of its variables, or use Dataset.map")
         of = given.get(rule.of) if rule.of else None
         self.main: Any = of if isinstance(of, self.xr.DataArray) else None
@@ -237,6 +239,10 @@ class Call:
             items = list(self.xr.broadcast(*items))
             dims = self._order(items[0].dims)
             items = [x.transpose(*dims) for x in items]
+            if word == "at" and self.name == "cdist":
+                items = [self._beside(x, dims) for x in items]
+                dims = list(items[0].dims)
+            self.lengths |= {x.attrs.get("units") for x in items}
             self.units = [dict(x.attrs) for x in items]
             self.coords += [(x.coords, True) for x in items]
             if names and self.rule.result.split()[0] == "pts":  # where each point is
@@ -251,8 +257,9 @@ class Call:
             self.dims[word] = list(dims)
         else:
             x = self._array(p)
-            if word == "at" and self.name == "cdist":  # of the same dim as x, or another
-                x = x.rename({d: f"{d}_2" for d in x.dims[-2:-1] if d in self.dims["pts"]})
+            if word == "at" and self.name == "cdist":
+                x = self._beside(x, x.dims[-2:-1])
+            self.lengths.add(x.attrs.get("units"))
             if x.ndim < 1:
                 raise ValueError(f"{self.where}: {key} is a single number; coordinates are along the last dim")
             if isinstance(p, self.xr.DataArray):
@@ -271,12 +278,18 @@ class Call:
         if word == "pts":
             self.names = names
 
+    def _beside(self, x: Any, dims: Any) -> Any:
+        """Other points: of the same dim as x, or another."""
+        return x.rename({d: f"{d}_2" for d in dims if d in self.dims["pts"]})
+
     def _named_as_values(self, x: Any) -> Any:
         """Bare points with the dims of labelled values, where these begin, or end, with those of the points."""
         words, n, main = self.rule.arrays.get(self.rule.of or "", ""), x.ndim - 1, self.main
         if main is None or main.ndim < n or "pts" not in words:
             return x
         dims = main.dims[:n] if words.startswith("pts") else main.dims[main.ndim - n :]
+        if self.name in BATCHED and n > 1:  # the axes of a batch come first, any others after them
+            dims = (*main.dims[: n - 1], main.dims[-1])
         return x.rename(dict(zip(x.dims[:-1], dims, strict=True)))
 
     def _order(self, dims: Any) -> list[Any]:
@@ -313,7 +326,7 @@ class Call:
         grid, p = self.given.get("grid"), self.given.get("points")
         if isinstance(grid, Grid) and grid.ndim != len(chosen):
             raise ValueError(f"{self.where}: grid has {grid.ndim} axes but dim has {len(chosen)}: {tuple(chosen)}")
-        n = len(chosen) if p is None or np.ndim(p) == 0 or isinstance(p, tuple) else p.shape[-1]
+        n = len(chosen) if p is None or isinstance(p, tuple) or np.ndim(p) == 0 else p.shape[-1]
         if n != len(chosen):
             raise ValueError(f"{self.where}: points has {n} coordinates per point but {len(chosen)} dims {chosen}")
         self.dims["grid"] = list(chosen)

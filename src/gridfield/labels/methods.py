@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import coordinate, lazy
 from ..grid import Grid
-from ..nufft import nufft1
+from ..nufft import nufft1, nufft2
 from ..selection import select
 from . import RULES
 from .binding import Call, _nested, bare, labelled, run
@@ -86,7 +86,9 @@ def _call(f: Method, self: Any, modes: Any) -> Any:
     points = _of_numpy(self, "gf.Nufft")
 
     def on(points: Any, modes: Any, *, eps: Any, sign: Any, modes_order: Any, period: Any) -> Any:
-        return f(self, modes)
+        if points.shape == self.points.shape:  # else those of some items
+            return f(self, modes)
+        return nufft2(points, modes, eps=eps, sign=sign, modes_order=modes_order, period=period)
 
     return run("nufft2", RULES["nufft2"], on, (points, modes), _how(self, self._sign), False)
 

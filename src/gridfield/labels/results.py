@@ -39,6 +39,9 @@ def _shape(call: Any) -> tuple[int, ...]:
 
 def _attributes(call: Any, main: Any) -> dict[str, Any]:
     attrs = {} if main is None else dict(main.attrs)
+    if call.name == "cdist" and len(call.lengths) == 1 and None not in call.lengths:
+        (units,), weighted = call.lengths, any(call.given.get(k) is not None for k in ("cov", "precision"))
+        return {} if weighted else {"units": f"({units})^2" if call.given.get("squared") else units}
     if "units" in attrs:
         given = call.given.get("derivative")
         units = call.rule.units(attrs["units"], call.given) if given is None else _derived(call, attrs["units"], given)
@@ -117,7 +120,7 @@ def _at(call: Any) -> list[Any]:
     if isinstance(at, Grid):
         call.fresh |= {f"x{i}": ((f"x{i}",), x, {}) for i, x in enumerate(at.axes())}
         return [f"x{i}" for i in range(at.ndim)]
-    n = np.ndim(at) - 1
+    n = 1 if call.name == "nufft3" else np.ndim(at) - 1  # axes of a batch are those of the values
     return ["at"] if n == 1 else [f"at_{i}" for i in range(n)]
 
 
@@ -144,7 +147,8 @@ def _made(call: Any, first: Any, enlarged: Any) -> Any:
     coords = kept | {k: v for k, v in fresh.items() if all(d in sizes for d in v[0])}
     coords = {k: v for k, v in coords.items() if not _multi(v)}
     name = call.main.name if call.main is not None else call.name
-    return xr.DataArray(first, coords=coords, dims=dims, name=name)
+    # xarray has the name of an array of dask from its graph where that is None
+    return xr.DataArray(first, coords=coords, dims=dims).rename(name)
 
 
 def _multi(v: Any) -> bool:
@@ -312,5 +316,5 @@ def displacement(call: Any, compute: Any, bare: Any) -> Any:
     lead = lead[:-1] if call.name == "jacobian_determinant" else lead
     dims = lead + control
     coords = {k: v for k, v in u.coords.items() if set(v.dims) <= set(lead)}
-    array = call.xr.DataArray(first, dims=dims, coords=coords, name=u.name, attrs=_attributes(call, u))
+    array = call.xr.DataArray(first, dims=dims, coords=coords, attrs=_attributes(call, u)).rename(u.name)
     return (array, *more) if isinstance(out, tuple) else array

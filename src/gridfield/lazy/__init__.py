@@ -28,9 +28,9 @@ def call(name: str, f: Callable[..., Any], given: dict[str, Any]) -> Any:
     """The public function of that name on dask arrays; f is that on NumPy's."""
     if hasattr(f, "lazily"):  # it says itself how
         return f.lazily(given)
-    from . import correlations, displacements, fits, gathered, pairs, pieces, series, stencils, sums
+    from . import correlations, displacements, fits, gathered, gradients, pairs, pieces, series, stencils, sums
 
-    for module in (sums, stencils, pieces, series, correlations, pairs, fits, gathered, displacements):
+    for module in (sums, stencils, pieces, series, correlations, pairs, fits, gathered, displacements, gradients):
         if name in module.TABLE:
             return module.TABLE[name](f, given)
     lazily = [k for k, v in given.items() if is_lazy(v) or (isinstance(v, (tuple, list)) and any(map(is_lazy, v)))]

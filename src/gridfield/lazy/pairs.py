@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import check, dispatch
 from ..pairwise import RISING, Pairwise
+from ..weighting import added, centre, moments
 from .blocks import array, dask, each, is_lazy
 from .sums import _as_it_is, _coordinates, _others
 
@@ -28,11 +29,12 @@ class Matrix(NamedTuple):
     function: Any
     scale: float
 
-    def of(self, x: Any, y: Any) -> Pairwise:
-        """That of points (m, d) and (n, d) of NumPy."""
+    def of(self, x: Any, y: Any, middle: Any = None) -> Pairwise:
+        """That of points (m, d) and (n, d) of NumPy; middle: of all points, which these are some of."""
+        w = self.weights if middle is None else self.weights._replace(centre=middle)
         x, y = (np.ascontiguousarray(p).astype(self.dtype, copy=False)[None] for p in (x, y))
         F = dispatch.of("numpy")
-        return Pairwise(F, x, y, self.result, self.weights, self.root, self.length, self.function, self.scale)
+        return Pairwise(F, x, y, self.result, w, self.root, self.length, self.function, self.scale)
 
 
 class LazyPairwise(Pairwise):
@@ -71,14 +73,28 @@ class LazyPairwise(Pairwise):
         ends = np.cumsum((0, *y.chunks[0][:-1])) if is_lazy(y) else np.zeros(1, np.int64)
         first = dask().from_array(ends, chunks=1)
 
-        def block(x: Any, y: Any, first: Any, v: Any) -> Any:
-            p = matrix.of(x, y)
+        def block(x: Any, y: Any, first: Any, v: Any, of: Any) -> Any:
+            p = matrix.of(x, y, None if of is None else centre(of))
             return f(p, int(first[0])) if v is None else f(p, v)
 
         # an array of dask, also where one of the two sets is not: the other will do for its blocks
         return each(
             block, ("x", "y", *new, *channels), x, ("x", "axis"), y, ("y", "axis"), first, ("y",), v, ("y", *channels),
-            dtype=np.float64, new=new, ones=["y"], name="pairwise", aligned=False,
+            self._moments(), ("moment", "a"), dtype=np.float64, new=new, ones=["y"], name="pairwise", aligned=False,
+        )  # fmt: skip
+
+    def _moments(self) -> Any:
+        """Of all points, whose mean weights need: with one of its own in each block equal points would differ."""
+        if self._matrix.weights is None:
+            return None
+        parts = [
+            each(lambda p: moments(p)[None], ("part", "moment", "a"), p, ("part", "a"), dtype=np.float64,
+                 new={"moment": 3}, ones=["part"], name="moments")
+            for p in (self._x, self._y)
+        ]  # fmt: skip
+        return dask().reduction(
+            dask().concatenate(parts), _as_it_is, _added, axis=0, combine=_added, dtype=np.float64, concatenate=True,
+            split_every=8, meta=np.empty((0, 0)),
         )  # fmt: skip
 
     def _tree(self, parts: Any, merge: Callable[..., Any]) -> Any:
@@ -91,9 +107,7 @@ class LazyPairwise(Pairwise):
         """The product with v, shape (n,) or (n, channels)."""
         where = "gf.Pairwise @"
         if hasattr(v, "dims"):
-            raise TypeError(
-                f"{where}: v is labelled, but the points, of dask, are not: give v.data, or label them, too"
-            )
+            return super().__matmul__(v)  # which leads to labels
         v = array(v)
         if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
             raise ValueError(
@@ -169,6 +183,12 @@ def _packed(keys: Any, numbers: Any, values: Any, first: int, k: int) -> Any:
     here = keys.shape[1]
     out[:, 0, :here] = np.stack([keys, np.where(numbers < 0, -1, numbers + first), values], -1)
     return out
+
+
+def _added(of: Any, axis: Any, keepdims: Any) -> Any:
+    of = of[0] if isinstance(of, list) and len(of) == 1 else of
+    out = added(of)
+    return out[None] if keepdims else out
 
 
 def _least(p: Pairwise, first: int) -> Any:

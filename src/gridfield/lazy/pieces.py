@@ -26,6 +26,7 @@ from .stencils import prefilter, reach_of, split
 from .sums import _coordinates, _others
 
 Given = dict[str, Any]
+LATE = ("displacement", "affine", "rotate", "zoom")  # which may be of dask
 
 
 # ---- sample
@@ -161,10 +162,24 @@ def deform(f: Callable[..., Any], given: Given) -> Any:
                 )
                 own[name] = option if not several else option[k] if isinstance(option, dict) else option[i]
             x = images[k]
-            late = any(is_lazy(own.get(k)) for k in ("displacement", "affine", "rotate", "zoom"))
+            late = any(is_lazy(own.get(k)) for k in LATE)
             out.append(_image(f, own | {"images": x}) if is_lazy(x) or late else f(**own | {"images": x}))
         return dict(zip(keys, out, strict=True)) if isinstance(images, dict) else type(images)(out)
     return _image(f, given)
+
+
+def axes_of(given: Given, shape: Any, where: str) -> tuple[tuple[int, ...], Any, Any]:
+    """The deformed axes of an image of that shape, and the patch along them: where it begins, and its size."""
+    ndim, batch, axis = len(shape), given.get("batch_axis"), given.get("axis")
+    if axis is None:
+        nd = ndim_of(given.get("displacement"), given.get("affine"), given.get("rotate"), batch is not None, where)
+        nd = ndim - (batch is not None) if nd is None else nd
+        axes = tuple(a for a in range(ndim) if batch is None or a != batch % ndim)[-nd:]
+    else:
+        axes = tuple(int(a) % ndim for a in np.atleast_1d(axis))
+    if max(axes) >= ndim or len(axes) > ndim:
+        raise ValueError(f"{where}: axis {axis!r} does not fit an image of shape {shape}")
+    return axes, *crop_of(given.get("crop"), tuple(shape[a] for a in axes), where)
 
 
 def _image(f: Callable[..., Any], given: Given) -> Any:
@@ -172,22 +187,13 @@ def _image(f: Callable[..., Any], given: Given) -> Any:
     where, x = "gf.deform", array(given["images"])
     x = x if is_lazy(x) else dask().from_array(x, chunks=-1)
     known(x, where, "images")
-    late = {k: given[k] for k in ("displacement", "affine", "rotate", "zoom") if is_lazy(given.get(k))}
+    late = {k: given[k] for k in LATE if is_lazy(given.get(k))}
     for name, p in late.items():
         known(p, where, name)
     given = given | {k: np.broadcast_to(0.0, p.shape) for k, p in late.items()}  # for their shapes
     u, batch = given.get("displacement"), given.get("batch_axis")
-    axis = given.get("axis")
-    if axis is None:
-        nd = ndim_of(u, given.get("affine"), given.get("rotate"), batch is not None, where)
-        nd = x.ndim - (batch is not None) if nd is None else nd
-        axes = tuple(a for a in range(x.ndim) if batch is None or a != batch % x.ndim)[-nd:]
-    else:
-        axes = tuple(int(a) % x.ndim for a in np.atleast_1d(axis))
-    if max(axes) >= x.ndim or len(axes) > x.ndim:
-        raise ValueError(f"{where}: axis {axis!r} does not fit an image of shape {x.shape}")
+    axes, start, size = axes_of(given, x.shape, where)
     full = tuple(x.shape[a] for a in axes)
-    start, size = crop_of(given.get("crop"), full, where)
     cut = split(x, axes)
     if batch is not None:
         whole(x, [batch], where, "images")

@@ -139,7 +139,9 @@ def binned_statistic(f: Callable[..., Any], given: Given) -> Any:
     one_chunk = all(n == 1 for x in lazy for n in x.numblocks[: len(pts)])
     orderly = [s for s in wanted if not isinstance(s, str)]
     if orderly and not one_chunk:
-        raise InChunks(where, "points and values", range(len(pts)), " for a median or quantiles, which do not add up")
+        given_as = {"points": columns[0], "values": v, "weights": w, "where": mask}
+        cut = next(k for k, x in given_as.items() if is_lazy(x) and max(x.numblocks[: len(pts)]) > 1)
+        raise InChunks(where, cut, range(len(pts)), " for a median or quantiles, which do not add up")
     if {"first", "last"} & set(wanted) and len(pts) > 1 and any(n > 1 for x in lazy for n in x.numblocks[1 : len(pts)]):
         raise InChunks(where, "values", range(1, len(pts)), " for 'first' and 'last', which go by the order of points")
     lead = words("lead", 0 if v is None else v.ndim - len(pts))
@@ -337,19 +339,29 @@ def _waves(where: str, takes: str) -> Callable[..., Any]:
         if given.get("return_info"):
             raise ValueError(f"{where}: return_info does not go with dask arrays")
         (x,), index = _coordinates(given["points"], where)
-        if x.ndim != 2:
+        if x.ndim < 2:
+            raise ValueError(f"{where}: points must be (N, ndim) or (*batch, N, ndim), got shape {x.shape}")
+        at = array(given["frequencies"]) if where == "gf.nufft3" else None
+        v, nd, (*batch, n) = array(given[takes]), x.shape[-1], x.shape[:-1]
+        if at is not None and not batch:
+            batch = list(at.shape[:-2])
+        own = 1 if takes == "values" else nd  # axes of one item
+        if v.ndim < len(batch) + own or list(v.shape[: len(batch)]) != batch or (own == 1 and v.shape[-1] != n):
             raise ValueError(
-                f"{where}: points must be (N, ndim) with arrays of dask, got shape {x.shape}: one item at a time"
+                f"{where}: {takes} has shape {v.shape} but points {x.shape}: expected the axes {tuple(batch)} of a "
+                f"batch, any others, and {f'its {n} points' if takes == 'values' else f'{nd} axes of modes'}"
             )
-        v, nd = array(given[takes]), x.shape[-1]
+        items, pts = words("item", len(batch)), "pts"
+        lead, index = (*items, *words("lead", v.ndim - len(batch) - own)), (*items[: x.ndim - 2], pts, "axis")
         kind = np.result_type(v.dtype if v.dtype.kind in "fc" else np.float64, np.complex64)
         if takes == "modes":
             whole(v, range(v.ndim - nd, v.ndim), where, "modes")
-            lead, modes, options = words("lead", v.ndim - nd), words("mode", nd), _others(given, "points", "modes")
-            return each(lambda p, m: f(p, m, **options), (*lead, "pts0"), x, index, v, (*lead, *modes), dtype=kind,
+            modes, options = words("mode", nd), _others(given, "points", "modes")
+            return each(lambda p, m: f(p, m, **options), (*lead, pts), x, index, v, (*lead, *modes), dtype=kind,
                         name="nufft2")  # fmt: skip
-        lead, options = words("lead", v.ndim - 1), _others(given, "points", "values", "frequencies")
-        at = array(given["frequencies"]) if where == "gf.nufft3" else None
+        options, of_at = _others(given, "points", "values", "frequencies"), ("at0", "axis")
+        if at is not None and at.ndim > 2:
+            of_at = (*items, *of_at)
         if at is None:
             sizes = per_axis(where, "shape", given["shape"], nd, SIZE)
             made, new = words("mode", nd), dict(zip(words("mode", nd), sizes, strict=True))
@@ -357,8 +369,8 @@ def _waves(where: str, takes: str) -> Callable[..., Any]:
         else:
             made, new = ("at0",), {}
             body = lambda p, v, at: f(p, v, at, **options)[None]  # noqa: E731
-        parts = each(body, ("pts0", *lead, *made), x, index, v, (*lead, "pts0"), at, ("at0", "axis"), dtype=kind,
-                     new=new, ones=["pts0"], name=where[3:])  # fmt: skip
+        parts = each(body, (pts, *lead, *made), x, index, v, (*lead, pts), at, of_at, dtype=kind, new=new, ones=[pts],
+                     name=where[3:])  # fmt: skip
         return parts.sum(axis=0)
 
     return run
