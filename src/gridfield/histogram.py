@@ -421,8 +421,11 @@ def native(x: Array) -> Array:
 
 
 def _unlike(columns: list[Array], edges: list[Array], *ends: Any) -> bool:
-    """Whether NumPy itself has to say what is in which bin: edges are NaN, or of a range so narrow that rounding makes
-    them decrease; or integers, of which some may be no float64, meet edges that are no less."""
+    """Whether NumPy itself has to say what is in which bin.
+
+    Edges are NaN, or of a range so narrow that rounding makes them decrease; or integers, of which some may be no
+    float64, meet edges that are no less.
+    """
     if not all((e[1:] >= e[:-1]).all() for e in edges):
         return True
     if all(c.dtype.kind == "f" for c in columns) and all(e.dtype.kind == "f" for e in edges):
@@ -437,8 +440,8 @@ def _by_numpy(
     """What is rare, by NumPy; slices (*rest, bins) one by one."""
     if axes is None:
         return np.histogram(*_picked(a, where, weights, bins, range))
-    chosen, *how, _, w = _picked(a, where, weights, bins, range)
-    edges = np.histogram_bin_edges(chosen, *how, w)
+    all_of_them = _picked(a, where, weights, bins, range)
+    edges = np.histogram_bin_edges(*all_of_them[:3], all_of_them[4])
     if np.ndim(bins) == 0 and (range is None or isinstance(bins, str)):  # the same for all
         bins, range = len(edges) - 1, (edges[0], edges[-1])
     rest = tuple(i for i in np.arange(a.ndim).tolist() if i not in axes)
@@ -447,7 +450,8 @@ def _by_numpy(
     hist = np.empty((*shape, max(len(edges) - 1, 0)), np.int64 if weights is None else weights.dtype)
     lines = [None if x is None else x.transpose(*rest, *axes) for x in (a, where, weights)]
     for i in np.ndindex(*shape):
-        hist[i], _ = np.histogram(*_picked(*(None if x is None else x[i] for x in lines), bins, range))
+        one, mask, w = (None if x is None else x[i] for x in lines)
+        hist[i], _ = np.histogram(*_picked(one, mask, w, bins, range))
     return hist, edges
 
 
