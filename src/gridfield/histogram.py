@@ -440,8 +440,8 @@ def _by_numpy(
     """What is rare, by NumPy; slices (*rest, bins) one by one."""
     if axes is None:
         return np.histogram(*_picked(a, where, weights, bins, range))
-    all_of_them = _picked(a, where, weights, bins, range)
-    edges = np.histogram_bin_edges(*all_of_them[:3], all_of_them[4])
+    every = _picked(a, where, weights, bins, range)
+    edges = np.histogram_bin_edges(every[0], bins, range, every[4])
     if np.ndim(bins) == 0 and (range is None or isinstance(bins, str)):  # the same for all
         bins, range = len(edges) - 1, (edges[0], edges[-1])
     rest = tuple(i for i in np.arange(a.ndim).tolist() if i not in axes)
@@ -455,7 +455,7 @@ def _by_numpy(
     return hist, edges
 
 
-def _picked(a: Array, where: Any, weights: Any, bins: Any, range: Any) -> tuple[Any, ...]:
+def _picked(a: Any, where: Any, weights: Any, bins: Any, range: Any) -> tuple[Any, ...]:
     """Arguments for NumPy, of what is in the mask."""
     chosen = slice(None) if where is None else where > 0
     return a[chosen], bins, range, None, None if weights is None else weights[chosen]
