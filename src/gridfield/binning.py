@@ -137,8 +137,9 @@ def binned_statistic(
         The cells; irregular edges are allowed.
     statistic : str or float, or list of those, default "mean"
         "count", "sum", "mean", "var", "std" (of the population, as NumPy's), "min", "max", "first", "last" (in the
-        order of the points), "median", or a probability from 0 to 1: that quantile, as `numpy.quantile` has it. A list
-        adds a leading axis to the result, and costs little more than one.
+        order of the points), "median", or a probability from 0 to 1: that quantile, as `numpy.quantile` has it, but
+        beside an infinite value the limit instead of NaN. A list adds a leading axis to the result, and costs little
+        more than one.
     bounds : (lo, hi) or one such pair per axis
         Outer edges, where `grid` is numbers of cells.
     weights : array, shape (*pts), optional
