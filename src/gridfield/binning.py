@@ -499,13 +499,7 @@ def _edges(edges: Any, axis: int, name: str) -> Array:
 
 def _fits(cells: int, name: str, each: int = 1) -> None:
     """So many cells, with so many numbers each."""
-    needed = 32.0 * cells * each
-    if needed > check.memory() or cells > MOST:
-        several = f" with {each} results each" if each > 1 else ""
-        raise ValueError(
-            f"{name}: {cells} cells{several} are too many: at 32 bytes each they take {needed / 2**30:.3g} GiB of the "
-            f"{check.memory() / 2**30:.3g} GiB of this machine (and at most {MOST} cells can be numbered)"
-        )
+    check.fits(cells, name, each, most=MOST)
 
 
 def _statistics(statistic: Any, name: str) -> tuple[list[Any], bool]:

@@ -212,7 +212,8 @@ def _histogram(a: Array, bins: Any, range: Any, where: Any, weights: Any, axis: 
     equal = np.ndim(bins) == 0
     if equal and not rule:
         bins = _number_of_bins(bins)
-        _fits(bins, name)
+        slices = 1 if axes is None else math.prod(n for i, n in enumerate(a.shape) if i not in axes)
+        _fits(bins * slices, name)
     if not equal:
         range = None  # as NumPy has it
     simple = a.dtype.name in (*check.FLOATS, "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -404,13 +405,9 @@ def _same_shape(a: Array, name: str, what: str = "that of a,", **others: Any) ->
             raise ValueError(f"{name}: {other} has shape {x.shape} but must have {what} {a.shape}")
 
 
-def _fits(cells: int, name: str) -> None:
+def _fits(bins: int, name: str) -> None:
     """No more bins than there is memory for, and than can be numbered."""
-    if 16 * cells > check.memory() or cells > MOST:
-        raise ValueError(
-            f"{name}: {cells} bins are too many: at 16 bytes each they take {16 * cells / 2**30:.3g} GiB of the "
-            f"{check.memory() / 2**30:.3g} GiB of this machine (and at most {MOST} can be numbered)"
-        )
+    check.fits(bins, name, what="bins", size=16, most=MOST)
 
 
 def native(x: Array) -> Array:
