@@ -609,3 +609,14 @@ def test_quantiles_of_infinite_values_are_limits(many):
             expected = low if t == 0 else low * (1 - t) + high * t
             got = gf.binned_statistic((np.zeros(many),), v[::-1], 1, [q, "median"], bounds=(-1, 1))[:, 0]
             np.testing.assert_allclose(got, [expected, np.median(v)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [torch.as_tensor, jnp.asarray, tf.constant], ids=["torch", "jax", "tensorflow"])
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.float32])
+def test_masks_beside_a_smooth_kernel(rng, make, kind):
+    """TensorFlow compares no bools."""
+    points, values = (x.astype(np.float32) for x in cloud(rng, 200, 2))
+    where = (rng.random(200) < 0.5).astype(kind)
+    expected = gf.binned_statistic(points[where > 0], values[where > 0], GRID, "mean", kernel="linear")
+    ours = gf.binned_statistic(make(points), make(values), GRID, "mean", where=make(where), kernel="linear")
+    np.testing.assert_allclose(np.asarray(ours), expected, rtol=1e-5)

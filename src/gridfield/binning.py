@@ -382,7 +382,7 @@ class _Job:
             x = F.where((numbers < lo) & held, lo, F.where((numbers > hi) & held, hi, x))
         x = F.where(F.reshape(inside, (n, 1)), x, lo)  # of points that count nothing, anything that is a number
         if mask:
-            inside = inside & (F.fixed(mask[0]) > 0)
+            inside = inside & (F.fixed(F.astype(mask[0], self.dtype)) > 0)  # TensorFlow compares no bools
         v, _, w = self._counted(F.reshape(F.astype(inside, self.dtype), (n, 1)))
 
         def add(y: Any) -> Any:
