@@ -177,7 +177,7 @@ axes[2].legend(loc="lower left", fontsize=9, bbox_to_anchor=(0.02, 0), handletex
 axes[0].set(ylabel="depth (km)", yticks=[0, 200, 400, 600], xlim=a, ylim=(c[1], 0))
 for ax in axes:
     ax.set_xlabel("east of 180° (km)")
-sections.colorbar(image, ax=axes, label="mean magnitude", extend="both", pad=0.01, aspect=12)
+sections.colorbar(image, ax=axes, label="magnitude", extend="both", pad=0.01, aspect=8, shrink=0.6)
 
 folder = pathlib.Path("examples/output") if pathlib.Path("examples").is_dir() else pathlib.Path()
 folder.mkdir(exist_ok=True)

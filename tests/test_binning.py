@@ -595,3 +595,28 @@ def test_dealt_values_of_any_layout_and_order(rng):
     here, nowhere = (gf.binned_statistic(np.full((n, 3), x), values, grid, names) for x in (0.5, np.nan))
     np.testing.assert_allclose(here[2, :, 32, 32, 20], np.median(values, 0), rtol=1e-6)
     assert not nowhere[0].any() and np.isnan(nowhere[1:]).all()
+
+
+@pytest.mark.parametrize("many", [3, 40])  # few values are ranked, more are sorted
+def test_quantiles_of_infinite_values_are_limits(many):
+    """NumPy has NaN where it takes infinity from infinity, even for the median of (1, 2, inf)."""
+    inf, middle = np.inf, np.arange(many - 2.0)
+    for ends in ((1.0, inf), (-inf, 1.0), (-inf, inf), (inf, inf), (-inf, -inf), (-1.7e308, 1.7e308)):
+        v = np.sort([ends[0], *middle, ends[1]])
+        for q in (0.0, 0.1, 0.4, 0.5, 0.6, 0.99, 1.0):
+            i, t = int(q * (many - 1)), q * (many - 1) % 1
+            low, high = v[i], v[min(i + 1, many - 1)]
+            expected = low if t == 0 else low * (1 - t) + high * t
+            got = gf.binned_statistic((np.zeros(many),), v[::-1], 1, [q, "median"], bounds=(-1, 1))[:, 0]
+            np.testing.assert_allclose(got, [expected, np.median(v)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [torch.as_tensor, jnp.asarray, tf.constant], ids=["torch", "jax", "tensorflow"])
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.float32])
+def test_masks_beside_a_smooth_kernel(rng, make, kind):
+    """TensorFlow compares no bools."""
+    points, values = (x.astype(np.float32) for x in cloud(rng, 200, 2))
+    where = (rng.random(200) < 0.5).astype(kind)
+    expected = gf.binned_statistic(points[where > 0], values[where > 0], GRID, "mean", kernel="linear")
+    ours = gf.binned_statistic(make(points), make(values), GRID, "mean", where=make(where), kernel="linear")
+    np.testing.assert_allclose(np.asarray(ours), expected, rtol=1e-5)

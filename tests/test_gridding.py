@@ -222,3 +222,13 @@ def test_bad_input(call, error, words):
         call()
     for word in words:
         assert word in str(raised.value), raised.value
+
+
+def test_more_cells_than_memory():
+    points, values = np.array([[0.0, 0, 0], [1, 1, 1]]), np.ones((2, 1000))
+    for how, message in (
+        ({"spacing": 1e-5}, "1000030000300001 cells are too many"),
+        ({"grid": gf.Grid.cells((900,) * 3, (0, 1)), "radius": 0.1}, "729000000 cells with 1000 results each"),
+    ):
+        with pytest.raises(ValueError, match=rf"gf\.grid_and_smooth: {message}"):
+            gf.grid_and_smooth(points, values if "grid" in how else values[:, 0], **{"radius": 1e-4, **how})

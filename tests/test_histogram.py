@@ -409,3 +409,59 @@ def test_more_slices_than_memory():
         gf.histogram(np.zeros((10**6, 1)), 10**6, (0, 1), axis=1)
     with pytest.raises(TypeError, match=r"gf\.histogram: "):
         gf.histogram(np.ones(3), 3, (0, 1), weights=np.ones(3, bool), density="no")
+
+
+# ---- what a walk along NumPy found
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")  # in NumPy
+def test_rare_edges_are_those_of_numpy(rng):
+    a = rng.random(50)
+    for edges in ([0.1], []):  # no bins
+        same(gf.histogram(a, edges), np.histogram(a, edges))
+    hist, edges = gf.histogram(a.reshape(5, 10), [0.1], axis=1)
+    assert hist.shape == (5, 0) and edges.tolist() == [0.1]
+    whole = np.arange(9)
+    for ends in ((0, np.inf), (np.nan, 1), (0, 2**70)):  # beside edges nobody looks at the range
+        same(gf.histogram(whole, [0, 1, 5], ends), np.histogram(whole, [0, 1, 5], ends))
+    for bins in ([[0.1]], [[0.1, np.nan]], [[0.1, 0.4, np.nan]]):
+        np.testing.assert_array_equal(*dd(a[:, None], bins))
+    np.testing.assert_array_equal(*dd(rng.random((50, 2)), [3, [0.5]], weights=a))
+    with pytest.raises(ValueError, match=r"gf\.histogramdd: Too many bins for data range"):  # of NumPy, edges are NaN
+        gf.histogramdd(a[:, None], 3, [(-1.7e308, 1.7e308)])
+    with pytest.raises(ValueError, match=r"gf\.histogram: Too many bins for data range"):
+        gf.histogram(a, 3, (-1.7e308, 1.7e308))
+    with pytest.raises(ValueError, match=r"gf\.histogram: Unable to allocate"):  # NumPy has a MemoryError
+        gf.histogram(np.array([0.0, 1, 1, 2, 3, 1e18]), "fd")
+
+
+def test_edges_that_decrease_by_rounding():
+    """64 bins between subnormals: edges are whole multiples of the least of them, and overshoot."""
+    a = np.array([[-1.025e-05, 0.5], [-0.0, 1.0], [-4e-6, 0.7]], np.float16)
+    np.testing.assert_array_equal(*dd(a, 64))
+    b = np.array([0.0, 5e-324, 1e-323, 3e-323])
+    np.testing.assert_array_equal(*dd(b[:, None], 64))
+    assert both(b, 64) is None  # too many bins
+
+
+@pytest.mark.skipif(np.longdouble is np.float64, reason="no longer type")
+def test_points_that_float64_does_not_hold():
+    e = np.linspace(np.longdouble(0.1), np.longdouble(0.7), 11)
+    x = np.concatenate([e, np.nextafter(e, np.longdouble(-1)), np.nextafter(e, np.longdouble(1))])[:, None]
+    np.testing.assert_array_equal(*dd(x, 10, [(np.longdouble(0.1), np.longdouble(0.7))]))
+    np.testing.assert_array_equal(*dd(x.astype(float), [e]))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "longdouble", "int64", "float32"])
+@pytest.mark.parametrize("bins", ["auto", 7, [0, 0.25, 5]])
+def test_slices_of_rare_types_and_rules(rng, dtype, bins):
+    a = (rng.normal(size=(4, 3, 50)) * 5).astype(dtype)
+    a[0] += np.array(2**53 if dtype == "int64" else 0, dtype)
+    where, w = rng.random(a.shape) < 0.6, rng.random(a.shape)
+    if bins == "auto":
+        with pytest.raises(TypeError, match="not supported for weighted"):
+            gf.histogram(a, bins, axis=1, weights=w)
+    for weights in (None, w) if bins != "auto" else (None,):
+        hist, edges = gf.histogram(a, bins, axis=(2, 0), where=where, weights=weights)
+        expected, _ = np.histogram(a[where], bins, weights=None if weights is None else weights[where])
+        np.testing.assert_array_equal(edges, np.histogram_bin_edges(a[where], bins))
+        np.testing.assert_allclose(hist.sum(0), expected, rtol=1e-12)
+        assert hist.shape == (3, len(edges) - 1) and hist.dtype == expected.dtype

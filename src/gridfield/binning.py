@@ -137,8 +137,9 @@ def binned_statistic(
         The cells; irregular edges are allowed.
     statistic : str or float, or list of those, default "mean"
         "count", "sum", "mean", "var", "std" (of the population, as NumPy's), "min", "max", "first", "last" (in the
-        order of the points), "median", or a probability from 0 to 1: that quantile, as `numpy.quantile` has it. A list
-        adds a leading axis to the result, and costs little more than one.
+        order of the points), "median", or a probability from 0 to 1: that quantile, as `numpy.quantile` has it, but
+        beside an infinite value the limit instead of NaN. A list adds a leading axis to the result, and costs little
+        more than one.
     bounds : (lo, hi) or one such pair per axis
         Outer edges, where `grid` is numbers of cells.
     weights : array, shape (*pts), optional
@@ -381,7 +382,7 @@ class _Job:
             x = F.where((numbers < lo) & held, lo, F.where((numbers > hi) & held, hi, x))
         x = F.where(F.reshape(inside, (n, 1)), x, lo)  # of points that count nothing, anything that is a number
         if mask:
-            inside = inside & (F.fixed(mask[0]) > 0)
+            inside = inside & (F.fixed(F.astype(mask[0], self.dtype)) > 0)  # TensorFlow compares no bools
         v, _, w = self._counted(F.reshape(F.astype(inside, self.dtype), (n, 1)))
 
         def add(y: Any) -> Any:
@@ -498,13 +499,7 @@ def _edges(edges: Any, axis: int, name: str) -> Array:
 
 def _fits(cells: int, name: str, each: int = 1) -> None:
     """So many cells, with so many numbers each."""
-    needed = 32.0 * cells * each
-    if needed > check.memory() or cells > MOST:
-        several = f" with {each} results each" if each > 1 else ""
-        raise ValueError(
-            f"{name}: {cells} cells{several} are too many: at 32 bytes each they take {needed / 2**30:.3g} GiB of the "
-            f"{check.memory() / 2**30:.3g} GiB of this machine (and at most {MOST} cells can be numbered)"
-        )
+    check.fits(cells, name, each, most=MOST)
 
 
 def _statistics(statistic: Any, name: str) -> tuple[list[Any], bool]:

@@ -170,6 +170,18 @@ def memory() -> float:
     return _memory
 
 
+def fits(number: int, where: str, each: int = 1, what: str = "cells", size: int = 32, most: int | None = None) -> None:
+    """So many cells, with so many results of that size each; no more than memory holds, and than can be numbered."""
+    needed = float(size) * number * each
+    if needed > memory() or (most and number > most):
+        several = f" with {each} results each" if each > 1 else ""
+        numbered = f" (and at most {most} {what} can be numbered)" if most else ""
+        raise ValueError(
+            f"{where}: {number} {what}{several} are too many: at {size} bytes each they take {needed / 2**30:.3g} GiB "
+            f"of the {memory() / 2**30:.3g} GiB of this machine{numbered}"
+        )
+
+
 def _bytes() -> float:
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -88,13 +88,14 @@ def grid_and_smooth(
         raise ValueError(f"{where}: points has shape {given.shape} but must be coordinates (*pts, ndim)")
     grid = _cells(given, spacing, grid, margin, where)
     check.leading(values.shape, given.shape, "values", "the shape of points", where)
+    lead = F.shape(values)[len(given.shape) :]
+    check.fits(grid.size, where, prod(n for n in lead if isinstance(n, int)))
     kind = F.dtype(values)
     if kind in check.REAL or not check.is_number(kind):
         raise TypeError(f"{where}: values has dtype {kind} but must be real")
     dtype = F.widest(check.compute_dtype(kind, "int64", where))
     asked = kernel, _hashable(radius), _hashable(sigma), grid.spacing, True, where
     spaces = Spaces(F, stencils(*asked), tuple("wrap" if wraps else "grid-constant" for wraps in grid.periodic))
-    lead = F.shape(values)[len(given.shape) :]
     y = F.reshape(F.astype(values, dtype), (1, 1, -1, prod(lead)))
     x = F.reshape(given.centres(grid, dtype, y), (1, -1, grid.ndim))
     zero, one, nan = (F.constant(np.full((), v), dtype, y) for v in (0.0, 1.0, np.nan))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,12 +87,8 @@ def histogram(
         a = a.view(np.uint8)
     _same_shape(a, where_is, where=where, weights=weights)
     check.flag(density, "density", where_is)
-    try:
+    with _named(where_is):
         hist, edges = _histogram(a, bins, range, where, weights, axis, where_is)
-    except (ValueError, TypeError) as error:
-        if str(error).startswith(where_is):
-            raise
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{where_is}: {error}") from None
     if density:
         with np.errstate(invalid="ignore", divide="ignore"):
             hist = hist / np.array(np.diff(edges), float) / hist.sum(-1, keepdims=True)
@@ -169,18 +166,17 @@ def histogramdd(
     check.flag(density, "density", name)
     if weights is not None and not np.can_cast(weights.dtype, np.float64, "safe"):
         raise TypeError(f"{name}: weights has dtype {weights.dtype}, which float64 does not hold")
-    try:
+    with _named(name):
         edges, uniform = _edges_per_axis(columns, bins, range, where, name)
-    except (ValueError, TypeError) as error:
-        if str(error).startswith(name):
-            raise
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{name}: {error}") from None
     shape = tuple(len(e) - 1 for e in edges)
     _fits(math.prod(shape), name)
-    if _too_wide(columns, edges):  # integers that are no float64: NumPy compares some of them as integers
+    if 0 in shape:
+        hist = np.zeros(shape)
+    elif any(x.dtype == np.longdouble for x in (*columns, *edges)) or _unlike(columns, edges):
         chosen = slice(None) if where is None else where > 0
         kept = [c[chosen] for c in columns]
-        hist, _ = np.histogramdd(kept, edges, weights=None if weights is None else weights[chosen])
+        with _named(name):
+            hist, _ = np.histogramdd(kept, bins, range, weights=None if weights is None else weights[chosen])
     else:
         axes, columns = Axes(edges, uniform, single=columns[0].dtype == np.float32), [native(c) for c in columns]
         flat, _ = (
@@ -198,6 +194,17 @@ def histogramdd(
     return back(F, hist, given), [back(F, e, given) for e in edges]
 
 
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors of NumPy begin with the name of the function, and are of the two kinds that it raises."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, IndexError, MemoryError) as error:
+        if str(error).startswith(name):
+            raise
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{name}: {error}") from None
+
+
 # ---- one axis
 def _histogram(a: Array, bins: Any, range: Any, where: Any, weights: Any, axis: Any, name: str) -> tuple[Array, Array]:
     axes = _chosen_axes(axis, a.ndim, name)
@@ -205,17 +212,16 @@ def _histogram(a: Array, bins: Any, range: Any, where: Any, weights: Any, axis: 
     equal = np.ndim(bins) == 0
     if equal and not rule:
         bins = _number_of_bins(bins)
-        _fits(bins, name)
+        slices = 1 if axes is None else math.prod(n for i, n in enumerate(a.shape) if i not in axes)
+        _fits(bins * slices, name)
+    if not equal:
+        range = None  # as NumPy has it
     simple = a.dtype.name in (*check.FLOATS, "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
     simple = simple and (equal or np.asarray(bins).dtype.name not in ("longdouble", "float128", "object"))
     if weights is not None:
         simple = simple and (weights.dtype.kind in "biu" or weights.dtype.name in ("float16", *check.FLOATS))
     if rule or not simple:
-        if axes is not None:
-            raise ValueError(
-                f"{name}: axis needs bins that are a number or edges, and integers or numbers of 32 or 64 bits"
-            )
-        return np.histogram(*_picked(a, where, weights, bins, range))
+        return _by_numpy(a, where, weights, axes, bins, range, name)
     if equal and range is None:
         range = _extremes(a, where)
     if equal:
@@ -225,10 +231,9 @@ def _histogram(a: Array, bins: Any, range: Any, where: Any, weights: Any, axis: 
     if axes is None and weights is None and a.dtype.name in SMALL_INTEGERS and a.size > 2 ** (8 * a.itemsize):
         return _by_value(a, where, edges, bins, range)
     single = a.dtype == np.float32 and edges.dtype == np.float32
-    if (equal and single and int(bins) > FINE) or np.isnan(edges).any() or _too_wide([a], [edges], *(range or ())):
-        if axes is None:
-            return np.histogram(*_picked(a, where, weights, bins if equal else edges, range))
-        raise ValueError(f"{name}: axis needs numbers that float64 holds, and in float32 no more than {FINE} bins")
+    fine = equal and single and int(bins) > FINE
+    if fine or (axes is None and len(edges) < 2) or _unlike([a], [edges], *(range or ())):
+        return _by_numpy(a, where, weights, axes, bins if equal else edges, range, name)
     inside = None
     if equal:
         # NumPy compares with the ends in the type of `a` where they are Python's numbers
@@ -338,10 +343,12 @@ def _edges_per_axis(
             n = _number_of_bins(b)
             _fits(n, name)
             lo, hi = _ends(column, None if range is None else range[i], where)
+            if not math.isfinite(float(hi) - float(lo)):  # of NumPy the edges are NaN then
+                raise ValueError(f"Too many bins for data range. Cannot create {n} finite-sized bins.")
             edges.append(np.linspace(lo, hi, n + 1))
         elif np.ndim(b) == 1:
             e = np.asarray(b)
-            if len(e) < 2 or np.any(e[:-1] > e[1:]) or np.isnan(e).any():
+            if len(e) < 1 or np.any(e[:-1] > e[1:]):
                 raise ValueError(f"`bins[{i}]` must be monotonically increasing, when an array")
             edges.append(e)
         else:
@@ -398,13 +405,9 @@ def _same_shape(a: Array, name: str, what: str = "that of a,", **others: Any) ->
             raise ValueError(f"{name}: {other} has shape {x.shape} but must have {what} {a.shape}")
 
 
-def _fits(cells: int, name: str) -> None:
+def _fits(bins: int, name: str) -> None:
     """No more bins than there is memory for, and than can be numbered."""
-    if 16 * cells > check.memory() or cells > MOST:
-        raise ValueError(
-            f"{name}: {cells} bins are too many: at 16 bytes each they take {16 * cells / 2**30:.3g} GiB of the "
-            f"{check.memory() / 2**30:.3g} GiB of this machine (and at most {MOST} can be numbered)"
-        )
+    check.fits(bins, name, what="bins", size=16, most=MOST)
 
 
 def native(x: Array) -> Array:
@@ -414,15 +417,42 @@ def native(x: Array) -> Array:
     return x if x.dtype.kind in "biu" or x.dtype.name in check.FLOATS else x.astype(np.float64)
 
 
-def _too_wide(columns: list[Array], edges: list[Array], *ends: Any) -> bool:
-    """Whether integers, of which some may be no float64, meet edges that are no less."""
+def _unlike(columns: list[Array], edges: list[Array], *ends: Any) -> bool:
+    """Whether NumPy itself has to say what is in which bin.
+
+    Edges are NaN, or of a range so narrow that rounding makes them decrease; or integers, of which some may be no
+    float64, meet edges that are no less.
+    """
+    if not all((e[1:] >= e[:-1]).all() for e in edges):
+        return True
     if all(c.dtype.kind == "f" for c in columns) and all(e.dtype.kind == "f" for e in edges):
         return False
     bounds = [*ends, *(x for e in edges if len(e) for x in (e[0], e[-1]) if np.isfinite(x))]
     return any(abs(int(x)) >= EXACT for x in bounds)
 
 
-def _picked(a: Array, where: Any, weights: Any, bins: Any, range: Any) -> tuple[Any, ...]:
+def _by_numpy(
+    a: Array, where: Any, weights: Any, axes: tuple[int, ...] | None, bins: Any, range: Any, name: str
+) -> tuple[Array, Array]:
+    """What is rare, by NumPy; slices (*rest, bins) one by one."""
+    if axes is None:
+        return np.histogram(*_picked(a, where, weights, bins, range))
+    every = _picked(a, where, weights, bins, range)
+    edges = np.histogram_bin_edges(every[0], bins, range, every[4])
+    if np.ndim(bins) == 0 and (range is None or isinstance(bins, str)):  # the same for all
+        bins, range = len(edges) - 1, (edges[0], edges[-1])
+    rest = tuple(i for i in np.arange(a.ndim).tolist() if i not in axes)
+    shape = tuple(a.shape[i] for i in rest)
+    _fits(max(len(edges) - 1, 0) * math.prod(shape), name)
+    hist = np.empty((*shape, max(len(edges) - 1, 0)), np.int64 if weights is None else weights.dtype)
+    lines = [None if x is None else x.transpose(*rest, *axes) for x in (a, where, weights)]
+    for i in np.ndindex(*shape):
+        one, mask, w = (None if x is None else x[i] for x in lines)
+        hist[i], _ = np.histogram(*_picked(one, mask, w, bins, range))
+    return hist, edges
+
+
+def _picked(a: Any, where: Any, weights: Any, bins: Any, range: Any) -> tuple[Any, ...]:
     """Arguments for NumPy, of what is in the mask."""
     chosen = slice(None) if where is None else where > 0
     return a[chosen], bins, range, None, None if weights is None else weights[chosen]

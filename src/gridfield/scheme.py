@@ -298,8 +298,24 @@ class Stencil(Static):
     @staticmethod
     def of(weights: NDArray[np.float64], befores: tuple[int, ...], extras: tuple[int, ...]) -> Stencil:
         """From an array."""
-        data = base64.b64encode(np.ascontiguousarray(weights, "<f8").tobytes()).decode()
-        return Stencil(weights.shape, data, befores, extras)
+        table = np.array(weights, np.float64, order="C")
+        made = Stencil(
+            table.shape, base64.b64encode(table.astype("<f8", copy=False).tobytes()).decode(), befores, extras
+        )
+        made.__dict__["table"] = table
+        return made
+
+    def beside(self, befores: tuple[int, ...], extras: tuple[int, ...]) -> Stencil:
+        """The same weights, other ends."""
+        made = Stencil(self.shape, self.weights, befores, extras)
+        made.__dict__["table"] = self.table
+        return made
+
+    @cached_property
+    def text(self) -> str:
+        """As of others; there is nothing to escape, for which JSON looks for 0.3 s in 255**3 weights."""
+        shape, befores, extras = map(json.dumps, (self.shape, self.befores, self.extras))
+        return f'["Stencil", {shape}, "{self.weights}", {befores}, {extras}]'
 
     @cached_property
     def table(self) -> NDArray[np.float64]:
@@ -324,8 +340,10 @@ class Stencil(Static):
 
 
 _known: dict[str, Any] = {}
+_length = 0  # of their texts
 _lock = lock()
 KNOWN = 4096  # how many static arguments are kept; others are read from their text again
+TEXT = 2**27  # characters of these together: a ball of 255**3 weights takes 177 MB
 _parsers = {c.__name__: c.parse for c in (Scheme, Waves, Filter, Margins, Warp, Stencil)}
 
 
@@ -341,10 +359,17 @@ def intern(static: Static) -> str:
 
 
 def _keep(text: str, static: Any) -> Any:
+    global _length
     with _lock:
-        while len(_known) >= KNOWN:
-            del _known[next(iter(_known))]
-        return _known.setdefault(text, static)
+        if text in _known:
+            return _known[text]
+        while _known and (len(_known) >= KNOWN or _length + len(text) > TEXT):
+            oldest = next(iter(_known))
+            del _known[oldest]
+            _length -= len(oldest)
+        _known[text] = static
+        _length += len(text)
+        return static
 
 
 def decode(text: str) -> Any:

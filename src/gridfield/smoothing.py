@@ -218,9 +218,10 @@ def _by_name(*asked: Any) -> Stencils:
     widths, zero = tuple(k // 2 for k in table.shape), (0,) * table.ndim
     less = tuple(-2 * w for w in widths)
     support = (table != 0).astype(np.float64)
+    same = Stencil.of(table, widths, zero)
     texts = (
-        intern(Stencil.of(table, widths, zero)),
-        intern(Stencil.of(table, zero, less)),
+        intern(same),
+        intern(same.beside(zero, less)),
         intern(Stencil.of(support, zero, less)),
     )
     return texts, widths, float(table.sum()), float(np.abs(table).sum())

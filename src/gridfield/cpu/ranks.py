@@ -98,7 +98,10 @@ def _quantiles(one, two, line, ends, probabilities, out, start, stop):  # type: 
                 i = min(int(place), n - 1)
                 t, low, high = place - i, v[i], v[min(i + 1, n - 1)]
                 step = high - low
-                out[q, cell] = low if t == 0 else low + step * t if t < 0.5 else high - step * (1 - t)
+                if t != 0 and not step < np.inf:  # of what is infinite the limit, which NumPy has NaN for
+                    out[q, cell] = low * (1 - t) + high * t
+                else:
+                    out[q, cell] = low if t == 0 else low + step * t if t < 0.5 else high - step * (1 - t)
 
 
 @functools.cache

@@ -239,7 +239,6 @@ class Plan:
         self.padded = tuple(n + k - 1 for n, k in zip(self.out, static.shape, strict=True))
         self.rows: Any = None
         self.passes: list[Pass] = []
-        size = prod(self.out)
         split = factors(self.table)
         if split is not None:
             inner = [prod(self.padded[a + 1 :]) for a in range(len(shape))]
@@ -250,16 +249,29 @@ class Plan:
             lanes = WHOLE // self.dtype.itemsize
             # rows begin on a cache line: a vector that lies in two takes two reads
             self.padded = (*self.padded[:-1], -(-self.padded[-1] // lanes) * lanes)
-            self.rows, reads = self._rows()
-            direct = (reads * READ_NS / WHOLE + 2 * PASS_NS) * self.dtype.itemsize * size
+            direct = self._direct(self._least())
         self.fine = tuple(
             scipy.fft.next_fast_len(max(n + b, m - b + k - 1, k), real=True) or 1
             for n, m, b, k in zip(shape, self.out, self.befores, static.shape, strict=True)
         )
         fourier = FFT_NS * prod(self.fine) * max(log2(prod(self.fine)), 1)
-        way = "direct" if self.rows else "running sums" if any(p.running for p in self.passes) else "separable"
+        # groups of 255**2 rows take half a second to find
+        if split is None and direct < 4 * fourier:
+            self.rows, reads = self._rows()
+            direct = self._direct(reads)
+        way = "direct" if split is None else "running sums" if any(p.running for p in self.passes) else "separable"
         self.ns = {way: direct, "fft": fourier}
         self.method = min(self.ns, key=lambda name: self.ns[name])
+
+    def _direct(self, reads: float) -> float:
+        """Nanoseconds by rows."""
+        return (reads * READ_NS / WHOLE + 2 * PASS_NS) * self.dtype.itemsize * prod(self.out)
+
+    def _least(self) -> float:
+        """Reads of an element of the result if all rows had the same weights."""
+        length = self.table.shape[-1]
+        used = np.count_nonzero(np.any(self.table.reshape(-1, length) != 0, -1))
+        return used * (1 + (length - 1) / max(self.out[-1], 1))
 
     def _rows(self) -> tuple[Any, float]:
         """Groups of rows with the same weights; how many reads an element of the result takes."""
@@ -293,6 +305,8 @@ class Plan:
                 exact = not np.isfinite(np.sum(values))  # a NaN or an infinity would spoil all
         if self.method == "fft" and not exact:
             return self._transformed(values, out)
+        if self.rows is None and not self.passes:  # of infinite numbers there is no FFT
+            self.rows, _ = self._rows()
         slack = CHUNK + 2 * WHOLE
         with scratch(len(values) * prod(self.padded) + slack, self.dtype) as memory:
             self._padded(values, memory)
@@ -352,8 +366,10 @@ def _spectrum(text: str, shape: Shape, fine: Shape) -> Array:
 
 
 _plan: Callable[..., Plan] = functools.lru_cache(maxsize=256)(Plan)
+_large: Callable[..., Plan] = functools.lru_cache(maxsize=KEPT)(Plan)
+LARGE = 2**20  # characters
 
 
 def plan(shape: Shape, text: str, dtype: str) -> Plan:
     """The plan for arrays (batch, *shape)."""
-    return _plan(tuple(shape), text, dtype)
+    return (_large if len(text) > LARGE else _plan)(tuple(shape), text, dtype)
