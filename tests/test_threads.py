@@ -329,7 +329,7 @@ def test_fork_while_other_threads_are_inside_a_call():
 @pytest.mark.parametrize(
     ("what", "forks"),
     [("static arguments", 8), ("a kernel", 2)]
-    + [pytest.param(*more, marks=pytest.mark.slow) for more in (("static arguments", 40), ("a kernel", 10))],
+    + [pytest.param(*more, marks=pytest.mark.slow) for more in (("static arguments", 20), ("a kernel", 6))],
 )
 def test_fork_while_other_threads_prepare_a_call(what, forks, monkeypatch):
     """Locks of the tables, and of the compiler, held at the moment of the fork must not reach the child."""
