@@ -257,7 +257,7 @@ def test_units_do_not_make_a_matrix_singular(rng):
 # ---- the ops beside the plain versions
 @pytest.mark.parametrize(
     ("name", "order", "dtype"),
-    # in float32 every second one, two kernels of 0.8 s each; the others are marked slow (all in float64: test_pairwise.py)
+    # in float32 every second one, two kernels of 0.8 s each; the others are marked slow (in float64: test_pairwise.py)
     [pytest.param(name, 0, "float32", marks=pytest.mark.slow if k % 2 else ()) for k, name in enumerate(FUNCTIONS)]
     + [(name, 2, "float64") for name in ("distance", "cauchy", "gaussian", "exponential", "matern52")],
 )
