@@ -172,19 +172,20 @@ CASES = ONE_AXIS + MORE_AXES
 
 
 def often(case, path=None):
-    """Whether it is tried in every run: on one axis every kernel with two boundaries and one with all of them; on more
-    axes one of the two paths, in turn, and few of those on more than three. The others are marked slow: each is four
-    kernels to compile, half a second each, of many derivatives on many axes seconds."""
+    """Whether it is tried in every run: on one axis every kernel with a boundary, every boundary with the cubic kernel,
+    read in place with every second of those; on more axes one of the two paths, in turn, and few of those on more than
+    three. The others are marked slow: each is four kernels to compile, half a second each, of many derivatives on many
+    axes seconds."""
     if case.ndim > 1:
         at = MORE_AXES.index(case)
         turn = path is None or not roomy(case) or path == ("padded", "direct")[at % 2]
         return turn and (case.ndim < 4 or len(set(case.kernels)) > 1 or case.kernels[0] == "linear")
-    if case.kernels[0] == "cubic":
-        return True
-    if case.kernels[0] in HIGH:
-        return case.boundaries[0] in ("mirror", "wrap")
-    pair = list(KERNELS.values()).index(case.kernels[0]) + list(gf.BOUNDARIES).index(case.boundaries[0])
-    return pair % len(gf.BOUNDARIES) in (0, 3)
+    kernel, boundary = case.kernels[0], list(gf.BOUNDARIES).index(case.boundaries[0])
+    if kernel == "cubic":
+        return path != "direct" or boundary % 2 == 0
+    if kernel in HIGH:
+        return case.boundaries[0] == ("mirror", "wrap")[kernel % 2]
+    return (list(KERNELS.values()).index(kernel) + boundary) % len(gf.BOUNDARIES) == 0
 
 
 def marked(*arguments):

@@ -4,6 +4,9 @@ import os
 import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib
+if os.environ.get("HYPOTHESIS_PROFILE") != "ci":
+    # Half the time of a test in JAX goes to optimising what runs once. `make test-slow` leaves that as users have it.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from cases import Case, as_kernel, axis_matrix, force, gradient
+from cases import Case, as_kernel, axis_matrix, force, gradient, in_turn
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gridfield as gf
@@ -243,8 +243,9 @@ def test_no_channels(library):
     assert tuple(gf.fold(values, [(1, 2), (0, 3)]).shape) == (0, 2, 3)
 
 
-@pytest.mark.parametrize("ndim", (1, 2, 3, 4, 5))
-@pytest.mark.parametrize("boundary", gf.BOUNDARIES)
+# every number of axes with two boundaries and every boundary with one or two; the other pairs, two to four kernels each
+# to compile, are marked slow
+@pytest.mark.parametrize(("ndim", "boundary"), in_turn((1, 2, 3, 4, 5), gf.BOUNDARIES, keep=(1, 6)))
 def test_axes_of_one_sample(ndim, boundary, rng):
     """A field is constant along an axis of one sample (but ends there, if it ends)."""
     values = rng.normal(size=(3, *(1,) * ndim))
@@ -419,8 +420,8 @@ def test_nan_in_one_coordinate(ndim, rng):
 
 
 @pytest.mark.parametrize("path", ("padded", "direct"))
-@pytest.mark.parametrize("kernel", ("linear", "cubic"))
-@pytest.mark.parametrize("boundary", gf.BOUNDARIES)
+# every boundary with a kernel, either path; the other one is marked slow
+@pytest.mark.parametrize(("boundary", "kernel"), in_turn(gf.BOUNDARIES, ("linear", "cubic"), keep=(0,)))
 def test_a_bad_value_spoils_its_own_stencil_only(boundary, kernel, path, rng, monkeypatch):
     """What a NaN in the data reaches: points whose stencil holds it. Not the whole field, not the far end."""
     force(monkeypatch, path)

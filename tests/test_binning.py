@@ -34,9 +34,12 @@ def cloud(rng, n=4000, nd=3):
     return rng.random((n, nd)) * 1.2 - 0.1, rng.normal(size=n) + 3
 
 
+ELSEWHERE = ((1, "count"), (1, "median"), (3, "var"), (4, "count"))  # in every run; the others are marked slow
+
+
 @pytest.mark.parametrize(
     ("nd", "statistic"),  # points are located along any number of axes alike, whatever is made of them
-    [pytest.param(nd, name, marks=() if nd == 2 or name in ("count", "var", "median") else pytest.mark.slow)
+    [pytest.param(nd, name, marks=() if nd == 2 or (nd, name) in ELSEWHERE else pytest.mark.slow)
      for nd in (1, 2, 3, 4) for name in NAMES],
 )  # fmt: skip
 def test_against_a_loop(rng, nd, statistic):
@@ -155,7 +158,10 @@ def test_outside(rng):
     gf.binned_statistic(held[1:], values[1:], grid, outside="raise")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "uint8", "bool", "int64"])
+RARER = [pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("bool", "int64")]  # four kernels each to compile
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "uint8", *RARER])
 def test_types(rng, dtype):
     points, values = cloud(rng, 500, 2)
     values = (values * 5).astype(dtype)
@@ -485,7 +491,8 @@ def test_extremes_alone_are_those_beside_a_count(rng, name):
 
 
 @pytest.mark.parametrize("n", [511, 512, 513, 70_000])
-@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16])
+# int16 is computed as float64 is: another kernel to compile, 2 s, marked slow
+@pytest.mark.parametrize("kind", [np.float32, np.float64, pytest.param(np.int16, marks=pytest.mark.slow)])
 def test_masked_histograms_of_lines_of_any_length(rng, n, kind):
     """Whole blocks of the type that is computed in are read where they are, the last one is not."""
     a = (rng.normal(size=n + 3) * 50).astype(kind)[3:]  # begins between vectors

@@ -15,6 +15,7 @@ from gridfield.compat.torch_cubic_spline_grids import _base_cubic_grid
 from gridfield.torch import SplineField
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:`torch.jit.script\w*` is deprecated:DeprecationWarning")  # torch's own
+SLOW = pytest.mark.slow
 
 # rows 1, t, t^2, t^3; columns the four control points
 MATRICES = {
@@ -23,8 +24,25 @@ MATRICES = {
 }
 SHAPES = {1: [6, 2, 1], 2: [(5, 6), (2, 1), (1, 7)], 3: [(3, 4, 5), (4, 1, 1)], 4: [(3, 2, 4, 3), (2, 5, 1, 1)]}
 CASES = [(k, n, s) for k in MATRICES for n, shapes in SHAPES.items() for s in shapes]
-every_case = pytest.mark.parametrize(("kind", "ndim", "shape"), CASES, ids=str)
+# Every number of axes with both kinds, every shape with one of them; the other pairs, two kernels each to compile, are
+# marked slow.
+every_case = pytest.mark.parametrize(
+    ("kind", "ndim", "shape"),
+    [
+        pytest.param(k, n, s, marks=() if s is SHAPES[n][0] or SHAPES[n].index(s) % 2 == (k == "BSpline") else SLOW)
+        for k, n, s in CASES
+    ],
+    ids=str,
+)
 every_kind = pytest.mark.parametrize("kind", MATRICES)
+# Every two values of these three; the other four triples, a compiled graph or four kernels each, are marked slow.
+every_two = pytest.mark.parametrize(
+    ("kind", "monotonicity", "ndim"),
+    [
+        pytest.param(k, m, n, marks=SLOW if (i + j + n) % 2 == 0 else ())
+        for (i, k), (j, m), n in itertools.product(enumerate(MATRICES), enumerate((None, "increasing")), (1, 2))
+    ],
+)
 BOTH = ("increasing", "decreasing")
 
 
@@ -391,9 +409,7 @@ def test_native_fields_are_the_same():
         assert torch.equal(field(u), grid(u))
 
 
-@every_kind
-@pytest.mark.parametrize("monotonicity", (None, "increasing"))
-@pytest.mark.parametrize("ndim", (1, 2))
+@every_two
 def test_gradients(kind, monotonicity, ndim):
     grid = grid_of(kind, ndim, dtype=torch.float64, monotonicity=monotonicity)
     u = points_of(ndim, 5, dtype=torch.float64, beyond=-0.05)[:5].requires_grad_()
@@ -419,9 +435,7 @@ def test_gradients_beyond_the_ends_are_zero():
         assert u.grad[0, 0] == 0 and u.grad[1, 1] == 0 and u.grad[0, 1] != 0 and u.grad[1, 0] != 0
 
 
-@every_kind
-@pytest.mark.parametrize("monotonicity", (None, "increasing"))
-@pytest.mark.parametrize("ndim", (1, 2))
+@every_two
 def test_compiled(kind, monotonicity, ndim):
     """In one graph, over an assignment to data, too."""
     grid, u = grid_of(kind, ndim, monotonicity=monotonicity), points_of(ndim).requires_grad_()

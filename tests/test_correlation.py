@@ -55,8 +55,11 @@ def test_layouts(layout, axis):
     np.testing.assert_allclose(gf.rolling_mean(y, 6, axis), every(lambda s: smoothed(s, 6, 6, None), y, axis))
 
 
+# of the types that are not floats one in every run; the others, three kernels of two seconds each, are marked slow
 @pytest.mark.parametrize("axis", (0, 1, 2))
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(t, marks=pytest.mark.slow) if t in ("uint8", "bool") else t for t in TYPES]
+)
 def test_types(dtype, axis):
     x, y = field(axis, dtype)
     kind, tolerance = (y.dtype if y.dtype.kind == "f" else np.float64), TYPES[dtype]

@@ -257,7 +257,8 @@ def test_units_do_not_make_a_matrix_singular(rng):
 # ---- the ops beside the plain versions
 @pytest.mark.parametrize(
     ("name", "order", "dtype"),
-    [(name, 0, "float32") for name in FUNCTIONS]
+    # in float32 every second one, two kernels of 0.8 s each; the others are marked slow (in float64: test_pairwise.py)
+    [pytest.param(name, 0, "float32", marks=pytest.mark.slow if k % 2 else ()) for k, name in enumerate(FUNCTIONS)]
     + [(name, 2, "float64") for name in ("distance", "cauchy", "gaussian", "exponential", "matern52")],
 )
 def test_functions(rng, name, order, dtype):

@@ -10,7 +10,7 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 # In every run; the others are marked slow.
-SHORT = ("augment_torch", "fit_image", "register_photograph", "sine_1d", "surface_2d", "tissue_histogram")
+SHORT = ("fit_image", "register_photograph", "sine_1d")
 SMALLEST_PICTURE = 20_000  # bytes: an empty figure is smaller
 
 # What an example has to reach: a pattern whose group is the number it prints, and the limit (inclusive), or the limits

@@ -123,11 +123,11 @@ def cells():
 
 
 def often(name, what):
-    """Whether a cell is in every run: of most rows with sample and two others of OFTEN, in turn."""
+    """Whether a cell is in every run: of most rows with sample and another one of OFTEN, in turn."""
     if what not in OFTEN or what == "sample" or name in ALWAYS:
         return what in OFTEN
     row, others = list(TRANSFORMATIONS).index(name), len(OFTEN) - 1
-    return (OFTEN.index(what) - 1 - 2 * row) % others < 2
+    return (OFTEN.index(what) - 1 - 2 * row) % others == 0
 
 
 def bound(framework, what):
@@ -373,15 +373,15 @@ def derivatives_of_compiled(framework, what):
 
 
 @transformation("integers", *FRAMEWORKS)
-def integers(framework, what):
-    """Images of every type come back as they do in NumPy; derivatives and sums are floats."""
+def integers(framework, what, compiled=("uint8", "int64")):
+    """Images of every type come back as they do in NumPy; derivatives and sums are floats. Compiled, those of two."""
     f, _ = bound(framework, what)
     for dtype in framework.integers:
         low, high = (0, 2) if dtype == "bool" else (np.iinfo(dtype).min // 2, np.iinfo(dtype).max // 2)
         image = np.random.default_rng(0).integers(low, high, V.shape).astype(dtype)
         arrays = [image, *FUNCTIONS[what][1][1:]]
         for compile in (False, True):
-            if compile and not hasattr(framework, "compile"):
+            if compile and (dtype not in compiled or not hasattr(framework, "compile")):
                 continue
             g = framework.compile(f) if compile else f
             assert_array_equal(framework.numpy(g(*map(framework.asarray, arrays))), reference(what, arrays))
@@ -488,6 +488,16 @@ def test_table(name, title, what, record_property):
             warnings.simplefilter("ignore")
             with pytest.raises(error):
                 check(framework, what)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ROWS["integers"])
+@pytest.mark.parametrize("title", [title for title, framework in FRAMEWORKS.items() if hasattr(framework, "compile")])
+def test_integers_of_every_type_compiled(title, what):
+    """A graph for each type and function: the table compiles those of two types."""
+    framework = FRAMEWORKS[title]
+    if {("integers", what), "integers"}.isdisjoint(framework.cannot):
+        integers(framework, what, framework.integers)
 
 
 # ---- the structure ---------------------------------------------------------------------------------------------------

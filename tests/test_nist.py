@@ -81,7 +81,12 @@ def test_data_are_what_is_certified(name):
         assert abs(r @ r / d["rss"] - 1) < 2e-10
 
 
-@pytest.mark.parametrize(("name", "start"), [(n, k) for n in EQUATIONS for k in (0, 1) if (n, k) not in LOST])
+# every second problem in every run: four kernels to compile each, three seconds; the others are marked slow
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [pytest.param(n, k, marks=pytest.mark.slow if i % 2 else ())
+     for i, n in enumerate(EQUATIONS) for k in (0, 1) if (n, k) not in LOST],
+)  # fmt: skip
 def test_certified_parameters(name, start, record_property):
     coords, y, d = problem(name)
     names = [f"b{k + 1}" for k in range(len(d["certified"]))]

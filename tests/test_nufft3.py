@@ -43,9 +43,11 @@ def relative(ours, exact):
     return np.linalg.norm(ours - exact) / np.linalg.norm(exact)
 
 
-@pytest.mark.parametrize("dtype", (np.float64, np.float32))
-@pytest.mark.parametrize("ndim", (1, 2, 3))
-@pytest.mark.parametrize("sign", (-1, 1))
+@pytest.mark.parametrize(
+    ("ndim", "dtype", "sign"),  # 1-D and 3-D in float32, six kernels to compile, are marked slow
+    [pytest.param(n, dtype, sign, marks=pytest.mark.slow if dtype == np.float32 and n != 2 else ())
+     for sign in (-1, 1) for n in (1, 2, 3) for dtype in (np.float64, np.float32)],
+)  # fmt: skip
 def test_as_exact_as_asked_for(rng, by_grid, ndim, dtype, sign):
     x, v, f = problem(rng, ndim, dtype=dtype)
     for eps in (1e-1, 1e-3, 1e-6) if dtype == np.float32 else (1e-2, 1e-5, 1e-9, 1e-12):
@@ -116,8 +118,9 @@ def test_extents_of_nothing(rng, by_grid):
         assert relative(gf.nufft3(x1, v, f1, eps=1e-9), direct(x1, v, f1)) < 1e-8
 
 
-@pytest.mark.parametrize("ndim", (1, 2))
-@pytest.mark.parametrize("centres", (False, True))
+# centres are a factor, on any number of axes alike: one pair is marked slow (second derivatives take 7 s each)
+@pytest.mark.parametrize(("ndim", "centres"), [(1, True), (2, False), *[pytest.param(*p, marks=pytest.mark.slow)
+                                                                       for p in ((1, False), (2, True))]])  # fmt: skip
 def test_derivatives(rng, by_grid, ndim, centres):
     """In points, values and frequencies, of both orders, forward mode too."""
     x, v, f = (torch.from_numpy(a).requires_grad_() for a in problem(rng, ndim, 5, 4, centres=centres))

@@ -326,8 +326,12 @@ def test_fork_while_other_threads_are_inside_a_call():
 
 @can_fork
 @forking
-@pytest.mark.parametrize("what", ("static arguments", "a kernel"))
-def test_fork_while_other_threads_prepare_a_call(what, monkeypatch):
+@pytest.mark.parametrize(
+    ("what", "forks"),
+    [("static arguments", 8), ("a kernel", 2)]
+    + [pytest.param(*more, marks=pytest.mark.slow) for more in (("static arguments", 20), ("a kernel", 6))],
+)
+def test_fork_while_other_threads_prepare_a_call(what, forks, monkeypatch):
     """Locks of the tables, and of the compiler, held at the moment of the fork must not reach the child."""
     monkeypatch.setattr(cache, "folder", lambda: None)  # compile, and keep nothing
     values, points = np.ones((6, 7)), np.full((4, 2), 3.25)
@@ -347,7 +351,7 @@ def test_fork_while_other_threads_prepare_a_call(what, monkeypatch):
         other.start()
     codes = []
     try:
-        for n in range(20 if what == "static arguments" else 3):
+        for n in range(forks):
             time.sleep(0.02)
             pid = os.fork()
             if pid == 0:

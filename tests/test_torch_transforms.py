@@ -82,7 +82,10 @@ def test_grad_vjp_and_jvp(what, argument):
     close(grad(lambda a: f(a).square().sum())(a).flatten(), 2 * f(a).flatten() @ jacobian.flatten(0, -2))
 
 
-@pytest.mark.parametrize("what", ("sample", "sample, no prefilter", "splat", "a loop"))
+# with a prefilter and without; the others, seven kernels each, are marked slow
+@pytest.mark.parametrize(
+    "what", ("sample", "splat", *(pytest.param(w, marks=pytest.mark.slow) for w in ("sample, no prefilter", "a loop")))
+)
 def test_hessians_in_all_arguments(what):
     """Second derivatives, mixed ones too: forward over reverse, reverse over forward, reverse over reverse."""
     f, arrays = FUNCTIONS[what]
@@ -298,7 +301,7 @@ def test_compiled_without_anything_known_before():
     close(got, gf.sample(values, X, kernel=("linear", "cubic"), boundary=["wrap", "mirror"]))
 
 
-@pytest.mark.parametrize("dynamic", (None, True, False))
+@pytest.mark.parametrize("dynamic", (None, True, pytest.param(False, marks=pytest.mark.slow)))  # a graph for each size
 def test_compiled_with_other_sizes(dynamic):
     """More points, then more channels, then another grid."""
     f = compiled(lambda v, x: gf.sample(v, x) * 2, dynamic=dynamic)
@@ -318,18 +321,22 @@ def test_compiled_types():
         assert torch.equal(got, expected)
 
 
-def test_compiled_what_prefilter_leaves_as_it_is():
+LEFT_AS_IT_IS = (
+    lambda v: gf.prefilter(v, kernel="linear") + v,
+    lambda v: gf.prefilter(v) + v,
+    lambda v: gf.pad(v, 0) + gf.fold(v, 0),
+    lambda v: gf.sample(v, X, kernel="linear"),
+)
+
+
+@pytest.mark.parametrize(
+    ("f", "v"),  # each op with two of the three; the other pairs, a graph each, are marked slow
+    [pytest.param(f, v, marks=pytest.mark.slow if (i + j) % 3 == 2 else (), id=f"{i}-{j}")
+     for i, f in enumerate(LEFT_AS_IT_IS) for j, v in enumerate((draw(1, 6), V, draw(1, 1)))],
+)  # fmt: skip
+def test_compiled_what_prefilter_leaves_as_it_is(f, v):
     """Ops that return what came in would alias their input, which a compiled graph must not."""
-    one = draw(1, 6)
-    for f in (
-        lambda v: gf.prefilter(v, kernel="linear") + v,
-        lambda v: gf.prefilter(v) + v,
-        lambda v: gf.pad(v, 0) + gf.fold(v, 0),
-        lambda v: gf.sample(v, X, kernel="linear"),
-    ):
-        for v in (one, V, draw(1, 1)):
-            close(compiled(f)(v), f(v))
-            torch.compiler.reset()
+    close(compiled(f)(v), f(v))
 
 
 def test_exported_programs():
@@ -405,7 +412,10 @@ def test_opcheck():
 
 
 # ---- forward mode, and batches, where torch itself falls back silently -----------------------------------------------
-@pytest.mark.parametrize("what", ("sample", "splat", "prefilter", "pad"))
+# an op of points and one of images; their like, three graphs each, are marked slow
+@pytest.mark.parametrize(
+    "what", ("sample", "prefilter", *(pytest.param(w, marks=pytest.mark.slow) for w in ("splat", "pad")))
+)
 def test_compiled_forward_mode(what):
     """A custom op under torch.func.jvp gives zeros when compiled: ours has its tangent."""
     f, a = partial(what, 0)
