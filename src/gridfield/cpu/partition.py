@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
 from . import threads
 from .axes import layout
@@ -97,6 +97,24 @@ def _deal(spec, cells, whose, n, values, weights, start, omit, shift, long, base
                 segment = following[segment]
             number[b] += places[b] - base - (last << long)
     return nans
+
+
+@njit(nogil=True, error_model="numpy")
+def pieces(lists, blocks, long, area, block):  # type: ignore[no-untyped-def]
+    """Where the values of a block lie, chunk by chunk: (pieces, 2), from and to."""
+    count, length, k = 0, np.int64(1) << long, 0
+    for chunk in range(len(lists)):
+        count += (lists[chunk, block] + length - 1) >> long
+    out = np.empty((count, 2), np.int64)
+    for chunk in range(len(lists)):
+        left, segment = lists[chunk, block], lists[chunk, blocks + block]
+        while left > 0:
+            out[k, 0] = chunk * area + (segment << long)
+            out[k, 1] = out[k, 0] + min(left, length)
+            k += 1
+            left -= length
+            segment = lists[chunk, 3 * blocks + segment]
+    return out
 
 
 @functools.cache

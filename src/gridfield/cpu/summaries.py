@@ -18,7 +18,7 @@ from .axes import Axes, layout, plain
 from .bins import ADD_NS, parts
 from .cache import array, compiled
 from .cells import BLOCK, HERE, LOCATE_NS, NUMBERS
-from .partition import MIDDLE, Blocks, Dealt
+from .partition import MIDDLE, Blocks, Dealt, pieces
 from .ranks import RANKED, quantiles
 from .records import NEEDS, SLOTS, FinishSpec, RecordSpec, combine, finish, note
 from .scratch import scratch
@@ -75,39 +75,26 @@ def _summarise(spec, cells, whose, n, values, weights, start, omit, kept, v, w, 
 
 def _add_up(spec, local, line, heavy, lists, blocks, long, area, block, first, records):  # type: ignore[no-untyped-def]
     """The values of a block, chunk by chunk, into the records of its cells, of which number 0 is at `first`."""
-    for chunk in range(len(lists)):
-        left, segment = lists[chunk, block], lists[chunk, blocks + block]
-        while left > 0:
-            i = chunk * area + (segment << long)
-            j = i + min(left, 1 << long)
-            note(spec, records, first, local[i:j], line[i:j], heavy[i:j] if len(heavy) else heavy, j - i)
-            left -= 1 << long
-            segment = lists[chunk, 3 * blocks + segment]
+    of = pieces(lists, blocks, long, area, block)
+    for piece in range(len(of)):
+        i, j = of[piece, 0], of[piece, 1]
+        note(spec, records, first, local[i:j], line[i:j], heavy[i:j] if len(heavy) else heavy, j - i)
 
 
 def _gather(local, line, lists, blocks, long, area, block, ends, to):  # type: ignore[no-untyped-def]
     """The values of a block, cell by cell; ends = where those of each cell end."""
-    for chunk in range(len(lists)):
-        left, segment = lists[chunk, block], lists[chunk, blocks + block]
-        while left > 0:
-            i = chunk * area + (segment << long)
-            for k in range(i, i + min(left, 1 << long)):
-                ends[np.uint64(np.int64(local[k]) + MIDDLE)] += 1
-            left -= 1 << long
-            segment = lists[chunk, 3 * blocks + segment]
+    of = pieces(lists, blocks, long, area, block)
+    for piece in range(len(of)):
+        for k in range(of[piece, 0], of[piece, 1]):
+            ends[np.uint64(np.int64(local[k]) + MIDDLE)] += 1
     total = 0
     for cell in range(len(ends)):
         total, ends[cell] = total + ends[cell], total
-    for chunk in range(len(lists)):
-        left, segment = lists[chunk, block], lists[chunk, blocks + block]
-        while left > 0:
-            i = chunk * area + (segment << long)
-            for k in range(i, i + min(left, 1 << long)):
-                cell = np.uint64(np.int64(local[k]) + MIDDLE)
-                to[np.uint64(ends[cell])] = line[k]
-                ends[cell] += 1
-            left -= 1 << long
-            segment = lists[chunk, 3 * blocks + segment]
+    for piece in range(len(of)):
+        for k in range(of[piece, 0], of[piece, 1]):
+            cell = np.uint64(np.int64(local[k]) + MIDDLE)
+            to[np.uint64(ends[cell])] = line[k]
+            ends[cell] += 1
 
 
 def _merge(spec, records, start, stop):  # type: ignore[no-untyped-def]
