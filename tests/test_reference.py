@@ -13,6 +13,7 @@ from gridfield import reference
 from gridfield.cpu import plan
 from gridfield.faces import torch as torch_face
 from gridfield.ops import OPS
+from gridfield.ops.table import FILES
 from gridfield.scheme import Filter, Margins, _known, decode, intern
 
 each_path = pytest.mark.parametrize(("case", "path"), PATHS, ids=PATH_IDS)
@@ -245,3 +246,8 @@ def test_a_text_is_read_as_what_was_written():
     again = decode(static.text)
     assert again is not static and again.text == static.text
     assert again.kernels == static.kernels and again.grid == static.grid and again.cval == static.cval
+
+
+def test_no_op_stands_in_its_file_twice():
+    names = [op.name for file in FILES for op in file.OPS]
+    assert len(set(names)) == len(names) == len(OPS)

@@ -183,15 +183,6 @@ OPS = (
         {2: lambda F, ct, arrays, text: F.interact(arrays[1], arrays[0], ct, decode(text).flipped)},
     ),
     Op(
-        "interact",
-        3,
-        _run_interact,
-        reference.interact,
-        lambda x, y, v, text: (*x[:2], v[2]),
-        _interact_jvp,
-        {2: lambda F, ct, arrays, text: F.interact(arrays[1], arrays[0], ct, decode(text).flipped)},
-    ),
-    Op(
         "shifted",
         4,
         _run_interact,
